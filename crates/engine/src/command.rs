@@ -39,7 +39,7 @@ impl Turn<'_> {
             Command::Recover(incident) => self.start_recovery(*incident, by),
             Command::StopRecovery(incident) => self.stop_recovery(*incident, by),
             // Nothing of it is in the state: a drill begins in the drivers once this is durable, and ends before.
-            Command::Drill { .. } | Command::StopDrill => Ok(Vec::new()),
+            Command::Drill { .. } | Command::StopDrill | Command::EndDrill { .. } => Ok(Vec::new()),
             // What was read comes as inputs of its own once this is durable.
             Command::Reload { mistakes: 0 } => Ok(Vec::new()),
             Command::Reload { mistakes } => {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{IncidentId, TransactionId};
+use crate::id::{DrillId, IncidentId, TransactionId};
 use crate::playbook::Mode;
 use crate::time::Span;
 
@@ -90,15 +90,21 @@ pub enum Command {
     /// Stop the recovery of an incident where it is: what it has lifted stays lifted, and its own acts stay in force.
     StopRecovery(IncidentId),
     /// Have something go wrong on purpose, for the addresses of the scope of drills. It begins once this is known to be
-    /// recorded.
+    /// recorded, and only while who gave it waits for that: an order for whom nobody waits is followed by its end.
     Drill {
         /// What goes wrong.
         fault: DrillFault,
         /// For how long, when nobody ends it.
         lasts: Span,
     },
-    /// End what goes wrong on purpose. It has ended when this is recorded.
+    /// End what goes wrong on purpose. It has ended when this is recorded. Only in journals of builds whose orders have
+    /// no id; others have [`Command::EndDrill`].
     StopDrill,
+    /// End what this order has going wrong. It has ended when this is recorded, or has not begun and never does.
+    EndDrill {
+        /// Which.
+        drill: DrillId,
+    },
 }
 
 /// What an operator may have go wrong on purpose, for the addresses of the scope of drills: none of it holds up anybody
@@ -163,6 +169,7 @@ impl fmt::Display for Command {
             Self::StopRecovery(incident) => write!(f, "stop the recovery of {incident}"),
             Self::Drill { fault, lasts } => write!(f, "have {fault} go wrong for {lasts}, for a drill"),
             Self::StopDrill => f.write_str("end what goes wrong for a drill"),
+            Self::EndDrill { drill } => write!(f, "end what goes wrong for {drill}"),
         }
     }
 }

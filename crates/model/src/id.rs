@@ -74,6 +74,12 @@ numbered!(
     WatchId, "WATCH"
 );
 
+numbered!(
+    /// An order for a drill: the number is the position of its frame in the journal, so that no other of the
+    /// installation has it. `DRILL-17` in readable formats.
+    DrillId, "DRILL"
+);
+
 macro_rules! hashed {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
         $(#[$doc])*

@@ -47,8 +47,8 @@ pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};
 pub use few::{Few, Seldom};
 pub use health::{HealthReading, Watch, WatchOver, WatchPlan, WatchState, WatchVerdict};
 pub use id::{
-    ContentHash, EffectKey, EvidenceId, FrameChain, IncidentId, InstallationId, NoticeId, Sha256Hash, TransactionId,
-    WatchId,
+    ContentHash, DrillId, EffectKey, EvidenceId, FrameChain, IncidentId, InstallationId, NoticeId, Sha256Hash,
+    TransactionId, WatchId,
 };
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use listed::{ListChange, ListedNetwork};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::ConnectInfo;
-use staunch_model::{DrillFault, Span, Timestamp};
+use staunch_model::{DrillFault, DrillId, Span, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::{Busy, Handle, Intake};
 use staunch_store::index::IndexReader;
@@ -113,11 +113,12 @@ pub trait Drills: Send + Sync {
     /// The scope, and what goes wrong at present.
     fn view(&self) -> DrillView;
 
-    /// Has `fault` happen for as long as `lasts`.
-    fn order(&self, fault: DrillFault, lasts: Span);
+    /// Has `fault` happen for as long as `lasts`, by the order `drill`.
+    fn order(&self, drill: DrillId, fault: DrillFault, lasts: Span);
 
-    /// Makes all well again at once. Returns what went wrong until now, if anything did.
-    fn stop(&self) -> Option<DrillFault>;
+    /// Makes all well again at once, or only what the order `only` has going wrong. Returns what went wrong until now,
+    /// if anything did.
+    fn stop(&self, only: Option<DrillId>) -> Option<(DrillId, DrillFault)>;
 }
 
 /// Serves `service` on `listener` until `shutdown`; requests under way may then end within

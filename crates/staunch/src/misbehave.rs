@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use staunch_model::{
-    Description, DrillFault, Fact, Failure, FailureKind, Observation, Outcome, Span, Target, Timestamp, TrafficShare,
+    Description, DrillFault, DrillId, Fact, Failure, FailureKind, Observation, Outcome, Span, Target, Timestamp,
+    TrafficShare,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, Owned, UndoRequest};
@@ -92,7 +93,15 @@ impl Orders {
 #[derive(Debug)]
 pub(crate) struct LiveOrders {
     scope: Vec<IpNet>,
-    order: Mutex<Option<(DrillFault, Instant)>>,
+    order: Mutex<Option<LiveOrder>>,
+}
+
+/// What one order has going wrong, for as long as it lasts.
+#[derive(Clone, Copy, Debug)]
+struct LiveOrder {
+    drill: DrillId,
+    fault: DrillFault,
+    until: Instant,
 }
 
 impl LiveOrders {
@@ -104,35 +113,23 @@ impl LiveOrders {
         }
     }
 
-    /// Makes one thing go wrong for `lasts`, at most [`DRILL_LASTS_MAX`].
-    pub(crate) fn begin(&self, fault: DrillFault, lasts: Span) {
-        let until = Instant::now() + lasts.min(DRILL_LASTS_MAX).to_std();
-        *self.lock() = Some((fault, until));
-    }
-
-    /// Makes everything well, and tells what was not.
-    pub(crate) fn end(&self) -> Option<DrillFault> {
-        let (what, until) = self.lock().take()?;
-        (Instant::now() < until).then_some(what)
-    }
-
-    /// What goes wrong at this moment, and for how much longer.
-    pub(crate) fn present(&self) -> Option<(DrillFault, Duration)> {
-        let (what, until) = (*self.lock())?;
-        let left = until.checked_duration_since(Instant::now())?;
-        Some((what, left))
+    /// The order that is under way at this moment, and for how much longer.
+    fn present(&self) -> Option<(LiveOrder, Duration)> {
+        let order = (*self.lock())?;
+        let left = order.until.checked_duration_since(Instant::now())?;
+        Some((order, left))
     }
 
     fn of(&self, target: &Target) -> Option<Misbehaviour> {
         let ip = target.address()?;
-        let (what, _) = self.present()?;
+        let (order, _) = self.present()?;
         self.scope
             .iter()
             .any(|it| it.contains(&ip.to_canonical()))
-            .then_some(what.into())
+            .then_some(order.fault.into())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(DrillFault, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<LiveOrder>> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,17 +139,20 @@ impl Drills for LiveOrders {
         let present = self.present();
         DrillView {
             scope: self.scope.iter().map(ToString::to_string).collect(),
-            fault: present.map(|(what, _)| what),
+            drill: present.map(|(order, _)| order.drill),
+            fault: present.map(|(order, _)| order.fault),
             left: present.map(|(_, left)| Span::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))),
         }
     }
 
-    fn order(&self, fault: DrillFault, lasts: Span) {
-        self.begin(fault, lasts);
+    fn order(&self, drill: DrillId, fault: DrillFault, lasts: Span) {
+        let until = Instant::now() + lasts.min(DRILL_LASTS_MAX).to_std();
+        *self.lock() = Some(LiveOrder { drill, fault, until });
     }
 
-    fn stop(&self) -> Option<DrillFault> {
-        self.end()
+    fn stop(&self, only: Option<DrillId>) -> Option<(DrillId, DrillFault)> {
+        let ended = self.lock().take_if(|it| only.is_none_or(|only| only == it.drill))?;
+        (Instant::now() < ended.until).then_some((ended.drill, ended.fault))
     }
 }
 
@@ -333,20 +333,23 @@ mod tests {
         let world = MemoryWorld::with_clock(Arc::new(SystemClock));
         let inner = Box::new(MemoryBlockIp::new(world, InstallationId::default()));
         let mut driver = Driver::new(inner, Orders::Live(live.clone()));
-        live.begin(DrillFault::Throttle, Span::from_mins(1));
+        live.order(DrillId(7), DrillFault::Throttle, Span::from_mins(1));
         let outcomes = driver.execute(&[
             request(1, "198.51.100.1"),
             request(2, "192.0.2.3"),
             request(3, "192.0.2.17"),
         ]);
         assert_eq!(outcomes, [Outcome::Landed, throttled(), Outcome::Landed]);
-        live.begin(DrillFault::Throttle, Span::ZERO);
-        assert_eq!(live.present(), None);
+        live.order(DrillId(8), DrillFault::Throttle, Span::ZERO);
+        assert_eq!((live.view().fault, live.stop(Some(DrillId(8)))), (None, None));
         assert_eq!(driver.execute(&[request(4, "192.0.2.4")]), [Outcome::Landed]);
-        live.begin(DrillFault::Lie, Span::from_hours(24));
-        assert!(live.present().is_some_and(|(_, left)| left <= DRILL_LASTS_MAX.to_std()));
-        live.end();
-        assert_eq!(live.present(), None);
+        live.order(DrillId(9), DrillFault::Lie, Span::from_hours(24));
+        assert!(live.view().left.is_some_and(|left| left <= DRILL_LASTS_MAX));
+        // What another order had going wrong has ended: this one goes on.
+        assert_eq!(live.stop(Some(DrillId(8))), None);
+        assert_eq!(live.view().drill, Some(DrillId(9)));
+        assert_eq!(live.stop(Some(DrillId(9))), Some((DrillId(9), DrillFault::Lie)));
+        assert_eq!((live.view().drill, live.stop(None)), (None, None));
         assert_eq!(driver.execute(&[request(5, "192.0.2.5")]), [Outcome::Landed]);
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Asset, Cause, Change, Command, ContentHash, ContextRow, ContextRuling, ContextTable, Dispatch,
-    DrillFault, EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Found, Frame,
-    HealthReading, Identity, IdentityKind, IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount,
-    KnownAddress, KnownHost, ListChange, ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner,
-    Presence, Rating, Record, RecoveryEnd, RecoveryWait, RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span,
-    SweepFindings, TargetFacts, Timestamp, TransactionId, WatchId, WatchOver, WatchPlan, WatchVerdict,
+    DrillFault, DrillId, EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind,
+    Found, Frame, HealthReading, Identity, IdentityKind, IncidentId, IncidentOutcome, Input, InstallationId, Known,
+    KnownAccount, KnownAddress, KnownHost, ListChange, ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator,
+    Outcome, Owner, Presence, Rating, Record, RecoveryEnd, RecoveryWait, RefusalReason, ReleaseScope, Reputation,
+    Score, Sealed, Span, SweepFindings, TargetFacts, Timestamp, TransactionId, WatchId, WatchOver, WatchPlan,
+    WatchVerdict,
 };
 
 use crate::build::{self, START, target};
@@ -220,6 +221,7 @@ fn inputs() -> Vec<Input> {
             lasts: Span::from_mins(2),
         },
         Command::StopDrill,
+        Command::EndDrill { drill: DrillId(70_000) },
     ] {
         let by = Operator {
             name: "ann".into(),

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{
-    ActionKind, Command, CommandReply, ContentHash, DrillFault, Endpoint, Event, IncidentStatus, InstallationId, Match,
-    MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy, ReleaseScope, Severity,
-    Span, State, StateKind, Step, Target, TransactionId,
+    ActionKind, Command, CommandReply, ContentHash, DrillFault, DrillId, Endpoint, Event, IncidentStatus,
+    InstallationId, Match, MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy,
+    ReleaseScope, Severity, Span, State, StateKind, Step, Target, TransactionId,
 };
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
@@ -334,7 +334,7 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
         lasts: Span::from_mins(1),
     };
     assert_eq!(try_command(&handle, drill), Err(Busy::JournalFull));
-    command(&handle, Command::StopDrill);
+    command(&handle, Command::EndDrill { drill: DrillId(1) });
     command(&handle, Command::Release(ReleaseScope::Transaction(TransactionId(1))));
     wait_for(&handle, 1, StateKind::Released);
     assert!(world.is_empty());

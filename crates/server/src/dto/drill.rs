@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use staunch_model::{DrillFault, Span, Timestamp};
+use staunch_model::{DrillFault, DrillId, Span, Timestamp};
 
 use super::{REASON_BYTES_MAX, REASON_PATTERN};
 
@@ -26,6 +26,9 @@ pub struct DrillRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrillStopRequest {
+    /// Which order: what another one has going wrong goes on. Left out, whatever is under way is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillId>,
     /// Why, at most 500 bytes and not blank; it is recorded. May be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
@@ -37,6 +40,8 @@ pub struct DrillStopRequest {
 pub struct DrillView {
     /// The networks whose addresses drills may use.
     pub scope: Vec<String>,
+    /// The order that is under way. Its number is the `lsn` of its command.
+    pub drill: Option<DrillId>,
     /// What goes wrong for them.
     pub fault: Option<DrillFault>,
     /// For how much longer.
@@ -48,13 +53,19 @@ pub struct DrillView {
 pub struct DrillStopped {
     /// What went wrong until now; `None` when all was well already, and then nothing is recorded.
     pub ended: Option<DrillFault>,
+    /// The order that had it go wrong.
+    pub drill: Option<DrillId>,
     /// The networks for whose addresses it did.
     pub scope: Vec<String>,
+    /// What goes on, because it is of another order than the one that was named.
+    pub under_way: Option<DrillUnderWay>,
 }
 
 /// A fault that was ordered for a drill and has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DrillUnderWay {
+    /// Its order.
+    pub id: DrillId,
     /// What goes wrong.
     pub fault: DrillFault,
     /// The networks for whose addresses it does.

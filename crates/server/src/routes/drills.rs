@@ -1,21 +1,25 @@
 //! Drills: what an operator has go wrong on purpose, where the configuration declares a scope for that.
 //!
 //! No state of the engine changes. An order is in the journal, with who gave it, from where and why, before anything
-//! begins; it is a line at WARN too. An end is carried out at once and recorded then; when it is not recorded, or that
-//! is in doubt, its line says so.
+//! begins; the position of its frame is its id. It begins only while who gave it waits for the answer: whoever gets
+//! none, or an error, has nothing going wrong. An order that is durable when nobody waits any more is followed by its
+//! end. What is under way is ended at once, and that is recorded then. Each of these is a line at WARN too, also when
+//! it could not be recorded.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use staunch_model::{Command, DrillFault, Operator, Printable};
+use staunch_model::{Command, DrillFault, DrillId, Operator, Printable};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::commands::{Asked, give, must_say_why, said};
+use super::commands::{Asked, give, hand_over, must_say_why, said, taken};
 use crate::app::{Caller, Shared};
-use crate::dto::{DRILL_LASTS_MAX, DrillRequest, DrillStopRequest, DrillStopped, DrillView};
+use crate::dto::{DRILL_LASTS_MAX, DrillRequest, DrillStopRequest, DrillStopped, DrillUnderWay, DrillView};
 use crate::problem::Failed;
-use crate::service::Drills;
+use crate::service::{Drills, Service};
 
 pub(crate) async fn view(State(app): State<Shared>) -> Result<Json<DrillView>, Failed> {
     Ok(Json(drills(&app)?.view()))
@@ -25,21 +29,15 @@ pub(crate) async fn order(asked: Asked) -> Result<Json<DrillView>, Failed> {
     let drills = drills(&asked.app)?;
     let (request, app, caller) = asked.read::<DrillRequest>().await?;
     must_say_why(&request.reason)?;
-    to_the_end(async move {
-        let _turn = app.drill.clone().lock_owned().await;
-        if let Some(fault) = drills.view().fault {
-            let title = "a drill is under way";
-            let detail = format!("something goes wrong on purpose already: {fault}");
-            let failed = Failed::new(StatusCode::CONFLICT, "drill-under-way", title, detail);
-            return Err(failed.hint("`staunch drill stop` ends it; or wait until its time is over"));
-        }
-        let (fault, lasts) = (request.fault, request.lasts.min(DRILL_LASTS_MAX));
-        let order = Command::Drill { fault, lasts };
-        record(&app, &caller, &request.reason, order, (fault, "a drill was ordered")).await?;
-        drills.order(fault, lasts);
-        Ok(drills.view())
-    })
-    .await
+    let patience = app.service.limits.answer_timeout;
+    let (asker, mut answer) = oneshot::channel();
+    tokio::spawn(Order { drills, app, caller }.begin(request, asker));
+    if let Ok(answered) = timeout(patience, &mut answer).await {
+        return answered.unwrap_or_else(|_| Err(never_begins())).map(Json);
+    }
+    // From here on it cannot begin, unless it just has.
+    answer.close();
+    answer.try_recv().unwrap_or_else(|_| Err(never_begins())).map(Json)
 }
 
 pub(crate) async fn stop(asked: Asked) -> Result<Json<DrillStopped>, Failed> {
@@ -47,32 +45,119 @@ pub(crate) async fn stop(asked: Asked) -> Result<Json<DrillStopped>, Failed> {
     let (request, app, caller) = asked.read::<DrillStopRequest>().await?;
     said(request.reason.as_deref())?;
     to_the_end(async move {
+        let (only, reason) = (request.drill, request.reason.as_deref().unwrap_or_default());
         // At once, whatever an order waits for that came before; and in its turn, since that one may have begun by
         // then.
-        let at_once = drills.stop();
+        let at_once = drills.stop(only);
         let _turn = app.drill.clone().lock_owned().await;
-        let ended = drills.stop().or(at_once);
-        let scope = drills.view().scope;
-        if let Some(fault) = ended {
-            let reason = request.reason.as_deref().unwrap_or_default();
-            let was = (fault, "a drill was ended");
-            let recorded = record(&app, &caller, reason, Command::StopDrill, was).await;
-            if recorded.is_err() {
-                tell(
-                    &caller,
-                    reason,
-                    fault,
-                    "a drill was ended, and that may not be in the journal",
-                );
-            }
-            recorded?;
+        let in_turn = drills.stop(only);
+        let under_way = under_way(&app.service);
+        let mut recorded = Ok(());
+        for (drill, fault) in at_once.into_iter().chain(in_turn) {
+            recorded = recorded.and(record_end(&app, &caller, reason, drill, fault).await);
         }
-        Ok(DrillStopped { ended, scope })
+        recorded?;
+        let ended = in_turn.or(at_once);
+        Ok(DrillStopped {
+            ended: ended.map(|(_, fault)| fault),
+            drill: ended.map(|(drill, _)| drill),
+            scope: drills.view().scope,
+            under_way,
+        })
     })
     .await
 }
 
-/// Goes on with `work` when the client has gone: what is recorded is carried out.
+/// What goes wrong on purpose at present.
+pub(super) fn under_way(service: &Service) -> Option<DrillUnderWay> {
+    let view = service.drills.as_ref()?.view();
+    Some(DrillUnderWay {
+        id: view.drill?,
+        fault: view.fault?,
+        scope: view.scope,
+        until: service.handle.machine_now() + view.left?,
+    })
+}
+
+/// Who orders a drill, and where.
+struct Order {
+    drills: Arc<dyn Drills>,
+    app: Shared,
+    caller: Caller,
+}
+
+impl Order {
+    /// Records what `request` asks for, and has it begin when `asker` still waits for that then.
+    async fn begin(self, request: DrillRequest, mut asker: oneshot::Sender<Result<DrillView, Failed>>) {
+        let Self { drills, app, caller } = self;
+        let turn = app.drill.clone().lock_owned().await;
+        if asker.is_closed() {
+            return;
+        }
+        // An answer that nobody takes any more is about nothing that has begun.
+        let refuse = |asker: oneshot::Sender<_>, why| drop(asker.send(Err(why)));
+        if let Some(it) = under_way(&app.service) {
+            return refuse(asker, one_at_a_time(&it));
+        }
+        let (fault, lasts, reason) = (request.fault, request.lasts.min(DRILL_LASTS_MAX), request.reason);
+        let mut landing = match hand_over(&app, &caller, &reason, Command::Drill { fault, lasts }) {
+            Ok(landing) => landing,
+            Err(failed) => return refuse(asker, failed),
+        };
+        let landed = tokio::select! {
+            landed = &mut landing => landed,
+            () = asker.closed() => {
+                // It does not begin: nobody has to wait for what becomes of its record.
+                drop(turn);
+                landing.await
+            }
+        };
+        let drill = match landed {
+            Ok(Ok(recorded)) => taken(recorded.reply).map(|_| DrillId(recorded.frame.0)),
+            Ok(Err(busy)) => Err(busy.into()),
+            Err(_) => Err(never_begins()),
+        };
+        let drill = match drill {
+            Ok(drill) => drill,
+            Err(failed) => return refuse(asker, failed),
+        };
+        if !asker.is_closed() {
+            tell(&caller, &reason, drill, fault, "a drill was ordered");
+            drills.order(drill, fault, lasts);
+            if asker.send(Ok(drills.view())).is_ok() {
+                return;
+            }
+            drills.stop(Some(drill));
+        }
+        let unheard = "nobody waited for the answer to its order any more";
+        // The line of its end says when that is not recorded.
+        drop(record_end(&app, &caller, unheard, drill, fault).await);
+    }
+}
+
+fn one_at_a_time(under_way: &DrillUnderWay) -> Failed {
+    let title = "a drill is under way";
+    let detail = format!(
+        "something goes wrong on purpose already: {}, {}",
+        under_way.fault, under_way.id
+    );
+    Failed::new(StatusCode::CONFLICT, "drill-under-way", title, detail)
+        .hint("`staunch drill stop` ends it; or wait until its time is over")
+}
+
+/// What becomes of an order that was not durable in time.
+fn never_begins() -> Failed {
+    let detail = "the engine has not answered: the drill has not begun and never does. Its order may still come into the \
+                  journal, and then its end comes behind it";
+    Failed::in_doubt()
+        .with(|problem| {
+            problem.title = "it is not known whether the order was recorded".to_owned();
+            detail.clone_into(&mut problem.detail);
+        })
+        .hint("GET /v1/drill says what goes wrong on purpose, if anything does; order the drill anew once the engine answers")
+}
+
+/// Goes on with `work` when the client has gone: what has ended is recorded.
 async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Failed>> + Send + 'static,
 ) -> Result<Json<T>, Failed> {
@@ -82,25 +167,38 @@ async fn to_the_end<T: Send + 'static>(
     }
 }
 
-/// Makes `command` about `fault` durable, and a line in the log that says what has `happened`.
-async fn record(
+/// Makes durable that `drill` does not go on, and a line in the log that says so.
+async fn record_end(
     app: &Shared,
     caller: &Caller,
     reason: &str,
-    command: Command,
-    (fault, happened): (DrillFault, &str),
+    drill: DrillId,
+    fault: DrillFault,
 ) -> Result<(), Failed> {
-    drop(give(app, caller, reason, command).await?);
-    tell(caller, reason, fault, happened);
-    Ok(())
+    let recorded = give(app, caller, reason, Command::EndDrill { drill }).await;
+    let happened = match &recorded {
+        Ok(_) => "a drill was ended",
+        Err(_) => "a drill was ended, and that may not be in the journal",
+    };
+    tell(caller, reason, drill, fault, happened);
+    match recorded {
+        Ok(_) => Ok(()),
+        Err(failed) => Err(failed.with(|problem| {
+            problem.detail = format!(
+                "{drill} has ended, and that may not be in the journal: {}",
+                problem.detail
+            );
+        })),
+    }
 }
 
-fn tell(caller: &Caller, reason: &str, fault: DrillFault, happened: &str) {
+fn tell(caller: &Caller, reason: &str, drill: DrillId, fault: DrillFault, happened: &str) {
     let Operator { name, from, reason } = caller.operator(reason);
     tracing::warn!(
         by = %Printable(&name),
         from = %Printable(&from),
         reason = %Printable(&reason),
+        %drill,
         fault = fault.name(),
         "{happened}"
     );

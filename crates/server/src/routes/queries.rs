@@ -14,16 +14,16 @@ use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, Transacti
 use staunch_ports::Lsn;
 use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
 
+use super::drills;
 use crate::app::{App, Shared};
 use crate::dto::{
-    Approval, Approvals, CommandQuery, Commands, Containments, DrillUnderWay, FormerView, Health, INDEX_LAG_HEADER,
+    Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER,
     INDEX_TROUBLE_HEADER, IncidentAnswer, IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices,
     PageQuery, ProtectionQuery, ProtectionView, Protections, RecoveryView, Status, TransactionQuery, Transactions,
 };
 use crate::etag::{self, ClockPart};
 use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
 use crate::problem::Failed;
-use crate::service::Service;
 use crate::view;
 
 /// Whether the engine answers.
@@ -44,7 +44,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         started: app.started,
         uptime: Span::from_secs(app.started_at.elapsed().as_secs()),
         mode: app.ask(view::mode).await?,
-        drill: drill_under_way(service),
+        drill: drills::under_way(service),
         configuration_read: configured.as_ref().map(|it| it.read_at),
         at_next_start: configured.map_or_else(Vec::new, |it| it.at_next_start),
         playbooks: Vec::new(),
@@ -105,16 +105,6 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         .ok()
         .map(|position| app.index_view(position));
     Ok(etag::clocked(ClockPart::new("uptime", &status.uptime), status))
-}
-
-/// What goes wrong on purpose at present.
-fn drill_under_way(service: &Service) -> Option<DrillUnderWay> {
-    let view = service.drills.as_ref()?.view();
-    Some(DrillUnderWay {
-        fault: view.fault?,
-        scope: view.scope,
-        until: service.handle.machine_now() + view.left?,
-    })
 }
 
 /// How far Staunch goes by itself.

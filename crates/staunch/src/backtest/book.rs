@@ -126,7 +126,8 @@ impl Book {
             | Command::Recover(_)
             | Command::StopRecovery(_)
             | Command::Drill { .. }
-            | Command::StopDrill => return,
+            | Command::StopDrill
+            | Command::EndDrill { .. } => return,
         };
         let Some(it) = engine.state().transactions.get(id) else {
             return;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use staunch_model::DrillId;
 
 use super::{ChangeArgs, ConfigArgs, DataArgs, ServerArgs};
 
@@ -99,9 +100,12 @@ pub(crate) struct DrillRunArgs {
 #[command(
     after_help = "A drill ends its fault by itself. One that was killed leaves it behind until its time is over, two minutes \
                   at the most, and what it has contained until its lease ends. A drill that still runs goes on without its \
-                  fault, and cleans up."
+                  fault, and cleans up. With DRILL, what another drill has going wrong goes on, and is named."
 )]
 pub(crate) struct DrillStopArgs {
+    /// Which, such as DRILL-17; `staunch status` names it [default: whichever is under way]
+    #[arg(value_name = "DRILL")]
+    pub(crate) drill: Option<DrillId>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

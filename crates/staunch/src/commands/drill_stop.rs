@@ -17,27 +17,49 @@ pub(super) fn run(args: &DrillStopArgs) -> Result<Exit, Fault> {
     let client = Client::new(&args.change.show.server, Patience::USUAL)?;
     let view = scope_and_fault(&client)?;
     // What is well already is nobody asked about, and is no command.
-    let stopped = match view.fault {
-        None => DrillStopped {
-            ended: None,
-            scope: view.scope,
-        },
-        Some(fault) => {
-            let question = format!("end the fault {fault} for {}?", shown(&view.scope));
-            confirm(&question, args.change.yes)?;
-            client.post(path::DRILL_STOP, &DrillStopRequest { reason })?
+    let stopped = match (view.drill, view.fault) {
+        (Some(drill), Some(fault)) => {
+            let mut only = args.drill;
+            if only.is_none_or(|it| it == drill) {
+                let question = format!("end the fault {fault} of {drill} for {}?", shown(&view.scope));
+                confirm(&question, args.change.yes)?;
+                // The yes of a person is for what was shown; another drill may have begun meanwhile.
+                only = only.or((!args.change.yes).then_some(drill));
+            }
+            client.post(path::DRILL_STOP, &DrillStopRequest { drill: only, reason })?
         }
+        _ => DrillStopped {
+            ended: None,
+            drill: None,
+            scope: view.scope,
+            under_way: None,
+        },
     };
     // What is contained in the scope is of a drill: nobody has these addresses.
     let scope: Vec<IpNet> = stopped.scope.iter().filter_map(|it| it.parse().ok()).collect();
     let held = held_in(&client, &scope)?;
-    let answer = json!({ "ended": stopped.ended, "scope": stopped.scope, "held": held });
-    Output::new(args.change.show.json).show(&answer, |_| match stopped.ended {
-        Some(fault) => format!("the fault {fault} has ended for {}\n", shown(&stopped.scope)),
-        None => "no drill is under way: nothing goes wrong on purpose\n".to_owned(),
-    })?;
+    let answer = json!({
+        "ended": stopped.ended, "drill": stopped.drill, "scope": stopped.scope, "under_way": stopped.under_way,
+        "held": held,
+    });
+    Output::new(args.change.show.json).show(&answer, |_| text(&stopped))?;
     name_held(&held);
     Ok(Exit::Ok)
+}
+
+fn text(stopped: &DrillStopped) -> String {
+    match (stopped.ended, stopped.drill, &stopped.under_way) {
+        (Some(fault), Some(drill), _) => {
+            format!("the fault {fault} of {drill} has ended for {}\n", shown(&stopped.scope))
+        }
+        (_, _, Some(other)) => {
+            format!(
+                "nothing has ended: {} is under way, the fault {}\n",
+                other.id, other.fault
+            )
+        }
+        _ => "no drill is under way: nothing goes wrong on purpose\n".to_owned(),
+    }
 }
 
 fn shown(scope: &[String]) -> String {

@@ -34,10 +34,10 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
     if let Some(drill) = &it.drill {
         let scope: Vec<_> = drill.scope.iter().map(|it| Printable(it).to_string()).collect();
         let (until, left) = (clock(drill.until, now), relative(drill.until, now));
-        let (fault, scope) = (drill.fault, scope.join(", "));
+        let (id, fault, scope) = (drill.id, drill.fault, scope.join(", "));
         line(
             "drill",
-            format!("UNDER WAY: the fault {fault} for {scope}, until {until} ({left})"),
+            format!("{id} is UNDER WAY: the fault {fault} for {scope}, until {until} ({left})"),
         );
         line("", "`staunch drill stop` ends it at once".to_owned());
     }

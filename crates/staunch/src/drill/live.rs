@@ -1,7 +1,8 @@
 //! A drill under way on a running Staunch, within the scope that its configuration declares.
 //!
-//! Never posts an event whose plan touches anything but an address of the scope, and never leaves a fault or a
-//! containment behind, also when it is interrupted.
+//! Never posts an event whose plan touches anything but an address of the scope, never ends the fault of another drill,
+//! and leaves neither a fault of its own nor a containment behind, also when it is interrupted. Only a fault whose
+//! order got no answer may go on, until its time is over: nobody can tell then whose it is.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use staunch_model::{DrillFault, IncidentId, Printable, Span};
+use staunch_model::{DrillFault, DrillId, IncidentId, Printable, Span};
 use staunch_server::dto::{DrillRequest, DrillStopRequest, DrillStopped, DrillView, EventPlan, Ruling, Taken, path};
 
 use super::score::{Alert, Expected, Notes};
@@ -87,8 +88,10 @@ pub(crate) struct Running {
     /// The attacked address, and the one that comes when the fault is over.
     pub(crate) addresses: [IpAddr; 2],
     pub(crate) notes: Notes,
-    /// Whether a fault that this drill has ordered goes on, as far as it knows.
-    has_fault: bool,
+    /// What this drill has ordered, and what goes on as far as it knows.
+    ordered: Option<DrillId>,
+    /// Whether its order got no answer from which it could tell what became of it.
+    in_doubt: bool,
     begun: staunch_model::Timestamp,
     /// The incidents of its events.
     incidents: Vec<IncidentId>,
@@ -111,7 +114,8 @@ impl Running {
         let mut running = Self {
             addresses: [[0, 0, 0, 0].into(); 2],
             notes: Notes::default(),
-            has_fault: false,
+            ordered: None,
+            in_doubt: false,
             begun: now(),
             incidents: Vec::new(),
             interrupted: Arc::default(),
@@ -209,9 +213,10 @@ impl Running {
                 reason: self.wanted.reason.clone(),
             };
             let ordered = self.client.post::<DrillView>(path::DRILL, &request);
-            // Where another drill was quicker, its fault is not ours to end. In doubt it may be ours.
-            self.has_fault = !matches!(&ordered, Err(fault) if matches!(fault.exit, Exit::Refused | Exit::Denied));
-            ordered?;
+            // Of an order that was answered with an error nothing begins; these may be no answer at all.
+            let unheard = |it: &Fault| matches!(it.exit, Exit::Unreachable | Exit::Busy | Exit::Failed);
+            self.in_doubt = ordered.as_ref().is_err_and(unheard);
+            self.ordered = ordered?.drill;
         }
         (live.play)(self)?;
         self.all_well()?;
@@ -229,14 +234,15 @@ impl Running {
 
     /// Ends the fault, if this drill has ordered one that has not ended.
     pub(super) fn all_well(&mut self) -> Result<(), Fault> {
-        if !self.has_fault {
+        if self.ordered.is_none() {
             return Ok(());
         }
         let request = DrillStopRequest {
+            drill: self.ordered,
             reason: Some(self.wanted.reason.clone()),
         };
         self.client.post::<DrillStopped>(path::DRILL_STOP, &request)?;
-        self.has_fault = false;
+        self.ordered = None;
         Ok(())
     }
 
@@ -365,9 +371,28 @@ impl Running {
         self.notes.hold("lets-go", gone && state == "released", state);
         let view: DrillView = self.client.get(path::DRILL, &json!({}))?;
         let left = of_ours(self.held()?).len();
-        let seen = format!("fault {}, {left} held", view.fault.map_or("over", DrillFault::name));
-        self.notes.hold("clean", view.fault.is_none() && left == 0, seen);
+        let (over, fault) = self.fault_at_the_end(&view);
+        self.notes
+            .hold("clean", over && left == 0, format!("{fault}, {left} held"));
         Ok(())
+    }
+
+    /// Whether no fault of this drill is under way, as `view` shows it, and in words.
+    fn fault_at_the_end(&self, view: &DrillView) -> (bool, String) {
+        let (Some(drill), Some(fault)) = (view.drill, view.fault) else {
+            return (true, "fault over".to_owned());
+        };
+        if self.ordered == Some(drill) {
+            (false, format!("fault {fault} of {drill}"))
+        } else if self.in_doubt {
+            let whose = format!("{drill} is under way, and may be of this drill, whose order got no answer");
+            (
+                false,
+                format!("fault {fault}: {whose}; `staunch drill stop {drill}` ends it"),
+            )
+        } else {
+            (true, format!("fault over ({drill} is of another drill)"))
+        }
     }
 
     fn note_all(&mut self) -> Result<(), Fault> {

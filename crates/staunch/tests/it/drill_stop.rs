@@ -1,7 +1,13 @@
 //! A live drill that was left behind: `staunch drill stop`, and what is recorded of drills.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use staunch_server::dto::{Commands, DrillFault, DrillView};
 
@@ -38,8 +44,12 @@ fn order(server: &Server, body: &str) -> u16 {
     }
 }
 
+fn view(server: &Server) -> DrillView {
+    server.get("/v1/drill")
+}
+
 fn fault(server: &Server) -> Option<DrillFault> {
-    server.get::<DrillView>("/v1/drill").fault
+    view(server).fault
 }
 
 /// The orders about drills, oldest first, with their reasons, once the index has `count` of them.
@@ -47,7 +57,7 @@ fn recorded(server: &Server, count: usize) -> Vec<(Value, String)> {
     let mut found = Vec::new();
     wait_until("the record", || {
         let all = server.get::<Commands>("/v1/commands").commands;
-        let about_drills = |it: &Value| *it == "stopdrill" || it.get("drill").is_some();
+        let about_drills = |it: &Value| it.get("enddrill").is_some() || it.get("drill").is_some();
         let all = all.into_iter().rev().filter(|it| about_drills(&it.command));
         found = all.map(|it| (it.command, it.reason)).collect();
         found.len() == count
@@ -81,8 +91,10 @@ fn what_a_drill_has_left_behind_ends_at_once_and_is_recorded() {
         }
         assert_eq!(fault(&server), Some(DrillFault::Lie));
 
+        let drill = view(&server).drill.expect("it goes on");
+        assert!(status.contains(&format!("{drill} is UNDER WAY")), "{status}");
         let ended = server.ok(&["drill", "stop", "--yes", "--reason", "it was left behind"]);
-        assert_eq!(ended, "the fault lie has ended for 192.0.2.0/28\n");
+        assert_eq!(ended, format!("the fault lie of {drill} has ended for 192.0.2.0/28\n"));
         assert_eq!(fault(&server), None);
         assert!(!server.ok(&["status"]).contains("UNDER WAY"));
         server.take(&exploit_from("192.0.2.2"));
@@ -91,8 +103,8 @@ fn what_a_drill_has_left_behind_ends_at_once_and_is_recorded() {
         let reasons: Vec<_> = all.iter().map(|(_, reason)| &**reason).collect();
         assert_eq!(reasons, ["a test", "it was left behind"]);
         assert_eq!(
-            (&all[0].0["drill"]["fault"], &all[1].0),
-            (&"lie".into(), &"stopdrill".into())
+            (&all[0].0["drill"]["fault"], &all[1].0["enddrill"]["drill"]),
+            (&"lie".into(), &drill.to_string().into())
         );
 
         // Once more: all is well already, so nothing is asked and nothing recorded; what is held is told.
@@ -109,7 +121,7 @@ fn what_a_drill_has_left_behind_ends_at_once_and_is_recorded() {
         server.kill();
         let journal = home.run(&["journal", "cat"]);
         let told = stdout(&journal);
-        for part in ["have lie go wrong for 10m", "end what goes wrong for a drill"] {
+        for part in ["have lie go wrong for 10m", &format!("end what goes wrong for {drill}")] {
             assert!(told.contains(part), "{part}: {told}");
         }
         let same = home.run(&["replay", "--verify"]);
@@ -181,6 +193,129 @@ fn the_fault_of_another_drill_is_left_alone() {
         assert_eq!(fault(&server), Some(DrillFault::Lie), "{output:?}");
         assert_eq!(recorded(&server, 1).len(), 1);
     });
+}
+
+/// A person may end a drill that still runs, and somebody may order the next one before it cleans up.
+#[test]
+fn the_clean_up_of_a_drill_that_was_ended_leaves_the_next_one_alone() {
+    in_namespace("drill_stop::next", || {
+        let home = home();
+        let server = home.serve();
+        let body = r#"{"fault":"lie","lasts":"10m","reason":"a test"}"#;
+        // Its fault does not last long. A drill that was not stopped in time has ended it, and another is started.
+        let next = (0..5).find_map(|_| {
+            let mut child = live(&home, &server, "driver-throttled").spawn().expect("it starts");
+            wait_until("the fault, or the end", || {
+                fault(&server).is_some() || child.try_wait().expect("it is our child").is_some()
+            });
+            let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+            kill(id, Signal::SIGSTOP).expect("it is our child");
+            let caught = view(&server).drill;
+            if caught.is_some() {
+                server.ok(&["drill", "stop", "--yes"]);
+                assert_eq!(order(&server, body), 200);
+            }
+            let next = view(&server).drill;
+            kill(id, Signal::SIGCONT).expect("it is our child");
+            let output = child.wait_with_output().expect("it is our child");
+            caught.map(|caught| (caught, next, output))
+        });
+        let (caught, next, output) = next.expect("one of them was stopped in time");
+        assert!(caught < next.expect("it has begun"), "{caught}, {next:?}");
+        assert_eq!(
+            (fault(&server), view(&server).drill),
+            (Some(DrillFault::Lie), next),
+            "{output:?}"
+        );
+
+        // Nor does a person end it who means the one before.
+        let named = server.ok(&["drill", "stop", &caught.to_string()]);
+        let goes_on = view(&server).drill.expect("it goes on");
+        assert_eq!(
+            named,
+            format!("nothing has ended: {goes_on} is under way, the fault lie\n")
+        );
+        let json: Value = server.json(&["drill", "stop", &caught.to_string()]);
+        assert_eq!(
+            (&json["ended"], &json["under_way"]["id"]),
+            (&Value::Null, &goes_on.to_string().into())
+        );
+        let ended = server.ok(&["drill", "stop", &goes_on.to_string(), "--yes"]);
+        assert!(
+            ended.starts_with(&format!("the fault lie of {goes_on} has ended")),
+            "{ended}"
+        );
+        let bad = server.run(&["drill", "stop", "TX-1"]);
+        assert_eq!(bad.status.code(), Some(2), "{bad:?}");
+    });
+}
+
+/// No answer says whose the fault is that goes on: the report does not say that it is over, and it is left alone.
+#[test]
+fn a_drill_whose_order_got_no_answer_says_what_goes_on() {
+    in_namespace("drill_stop::no_answer", || {
+        let home = home();
+        let server = home.serve();
+        let url = without_an_answer(&server.url, "POST /v1/drill HTTP/1.1");
+        let mut drill = live(&home, &server, "driver-throttled");
+        let output = drill.env("STAUNCH_URL", url).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(14), "{output:?}");
+        let score: Value = serde_json::from_slice(&output.stdout).expect("it writes JSON");
+        let all = score["expectations"].as_array().expect("a list");
+        let clean = all.iter().find(|it| it["name"] == "clean").expect("it is expected");
+        let goes_on = view(&server).drill.expect("it was ordered");
+        let seen = clean["seen"].as_str().unwrap_or_default();
+        assert!(
+            seen.contains(&format!("{goes_on} is under way, and may be of this drill")),
+            "{score:#}"
+        );
+        assert!(seen.contains(&format!("`staunch drill stop {goes_on}`")), "{score:#}");
+        assert_eq!(clean["held"], false, "{score:#}");
+        assert_eq!(recorded(&server, 1).len(), 1);
+    });
+}
+
+/// The address of a proxy that brings everything to the server at `url` and back, but for the answer to what begins
+/// with `line`: in its place the connection is cut when the server has answered.
+fn without_an_answer(url: &str, line: &'static str) -> String {
+    let server = url.strip_prefix("http://").expect("it is in the clear").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, server) = (client.expect("it comes"), TcpStream::connect(&server));
+            let Ok(mut server) = server else { return };
+            std::thread::spawn(move || {
+                // What comes in one write here is one request: the program writes no next one before the answer.
+                let mut bytes = vec![0; 1 << 20];
+                let (mut back, mut to) = (
+                    server.try_clone().expect("it can be"),
+                    client.try_clone().expect("it can be"),
+                );
+                let cut = Arc::new(AtomicBool::new(false));
+                let is_cut = cut.clone();
+                std::thread::spawn(move || {
+                    let mut bytes = vec![0; 1 << 20];
+                    while let Ok(count @ 1..) = back.read(&mut bytes) {
+                        if is_cut.load(Ordering::SeqCst) || to.write_all(&bytes[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    drop(to.shutdown(Shutdown::Both));
+                });
+                while let Ok(count @ 1..) = client.read(&mut bytes) {
+                    if bytes[..count].starts_with(line.as_bytes()) {
+                        cut.store(true, Ordering::SeqCst);
+                    }
+                    if server.write_all(&bytes[..count]).is_err() {
+                        break;
+                    }
+                }
+                drop(server.shutdown(Shutdown::Write));
+            });
+        }
+    });
+    format!("http://{address}")
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl Entry<'_> {
             | Command::Unprotect { .. }
             | Command::Reload { .. }
             | Command::Drill { .. }
-            | Command::StopDrill => (None, None),
+            | Command::StopDrill
+            | Command::EndDrill { .. } => (None, None),
         };
         let also = named.filter(|id| !affected.contains(id));
         let touched = affected.iter().copied().chain(also).map(|id| (None, Some(int(id.0))));
