@@ -16,10 +16,10 @@ use staunch_model::{
 };
 
 /// Evidence that was sealed.
-const SEALED: &str = "sealed";
+pub(crate) const SEALED: &str = "sealed";
 
 /// Evidence that was not there when containment waited no longer.
-const MISSED: &str = "missed";
+pub(crate) const MISSED: &str = "missed";
 
 /// Pieces of evidence that are remembered until they are sealed; what was missed for good would stay otherwise.
 const ASKED_MAX: usize = 4_096;

@@ -1,14 +1,20 @@
 //! Counters of a running Staunch. Reading them disturbs nothing.
 
+mod log;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use prometheus_client::metrics::counter::Counter as Counted;
+use prometheus_client::metrics::family::Family;
 use serde::Serialize;
-use staunch_model::{Failure, Span, Timestamp};
+use staunch_model::{EvidenceKind, Failure, Span, Timestamp};
 
 use crate::lookups::LookupMeter;
-use crate::meter::Meter;
+use crate::meter::{EvidenceResult, MISSED, Meter, SEALED};
+
+pub use self::log::{LogMeter, LogReading};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -129,13 +135,40 @@ impl VaultReading {
 }
 
 /// How the vault stands, as those tell it who use it.
-#[derive(Debug, Default)]
-pub struct VaultMeter(Mutex<VaultReading>);
+#[derive(Debug)]
+pub struct VaultMeter {
+    /// Artefacts by what became of them. Those of a try that is followed by another are not among them.
+    pub artefacts: Family<EvidenceResult, Counted>,
+    reading: Mutex<VaultReading>,
+}
+
+impl Default for VaultMeter {
+    /// Everything at zero, and there: what appears with its first count is no increase for who watches.
+    fn default() -> Self {
+        let meter = Self {
+            artefacts: Family::default(),
+            reading: Mutex::default(),
+        };
+        for kind in EvidenceKind::ALL {
+            meter.count(kind, 0, 0);
+        }
+        meter
+    }
+}
 
 impl VaultMeter {
     /// The reading.
     pub fn reading(&self) -> MutexGuard<'_, VaultReading> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many artefacts of a piece were sealed, and so many were not taken.
+    pub(crate) fn count(&self, kind: EvidenceKind, sealed: usize, missed: usize) {
+        for (result, count) in [(SEALED, sealed), (MISSED, missed)] {
+            let kind = kind.name();
+            let labels = EvidenceResult { kind, result };
+            self.artefacts.get_or_create(&labels).inc_by(count as u64);
+        }
     }
 
     /// A piece was missed because of the vault.
@@ -189,6 +222,8 @@ pub struct Telemetry {
     pub copies: OnceLock<Arc<CopyMeter>>,
     /// How the vault stands, where evidence is kept.
     pub vault: OnceLock<Arc<VaultMeter>>,
+    /// How far the transparency log is behind the journal, where evidence is kept.
+    pub log: OnceLock<Arc<LogMeter>>,
     /// What becomes of transactions, and how long it takes.
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.

@@ -5,11 +5,11 @@
 //! be anywhere.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ use staunch_model::{
     WriteOnce,
 };
 use staunch_ports::vault::Visit;
-use staunch_ports::{Deposit, Follower, Lsn, SealedManifest, SealedRecord, Vault, VaultDescription};
+use staunch_ports::{Deposit, Follower, Lsn, SealedManifest, SealedRecord, StoredFrame, Vault, VaultDescription};
+use staunch_runtime::telemetry::LogMeter;
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::{LogKey, LogVerifier, ReadOnlyJournal, TransparencyLog, disk_failure};
@@ -50,34 +51,24 @@ pub(crate) struct LogbookParts {
     pub(crate) journal: PathBuf,
 }
 
-/// The last frame that is known to be durable: nothing beyond is signed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct DurableUpTo(Arc<AtomicU64>);
-
-impl DurableUpTo {
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
 /// Tells how far the journal is durable, of what another follower takes.
 pub(crate) struct TellsDurable {
     inner: Box<dyn Follower>,
-    up_to: DurableUpTo,
+    meter: Arc<LogMeter>,
 }
 
 impl TellsDurable {
     /// Tells it of `inner`, which has caught up with the journal.
-    pub(crate) fn new(inner: Box<dyn Follower>, up_to: DurableUpTo) -> Self {
-        up_to.0.store(inner.position().0, Ordering::Release);
-        Self { inner, up_to }
+    pub(crate) fn new(inner: Box<dyn Follower>, meter: Arc<LogMeter>) -> Self {
+        meter.durable_up_to(inner.position().0);
+        Self { inner, meter }
     }
 }
 
 impl Follower for TellsDurable {
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
         self.inner.follow(lsn, now, frame);
-        self.up_to.0.store(lsn.0, Ordering::Release);
+        self.meter.durable_up_to(lsn.0);
     }
 
     fn position(&self) -> Lsn {
@@ -105,11 +96,12 @@ pub(crate) struct LoggedVault {
 }
 
 impl LoggedVault {
-    /// Starts the thread that logs what `vault` takes from now on, after what it has.
+    /// Starts the thread that logs what `vault` takes from now on, after what it has. Nothing of the journal is signed
+    /// beyond what `meter` knows to be durable.
     ///
     /// # Errors
     /// When the log cannot be used, or there can be no thread.
-    pub(crate) fn start(vault: Arc<dyn Vault>, parts: LogbookParts, durable: DurableUpTo) -> Result<Self, Failure> {
+    pub(crate) fn start(vault: Arc<dyn Vault>, parts: LogbookParts, meter: Arc<LogMeter>) -> Result<Self, Failure> {
         let unusable = |error: staunch_store::LogError| error.to_failure();
         if !parts.key.exists() && parts.dir.join(CHECKPOINT).exists() {
             let what = format!(
@@ -125,11 +117,12 @@ impl LoggedVault {
         let log = TransparencyLog::open(&parts.dir, key, None).map_err(unusable)?;
         tell_key(&parts.public_key, &public)?;
         let mut logbook = Logbook::new(log)?;
+        meter.logged_up_to(logbook.frames_up_to().0);
         let (told, incidents) = sync_channel(WAITING_MAX);
         let of = vault.clone();
         thread::Builder::new()
             .name("logbook".into())
-            .spawn(move || keep(&mut logbook, of.as_ref(), &parts.journal, &durable, &incidents))
+            .spawn(move || keep(&mut logbook, of.as_ref(), &parts.journal, &meter, &incidents))
             .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
         Ok(Self {
             inner: vault,
@@ -162,13 +155,7 @@ fn tell_key(file: &Path, public: &str) -> Result<(), Failure> {
     }
 }
 
-fn keep(
-    logbook: &mut Logbook,
-    vault: &dyn Vault,
-    journal: &Path,
-    durable: &DurableUpTo,
-    incidents: &Receiver<IncidentId>,
-) {
+fn keep(logbook: &mut Logbook, vault: &dyn Vault, journal: &Path, meter: &LogMeter, incidents: &Receiver<IncidentId>) {
     let was_empty = logbook.log().checkpoint().size == 0;
     let mut left = Left::default();
     match logbook.take_all(vault, &mut |incident, failure| left.add(incident, &failure)) {
@@ -195,23 +182,8 @@ fn keep(
         for incident in left.due() {
             left.took(incident, logbook.take_incident(vault, incident));
         }
-        let up_to = durable.get();
-        // Before the first frame there is no journal.
-        if up_to > 0
-            && let Ok(journal) = ReadOnlyJournal::open(journal)
-        {
-            let read = |from, visit: &mut dyn FnMut(staunch_ports::StoredFrame)| {
-                journal.read(from, &mut |frame| {
-                    if frame.lsn.0 > up_to {
-                        return ControlFlow::Break(());
-                    }
-                    visit(frame);
-                    ControlFlow::Continue(())
-                })
-            };
-            if let Err(failure) = logbook.take_frames(read) {
-                left.tell(&failure);
-            }
+        if let Err(failure) = take_frames(logbook, journal, meter) {
+            left.tell(&failure);
         }
         match incidents.recv_timeout(left.pause()) {
             Ok(first) => {
@@ -226,6 +198,37 @@ fn keep(
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// Logs the frames that are durable, and tells `meter` how far the log is then.
+fn take_frames(logbook: &mut Logbook, journal: &Path, meter: &LogMeter) -> Result<(), Failure> {
+    let up_to = meter.ask();
+    // Before the first frame there is no journal.
+    if up_to == 0 {
+        return Ok(());
+    }
+    let read = |from, visit: &mut dyn FnMut(StoredFrame)| {
+        let journal = ReadOnlyJournal::open(journal).map_err(|error| with_cause(&error))?;
+        let read = journal.read(from, &mut |frame| {
+            if frame.lsn.0 > up_to {
+                return ControlFlow::Break(());
+            }
+            visit(frame);
+            ControlFlow::Continue(())
+        });
+        read.map_err(|error| with_cause(&error))
+    };
+    let taken = logbook.take_frames(read);
+    match &taken {
+        Ok(last) => meter.logged_up_to(last.0),
+        Err(_) => meter.failed(),
+    }
+    taken.map(|_| ())
+}
+
+fn with_cause(error: &dyn Error) -> String {
+    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    format!("{error}{cause}")
 }
 
 /// The incidents of which something could not be logged, as on a disk that was full.

@@ -89,6 +89,10 @@ impl Held {
             record.failure.clone_from(&trouble);
         }
         let put = common.vault.put_record(&record);
+        // Without a record they are in the vault as well, or not.
+        common
+            .meter
+            .count(record.kind, record.artefacts.len(), record.missed.len());
         let is_sealed = put.is_ok() && record.failure.is_none();
         if is_sealed {
             common.meter.sealed();

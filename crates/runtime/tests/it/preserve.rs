@@ -10,6 +10,7 @@ use staunch_model::{
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{About, CollectRequest, Collected, Collector, Collects, Sink, Vault};
+use staunch_runtime::meter::EvidenceResult;
 use staunch_runtime::telemetry::VaultMeter;
 use staunch_runtime::{Handle, PreserveParts, Preserver, Runtime, Submission};
 use staunch_testkit::vault::MemoryVault;
@@ -422,5 +423,12 @@ fn what_failed_first_leaves_no_record_beside_what_was_sealed() {
         Some("it may not (tried 2 times)".into())
     );
     assert_eq!(manifests_of(&bench.vault, 2), 1);
+    let count = |kind: EvidenceKind, result| {
+        let kind = kind.name();
+        let labels = EvidenceResult { kind, result };
+        bench.meter.artefacts.get_or_create(&labels).get()
+    };
+    let counts = [EvidenceKind::Flows, EvidenceKind::Files].map(|kind| (count(kind, "sealed"), count(kind, "missed")));
+    assert_eq!(counts, [(1, 0), (0, 1)], "two tries have missed one artefact");
     bench.runtime.stop().expect("it stops cleanly");
 }

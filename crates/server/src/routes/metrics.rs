@@ -17,7 +17,7 @@ use staunch_store::index::IndexReader;
 
 use self::counted::counted;
 use self::elsewhere::{feeds, lookups};
-use self::evidence::{copies, vault};
+use self::evidence::{copies, log, vault};
 use self::files::{context, lists};
 use self::inlets::inlets;
 use self::standing::{Standing, standing_now};
@@ -47,6 +47,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     feeds(&mut registry, telemetry, app.service.handle.machine_now());
     lookups(&mut registry, telemetry);
     vault(&mut registry, telemetry);
+    log(&mut registry, telemetry);
     copies(&mut registry, telemetry, app.service.handle.machine_now());
     inlets(&mut registry, app.service.intake.inlets());
     standing_now(&mut registry, &app, &standing, unverified, lag);

@@ -36,7 +36,7 @@ use crate::exit::{Exit, Fault};
 use crate::feeds::{Feeds, Fetching};
 use crate::finding::Finding;
 use crate::lists::Watch;
-use crate::logbook::{DurableUpTo, TellsDurable};
+use crate::logbook::TellsDurable;
 use crate::lookups::Lookups;
 use crate::names::Names;
 use crate::output::now;
@@ -81,7 +81,6 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     // So may the one that looks for management sessions.
     let called = Names::as_before(&config, now());
     let lifelines = Reach::start(&config, called.clone())?;
-    let durable = DurableUpTo::default();
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
@@ -91,7 +90,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     // And those that take evidence.
     let meters = wiring::Meters::default();
     let clock = Offset::of(&config);
-    let preserver = wiring::preserver(&config, &durable, &meters, clock.tells())?;
+    let preserver = wiring::preserver(&config, &meters, clock.tells())?;
     if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
@@ -136,7 +135,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         runs,
     )?;
     if let Some(inner) = opened.parts.follower.take() {
-        opened.parts.follower = Some(Box::new(TellsDurable::new(inner, durable)));
+        opened.parts.follower = Some(Box::new(TellsDurable::new(inner, Arc::clone(&meters.log))));
     }
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
@@ -171,9 +170,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         // Nobody else sets it.
         let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
     }
-    // Nobody else sets them.
-    let _ = runtime.handle().telemetry().copies.set(meters.copies);
-    let _ = runtime.handle().telemetry().vault.set(meters.vault);
+    meters.show_in(runtime.handle().telemetry(), config.evidence.enabled);
     lists.tell(&runtime.handle());
     context.tell(&runtime.handle());
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;

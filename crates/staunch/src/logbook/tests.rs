@@ -1,12 +1,15 @@
 //! What a full disk has left is logged when there is room again, without a restart.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use staunch_ports::journal::NewFrame;
+use staunch_ports::{Journal as _, Purpose};
+use staunch_runtime::telemetry::LogReading;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::DirVaultOptions;
-use staunch_store::{DirVault, FileHook, FileOp};
+use staunch_store::{DirVault, FileHook, FileOp, JournalOptions, SegmentJournal};
 
 use staunch_testkit::contract::vault::{record, store};
 
@@ -29,6 +32,10 @@ impl FileHook for Full {
 }
 
 fn serve(dir: &Path, disk: Arc<Full>) -> (Arc<dyn Vault>, LogVerifier) {
+    serve_with(dir, disk, Arc::default())
+}
+
+fn serve_with(dir: &Path, disk: Arc<Full>, meter: Arc<LogMeter>) -> (Arc<dyn Vault>, LogVerifier) {
     let options = DirVaultOptions {
         is_immutable: false,
         hook: Some(disk),
@@ -42,7 +49,7 @@ fn serve(dir: &Path, disk: Arc<Full>) -> (Arc<dyn Vault>, LogVerifier) {
         name: "web-1/staunch".into(),
         journal: dir.join("journal"),
     };
-    let logged = LoggedVault::start(vault, parts, DurableUpTo::default()).expect("there is a log");
+    let logged = LoggedVault::start(vault, parts, meter).expect("there is a log");
     let key = logged.key().clone();
     (Arc::new(logged), key)
 }
@@ -81,6 +88,75 @@ fn manifests_without_a_record_are_logged_when_the_record_has_no_room() {
     assert!(!failure.to_string().contains("records/"), "{failure}");
     // The manifest is there, and nothing else comes that would have it logged.
     wait_for(dir.path(), &key, 1);
+}
+
+/// A journal with these frames.
+fn written(dir: &Path, payloads: &[&[u8]]) -> SegmentJournal {
+    let mut journal = SegmentJournal::open(dir, JournalOptions::default()).expect("it opens");
+    journal.open_epoch().expect("an epoch");
+    let (now_us, tail) = (1_700_000, journal.tail());
+    let frames: Vec<NewFrame<'_>> = payloads.iter().map(|payload| NewFrame { now_us, payload }).collect();
+    let appended = journal.append(tail.epoch, tail.lsn, Purpose::Intake, &frames);
+    appended.expect("there is room");
+    journal
+}
+
+/// Waits until the meter says so.
+fn wait_until(meter: &LogMeter, what: &str, is_so: impl Fn(LogReading) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so(meter.reading()) {
+        assert!(Instant::now() < deadline, "{what}: {:?}", meter.reading());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn how_far_the_log_is_behind_the_journal_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (journal, moved) = (dir.path().join("journal"), dir.path().join("moved"));
+    let journal_of_two = written(&journal, &[b"one", b"two"]);
+    let tail = journal_of_two.tail().lsn.0;
+    let meter = Arc::new(LogMeter::default());
+    let (vault, _) = serve_with(dir.path(), Arc::default(), Arc::clone(&meter));
+    assert_eq!(meter.reading().behind_by, None, "nobody has said what is durable");
+    assert!(!meter.reading().behind_for.is_zero());
+    meter.durable_up_to(tail - 1);
+    assert_eq!(meter.reading().behind_by, Some(tail - 1));
+    // What is sealed has the frames logged as well, up to the last that is durable.
+    seal(&*vault, 1).expect("there is room");
+    wait_until(&meter, "it is level", |it| {
+        it.behind_by == Some(0) && it.behind_for.is_zero()
+    });
+
+    // A journal that cannot be read leaves the log behind, and says so.
+    std::fs::rename(&journal, &moved).expect("it is ours");
+    meter.durable_up_to(tail);
+    seal(&*vault, 2).expect("there is room");
+    wait_until(&meter, "it is behind", |it| it.behind_by == Some(1));
+    std::fs::rename(&moved, &journal).expect("it is ours");
+    seal(&*vault, 3).expect("there is room");
+    wait_until(&meter, "it is level again", |it| it.behind_for.is_zero());
+}
+
+#[test]
+fn a_log_with_more_than_the_journal_is_not_level() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let journal = dir.path().join("journal");
+    let journal_of_two = written(&journal, &[b"one", b"two"]);
+    let tail = journal_of_two.tail().lsn.0;
+    let meter = Arc::new(LogMeter::default());
+    let (vault, _) = serve_with(dir.path(), Arc::default(), Arc::clone(&meter));
+    meter.durable_up_to(tail);
+    seal(&*vault, 1).expect("there is room");
+    wait_until(&meter, "it is level", |it| it.behind_for.is_zero());
+    drop(journal_of_two);
+
+    // Another journal, which is shorter, stands in its place.
+    std::fs::remove_dir_all(&journal).expect("it is ours");
+    let shorter = written(&journal, &[b"one"]);
+    meter.durable_up_to(shorter.tail().lsn.0);
+    seal(&*vault, 2).expect("there is room");
+    wait_until(&meter, "it is told", |it| !it.behind_for.is_zero());
 }
 
 #[test]

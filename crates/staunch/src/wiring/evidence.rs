@@ -15,7 +15,7 @@ use staunch_connectors::evidence::{HostOptions, host};
 use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, WriteOnce};
 use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
-use staunch_runtime::telemetry::{CopyMeter, VaultMeter};
+use staunch_runtime::telemetry::{CopyMeter, LogMeter, Telemetry, VaultMeter};
 use staunch_runtime::{ClockOffsetFn, PreserveParts, Preserver};
 use staunch_store::age::Recipient;
 use staunch_store::disk_failure;
@@ -23,7 +23,7 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
+use crate::logbook::{LogbookParts, LoggedVault};
 use crate::{anchors, bucket, outbox};
 use awaited::AwaitedVault;
 
@@ -34,14 +34,14 @@ pub(crate) const VAULT: &str = "vault";
 pub(crate) const LOG: &str = "log";
 
 /// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them
-/// before the sandbox is entered. What is signed of the journal is what `durable` says; how the vault stands, and the
-/// places that evidence is brought to, is told to `meters`, and how far the clock is off is told by `clock_offset`.
+/// before the sandbox is entered. How the vault, its log, and the places that evidence is brought to stand is told to
+/// `meters`; that of the log says what is durable of the journal, and may be signed. `clock_offset` tells how far the
+/// clock is off.
 ///
 /// # Errors
 /// When there can be no thread, or no random numbers.
 pub(crate) fn preserver(
     config: &Config,
-    durable: &DurableUpTo,
     meters: &Meters,
     clock_offset: ClockOffsetFn,
 ) -> Result<Option<Preserver>, Fault> {
@@ -52,7 +52,7 @@ pub(crate) fn preserver(
     let source = source();
     let opening = Opening {
         config: config.clone(),
-        durable: durable.clone(),
+        log: Arc::clone(&meters.log),
         copies: Arc::clone(&meters.copies),
         host: source.host.clone(),
     };
@@ -100,12 +100,25 @@ pub(crate) fn preserver(
 pub(crate) struct Meters {
     pub(crate) copies: Arc<CopyMeter>,
     pub(crate) vault: Arc<VaultMeter>,
+    pub(crate) log: Arc<LogMeter>,
+}
+
+impl Meters {
+    /// Has `telemetry` show them; the log only where one is kept.
+    pub(crate) fn show_in(self, telemetry: &Telemetry, is_logged: bool) {
+        // Nobody else sets them.
+        let _ = telemetry.copies.set(self.copies);
+        let _ = telemetry.vault.set(self.vault);
+        if is_logged {
+            let _ = telemetry.log.set(self.log);
+        }
+    }
 }
 
 /// What a vault is opened with, and its transparency log.
 struct Opening {
     config: Config,
-    durable: DurableUpTo,
+    log: Arc<LogMeter>,
     copies: Arc<CopyMeter>,
     /// The name of this machine.
     host: Box<str>,
@@ -125,7 +138,7 @@ impl Opening {
             name: key_name(&self.host),
             journal: config.journal_dir(),
         };
-        let logged = match LoggedVault::start(vault.clone(), parts, self.durable.clone()) {
+        let logged = match LoggedVault::start(vault.clone(), parts, Arc::clone(&self.log)) {
             Ok(logged) => {
                 let started = anchors::start(&config.evidence.anchors, &dir, logged.key(), &self.copies);
                 if let Err(failure) = started {

@@ -38,6 +38,15 @@ fn counted(server: &Server) -> (Option<f64>, Option<f64>) {
     )
 }
 
+/// By how many frames the log is behind the journal, and for how many seconds.
+fn log_lag(server: &Server) -> (Option<f64>, Option<f64>) {
+    let now = scrape(server);
+    (
+        value(&now, "staunch_log_lag_frames"),
+        value(&now, "staunch_log_lag_seconds"),
+    )
+}
+
 fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -107,6 +116,8 @@ fn a_vault_that_had_no_room_at_the_start_is_there_when_room_is_made() {
         let found = stands(&server);
         assert_eq!((found.sealed, found.missed, found.vault_missed), (0, 2, 2), "{found:?}");
         assert_eq!(counted(&server), (Some(1.0), Some(2.0)));
+        assert_eq!(log_lag(&server).0, None, "nobody knows what the log has");
+        assert!(log_lag(&server).1 > Some(0.0), "it is not level");
         assert_eq!(whys(&server).iter().filter(|why| why.contains(full)).count(), 2);
         let told = doctor(&server);
         let problem = "PROBLEM evidence: the running server keeps none: ";
@@ -129,6 +140,17 @@ fn a_vault_that_had_no_room_at_the_start_is_there_when_room_is_made() {
         );
         assert_eq!(found.vault_failure, None);
         assert_eq!(evidence(&server).len(), 2);
+        let now = scrape(&server);
+        // Once without a vault, and once with it.
+        for result in ["sealed", "missed"] {
+            let sample = format!("staunch_evidence_artefacts_total{{kind=\"modules\",result=\"{result}\"}}");
+            assert_eq!(value(&now, &sample), Some(1.0), "{now}");
+        }
+        assert!(value(&now, "staunch_evidence_sealed_bytes_total") > Some(0.0), "{now}");
+        wait_until(
+            "the log to be known",
+            || matches!(log_lag(&server), (Some(frames), Some(_)) if frames >= 0.0),
+        );
         let told = doctor(&server);
         assert!(!told.contains("PROBLEM evidence"), "{told}");
         let verified = || home.run(&["evidence", "verify"]);

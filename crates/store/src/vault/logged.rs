@@ -173,6 +173,12 @@ impl Logbook {
         &self.log
     }
 
+    /// The last frame that is logged; 0 when none is.
+    #[must_use]
+    pub const fn frames_up_to(&self) -> Lsn {
+        self.frames_up_to
+    }
+
     /// Appends entries for what `vault` holds of `incident` and the log does not. Returns how many there were.
     ///
     /// # Errors

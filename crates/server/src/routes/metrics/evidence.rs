@@ -25,6 +25,23 @@ pub(super) fn vault(registry: &mut Registry, telemetry: &Telemetry) {
     registry.register("vault_failed", help, ConstGauge::new(i64::from(reading.is_failing())));
     let help = "Pieces of evidence that were missed because of the vault";
     registry.register("vault_missed", help, ConstCounter::new(reading.missed_total));
+    drop(reading);
+    let help = "Artefacts of evidence, by kind and by what became of them";
+    registry.register("evidence_artefacts", help, meter.artefacts.clone());
+}
+
+/// The transparency log of evidence and journal.
+pub(super) fn log(registry: &mut Registry, telemetry: &Telemetry) {
+    let Some(meter) = telemetry.log.get() else { return };
+    let reading = meter.reading();
+    // What is not known is left out, and not told as none.
+    if let Some(frames) = reading.behind_by {
+        let help = "Durable frames of the journal that the transparency log does not have";
+        registry.register("log_lag_frames", help, ConstGauge::new(number(frames)));
+    }
+    let help = "How long the transparency log has been behind the journal; 0 when it is level";
+    let seconds = reading.behind_for.as_secs_f64();
+    registry.register_with_unit("log_lag", help, Unit::Seconds, ConstGauge::new(seconds));
 }
 
 /// The places that evidence, and what proves it, is brought to.
