@@ -350,6 +350,21 @@ pub(crate) fn check(folder: &Path, key: &LogVerifier, find: &mut dyn FnMut(Strin
     checked
 }
 
+/// The size of the largest log that a checkpoint of `key` stands for, among those that anchors have brought away of the
+/// log in `folder`. Read the log afterwards to hold it against that.
+///
+/// # Errors
+/// When they cannot be listed.
+pub(crate) fn largest(folder: &Path, key: &LogVerifier) -> io::Result<Option<u64>> {
+    let files = anchored(&folder.join(ANCHORS))?;
+    let size = |file: &PathBuf| {
+        let note = read_bounded(file, NOTE_BYTES_MAX).ok()?;
+        // What is not signed by this key says nothing of this log; `check` tells of it.
+        key.checkpoint(&note).ok().map(|it| it.size)
+    };
+    Ok(files.iter().filter_map(size).max())
+}
+
 /// All checkpoints that were kept, in the order of their anchors and sizes.
 fn anchored(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

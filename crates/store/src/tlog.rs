@@ -32,6 +32,7 @@
 pub mod merkle;
 pub mod note;
 pub mod proof;
+pub mod put_back;
 mod reader;
 pub mod stamp;
 pub(crate) mod state;

@@ -384,6 +384,65 @@ fn what_was_sealed_a_moment_ago_is_waited_for() {
     );
 }
 
+/// Whoever holds the vault is at work, and has logged all of it: it is not about to come.
+#[test]
+fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
+    let (home, _) = home(b"genuine");
+    let folder = home.data().join("evidence");
+    let (log, early) = (folder.join("log"), home.path("early"));
+    let copied = Command::new("cp").arg("-a").arg(&log).arg(&early).status();
+    assert!(copied.expect("cp runs").success());
+    let server = vault(&folder.join("vault"));
+    let key = LogKey::open(&home.data().join("evidence.key"), "").expect("it is there");
+    let opened = TransparencyLog::open(&log, key, None).expect("the log opens");
+    let mut book = Logbook::new(opened).expect("it is sound");
+    for id in [2, 3] {
+        let sealed = store(&server, 1, id, &id.to_le_bytes());
+        server.put_record(&record(&sealed)).expect("there is room");
+        let taken = book.take_incident(&server, sealed.manifest.custody.incident);
+        assert_eq!(taken, Ok(2));
+    }
+    drop(book);
+    let get = |id: &str| {
+        let got = home.run(&["evidence", "get", id, "--output", "-", "--wait", "0s"]);
+        (got.status.code(), in_one_line(&stderr(&got)))
+    };
+    let put = |note: &[u8]| {
+        fs::remove_file(log.join("checkpoint")).expect("it is ours");
+        fs::write(log.join("checkpoint"), note).expect("it is ours");
+    };
+    let is_told = |how: &str, size: u64| {
+        for id in ["EV-2", "EV-3"] {
+            let (code, told) = get(id);
+            let why = format!(
+                "which is not in the log: THE LOG WAS PUT BACK: its checkpoint stands for 2 entries, and {how} that stands \
+                 for {size} hint: hold the log against"
+            );
+            assert!(code == Some(6) && told.contains(&why), "{code:?}: {told}");
+        }
+        assert_eq!(get("EV-1").0, Some(0), "what it still has is proved");
+    };
+
+    // The checkpoint alone: the files of those after it are there.
+    let newest = fs::read(log.join("checkpoint")).expect("it is there");
+    put(&fs::read(early.join("checkpoint")).expect("it is there"));
+    is_told("its own files are those of one", 4);
+    put(&newest);
+    assert_eq!(get("EV-3").0, Some(0));
+
+    // All of it: whoever has had evidence in hand since has written down what the log was.
+    fs::rename(&log, home.path("newest")).expect("it is ours");
+    fs::rename(&early, &log).expect("it is ours");
+    is_told("the handling log tells of one", 6);
+    // So has an anchor.
+    fs::remove_dir_all(folder.join("handling")).expect("it is ours");
+    fs::create_dir_all(folder.join("anchors/elsewhere")).expect("it is our directory");
+    fs::write(folder.join("anchors/elsewhere/6.checkpoint"), &newest).expect("it is our directory");
+    is_told("an anchor has kept one", 6);
+    drop(server);
+    is_told("an anchor has kept one", 6);
+}
+
 #[test]
 fn an_export_that_is_killed_leaves_nothing_under_the_name() {
     let (home, key) = home(&noise(3, 300_000));

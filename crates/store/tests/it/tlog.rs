@@ -6,15 +6,20 @@ mod others;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use staunch_model::{FailureKind, LogEntry, Logged};
 use staunch_ports::Journal as _;
+use staunch_store::tlog::CHECKPOINT;
 use staunch_store::tlog::merkle::{empty_root, leaf_hash};
+use staunch_store::tlog::put_back::signed_beyond;
 use staunch_store::tlog::tile::{ENTRY_BYTES_MAX, Tile};
 use staunch_store::vault::logged::Logbook;
-use staunch_store::{DirVault, DirVaultOptions, LogError, LogKey, MemoryJournal, TransparencyLog};
+use staunch_store::{DirVault, DirVaultOptions, FileHook, FileOp, LogError, LogKey, MemoryJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{record, store};
 
 use self::merkle::defined;
@@ -223,4 +228,69 @@ fn names_in_the_log_are_those_of_tiles() {
         }
     }
     assert_eq!(tiles, 9);
+}
+
+/// The note of the log in `dir`.
+fn checkpoint_of(dir: &Path) -> Vec<u8> {
+    fs::read(dir.join(CHECKPOINT)).expect("it is there")
+}
+
+#[test]
+fn a_checkpoint_that_was_put_back_is_told_by_the_tiles_of_those_after_it() {
+    for (first, more) in [(2, [3, 4, 0]), (2, [300, 1, 2]), (255, [2, 2, 0])] {
+        let dir = quick_dir();
+        let mut log = open(dir.path());
+        let (mut size, mut sizes) = (0, Vec::new());
+        let mut notes = Vec::new();
+        for count in [first].into_iter().chain(more).filter(|it| *it > 0) {
+            log.append(&entries(size, count)).expect("there is room");
+            size += count;
+            sizes.push(size);
+            notes.push(checkpoint_of(dir.path()));
+            assert_eq!(signed_beyond(dir.path(), size).expect("it lists"), None);
+        }
+        let before_last = sizes[sizes.len() - 2];
+        fs::remove_file(dir.path().join(CHECKPOINT)).expect("it is ours");
+        fs::write(dir.path().join(CHECKPOINT), &notes[0]).expect("it is ours");
+        let beyond = signed_beyond(dir.path(), first).expect("it lists");
+        assert_eq!(beyond, Some(before_last), "{first} and {more:?}");
+        assert_eq!(
+            signed_beyond(dir.path(), before_last).expect("it lists"),
+            None,
+            "the last may not have been signed"
+        );
+    }
+}
+
+/// A disk that takes no checkpoint while it is full.
+#[derive(Debug, Default)]
+struct NoCheckpoint(AtomicBool);
+
+impl FileHook for NoCheckpoint {
+    fn before(&self, op: &FileOp<'_>) -> io::Result<()> {
+        match op {
+            FileOp::Rename { to, .. } if *to == CHECKPOINT && self.0.load(Ordering::Relaxed) => {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_log_that_finds_no_room_for_its_checkpoint_was_not_put_back() {
+    let dir = quick_dir();
+    let disk = Arc::new(NoCheckpoint::default());
+    let hook: Arc<dyn FileHook> = disk.clone();
+    let mut log = TransparencyLog::open(dir.path(), log_key(), Some(hook)).expect("the log opens");
+    log.append(&entries(0, 2)).expect("there is room");
+    disk.0.store(true, Ordering::Relaxed);
+    for at in [2, 5, 9] {
+        log.append(&entries(at, 3))
+            .expect_err("there is no room for the checkpoint");
+        assert_eq!(signed_beyond(dir.path(), 2).expect("it lists"), None);
+    }
+    disk.0.store(false, Ordering::Relaxed);
+    log.append(&entries(5, 3)).expect("there is room");
+    assert_eq!(log.checkpoint().size, 8);
 }

@@ -79,7 +79,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         None => copy(&mut from, &mut io::stdout().lock(), &args.output),
     };
     // Before a byte of it is given away.
-    let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes"))?;
+    let noted = log.noted().map_or_else(String::new, |it| format!("; {it}"));
+    let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes{noted}"))?;
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
     let stand_for_it: Vec<&SealedManifest> = manifests.iter().filter(says).collect();
     let locator = stand_for_it.first().map(|it| &it.manifest.custody.locator);
@@ -92,8 +93,12 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
             args.wait
         ));
     });
+    let put_back = match log.has_any(&hashes) {
+        Some(false) => log.put_back(&custody, incident),
+        _ => None,
+    };
     let is_own = is_live(&folder, args.vault.as_deref(), &args.data);
-    let proof = Proof::of(&log, &hashes, is_own && is_at_work(&folder));
+    let proof = Proof::of(&log, &hashes, put_back, is_own && is_at_work(&folder));
     // What is not in it is told beside it.
     let missed = manifests.iter().find_map(|it| match &it.manifest.taken {
         Taken::Missed(failure) if Some(&it.manifest.custody.locator) == locator => Some(&*failure.what),
@@ -111,6 +116,13 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     let how = match proof {
         Proof::Awaited => "the server tries on",
         Proof::Absent if is_own => "a server logs what it finds when it starts",
+        Proof::PutBack(_) => {
+            say_wrapped(
+                "hint: hold the log against a checkpoint that was kept elsewhere (`staunch evidence verify --earlier`), and find \
+                 out who could write to its folder",
+            );
+            return Ok(proof.exit());
+        }
         Proof::Absent | Proof::Unknown(_) | Proof::Logged => return Ok(proof.exit()),
     };
     say_wrapped(&format!(
@@ -130,18 +142,22 @@ enum Proof {
     Awaited,
     /// Its manifest is not in the log of a copy, which nobody adds to.
     Absent,
+    /// Its manifest is not in the log, which had more entries at an earlier time, as these words say.
+    PutBack(String),
     /// Nothing is proved of any, for this reason, in words that are safe to show.
     Unknown(String),
 }
 
 impl Proof {
-    /// What `log` says of an artefact with these manifests, where `is_live` says that a server works with it.
-    fn of(log: &InLog, manifests: &[Sha256Hash], is_live: bool) -> Self {
-        match &log.known {
-            Err(why) => Self::Unknown(why.clone()),
-            Ok(known) if manifests.iter().any(|it| known.has(it)) => Self::Logged,
-            Ok(_) if is_live => Self::Awaited,
-            Ok(_) => Self::Absent,
+    /// What `log` says of an artefact with these manifests, where `put_back` says why the log is not what it was, and
+    /// `is_live` that a server works with it.
+    fn of(log: &InLog, manifests: &[Sha256Hash], put_back: Option<String>, is_live: bool) -> Self {
+        match (&log.known, put_back) {
+            (Err(why), _) => Self::Unknown(why.clone()),
+            (Ok(known), _) if manifests.iter().any(|it| known.has(it)) => Self::Logged,
+            (Ok(_), Some(why)) => Self::PutBack(why),
+            (Ok(_), None) if is_live => Self::Awaited,
+            (Ok(_), None) => Self::Absent,
         }
     }
 
@@ -149,6 +165,7 @@ impl Proof {
         match self {
             Self::Logged => Exit::Ok,
             Self::Awaited => Exit::Busy,
+            Self::PutBack(_) => Exit::Corrupt,
             Self::Absent | Self::Unknown(_) => Exit::Failed,
         }
     }
@@ -160,6 +177,7 @@ impl Proof {
                 "as its manifest says, which is not in the log so far, so that nothing is proved".to_owned()
             }
             Self::Absent => "as its manifest says, which is not in the log, so that nothing is proved".to_owned(),
+            Self::PutBack(why) => format!("as its manifest says, which is not in the log: THE LOG WAS PUT BACK: {why}"),
             Self::Unknown(why) => format!("as its manifest says, and nothing is proved: {why}"),
         }
     }

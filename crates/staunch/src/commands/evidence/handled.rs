@@ -181,6 +181,17 @@ impl Custody {
         found.split_off(found.len().saturating_sub(SHOWN_MAX))
     }
 
+    /// Shows what came of all that was done with the evidence of an incident, or with all evidence.
+    pub(super) fn outcomes(&self, incident: Option<IncidentId>, take: &mut dyn FnMut(&str)) {
+        for log in incident.map(Some).into_iter().chain([None]) {
+            let mut of = |it: Handled| take(it.outcome.as_deref().unwrap_or_default());
+            // Lines that are none are told by who shows or verifies it.
+            if let Err(error) = self.log.read(log, &mut of, &mut |_, _| {}) {
+                warn_wrapped(&format!("the handling log cannot be read: {error}"));
+            }
+        }
+    }
+
     /// Looks whether the lines of all logs follow on each other; `find` takes what is wrong, with whether a crash
     /// leaves such as well. Returns how many lines there are.
     pub(super) fn check(&self, find: &mut dyn FnMut(String, bool)) -> u64 {

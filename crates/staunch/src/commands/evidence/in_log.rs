@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use staunch_model::{Printable, Sha256Hash, Span};
+use staunch_model::{IncidentId, Printable, Sha256Hash, Span};
 use staunch_store::LogVerifier;
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
+use staunch_store::tlog::put_back::signed_beyond;
 use staunch_store::vault::logged::{LoggedUpTo, logged_in};
 
 use super::KEY_BYTES_MAX;
-use super::handled::is_at_work;
+use super::handled::{Custody, is_at_work};
 use super::verify::verifier;
 use crate::cli::DataArgs;
 use crate::exit::Fault;
 use crate::files::read_bounded;
-use crate::wiring;
+use crate::output::warn_wrapped;
+use crate::{anchors, wiring};
 
 /// The pause between two looks at the checkpoint. A server writes one within a few milliseconds of the record.
 const LOOK: Duration = Duration::from_millis(20);
@@ -31,6 +33,8 @@ pub(super) struct InLog {
     folder: PathBuf,
     /// What it is held against; `None` when there is nothing.
     key: Option<LogVerifier>,
+    /// The most entries that it was signed with while this command looked.
+    most: u64,
 }
 
 impl InLog {
@@ -47,6 +51,7 @@ impl InLog {
             known: Ok(LoggedUpTo::default()),
             folder: folder.to_owned(),
             key,
+            most: 0,
         };
         log.read();
         Ok(log)
@@ -61,6 +66,50 @@ impl InLog {
         };
         let known = logged_in(&self.folder.join(wiring::LOG), Some(key));
         self.known = known.map_err(|error| Printable(&error.to_string()).to_string());
+        self.most = self.most.max(self.size());
+    }
+
+    /// The entries that it is signed with, as far as that is proved.
+    fn size(&self) -> u64 {
+        let known = self.known.as_ref().ok();
+        known.and_then(|it| it.checkpoint.as_ref()).map_or(0, |it| it.size)
+    }
+
+    /// What the handling log is told of it: with how many entries it was signed; `None` when that is not proved.
+    pub(super) fn noted(&self) -> Option<String> {
+        self.known.as_ref().ok()?.checkpoint.as_ref()?;
+        Some(note_of(self.key.as_ref()?, self.size()))
+    }
+
+    /// Says that the log was put back, and by what: it is signed with fewer entries than it was before, as this command
+    /// has seen, an anchor has kept, its own files prove, or `custody` says of an earlier command about `incident`.
+    /// Reads the log again, after all of them, so that one that grows meanwhile is not taken for one that shrank.
+    pub(super) fn put_back(&mut self, custody: &Custody, incident: Option<IncidentId>) -> Option<String> {
+        let key = self.key.clone()?;
+        self.known.as_ref().ok()?;
+        let mut before = vec![(self.most, "this command has seen one")];
+        match anchors::largest(&self.folder, &key) {
+            Ok(size) => before.extend(size.map(|size| (size, "an anchor has kept one"))),
+            Err(error) => warn_wrapped(&format!("the anchors cannot be read: {error}")),
+        }
+        match signed_beyond(&self.folder.join(wiring::LOG), self.size()) {
+            Ok(size) => before.extend(size.map(|size| (size, "its own files are those of one"))),
+            Err(error) => warn_wrapped(&Printable(&error.to_string()).to_string()),
+        }
+        let mut noted = 0;
+        custody.outcomes(incident, &mut |outcome| {
+            noted = noted.max(size_of_note(&key, outcome).unwrap_or_default());
+        });
+        before.push((noted, "the handling log tells of one"));
+        self.read();
+        self.known.as_ref().ok()?;
+        let (size, who) = before.into_iter().max_by_key(|(size, _)| *size)?;
+        (size > self.size()).then(|| {
+            format!(
+                "its checkpoint stands for {} entries, and {who} that stands for {size}",
+                self.size()
+            )
+        })
     }
 
     /// Whether one of them is in the log; `None` when that is not proved.
@@ -114,8 +163,42 @@ impl InLog {
     }
 }
 
+/// How the handling log names a log and its size.
+pub(super) fn note_of(key: &LogVerifier, entries: u64) -> String {
+    format!("log {} has {entries} entries", id_of(key))
+}
+
+/// The size that a line of the handling log names, of the log of `key`.
+fn size_of_note(key: &LogVerifier, outcome: &str) -> Option<u64> {
+    let (_, rest) = outcome.rsplit_once(&format!("log {} has ", id_of(key)))?;
+    rest.strip_suffix(" entries")?.parse().ok()
+}
+
+/// Eight hexadecimal digits that tell the key from others.
+fn id_of(key: &LogVerifier) -> String {
+    key.to_string().split('+').nth(1).unwrap_or_default().to_owned()
+}
+
 /// The key of this machine, when it has one.
 fn own_key(data: &DataArgs) -> Option<LogVerifier> {
     let file = super::super::load(data).ok()?.evidence_key_file();
     LogVerifier::parse(read_bounded(&file, KEY_BYTES_MAX).ok()?.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_store::LogKey;
+
+    use super::*;
+
+    #[test]
+    fn the_size_that_is_noted_is_that_of_one_log() {
+        let [own, other] = [1, 2].map(|seed| LogKey::from_seed("web-1/staunch", &[seed; 32]).verifier());
+        let outcome = format!("done, 5 bytes; {}", note_of(&own, 14));
+        assert_eq!(size_of_note(&own, &outcome), Some(14));
+        assert_eq!(size_of_note(&other, &outcome), None);
+        for outcome in ["done, 5 bytes", "", &format!("{} and more", note_of(&own, 14))] {
+            assert_eq!(size_of_note(&own, outcome), None, "{outcome}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, Unlogged, verify_evidence};
 
 use super::handled::{Custody, Deed, is_live};
+use super::in_log::note_of;
 use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::{DataArgs, EvidenceVerifyArgs};
@@ -200,7 +201,10 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         (true, false) => Verdict::InPart,
     };
     verified.proved = verified.verdict == Verdict::Proved;
-    let outcome = verified.verdict.outcome(summary.not_read);
+    let mut outcome = verified.verdict.outcome(summary.not_read);
+    if let Some(signed) = &summary.checkpoint {
+        outcome = format!("{outcome}; {}", note_of(&key, signed.size));
+    }
     custody.note_after(
         None,
         Deed {
