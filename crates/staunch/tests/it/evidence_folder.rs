@@ -155,7 +155,9 @@ fn what_is_not_in_the_log_of_a_copy_is_not_proved() {
     assert_eq!(told["checkpoint"]["entries"], genuine["entries"], "{told:#}");
     assert_eq!(told["checkpoint"]["root"], genuine["checkpoint"][1], "{told:#}");
     assert!(
-        text.contains("in log entry 0 of 2, proved") && text.contains("Log, as it is signed of staunch.example/0102"),
+        text.contains("in log entry 1 of 2, proved")
+            && text.contains("in log entry 2 of 2, proved")
+            && text.contains("Log, as it is signed of staunch.example/0102"),
         "{text}"
     );
     let (told, text, _) = show("EV-999", &[]);

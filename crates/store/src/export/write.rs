@@ -293,7 +293,7 @@ impl Export<'_> {
                 continue;
             };
             if entry != expected.to_bytes() {
-                let what = format!("entry {index} of the log says something else of it");
+                let what = format!("entry {} of the log says something else of it", index + 1);
                 return Err(ExportError::Changed { name, what });
             }
             let proof = self.proof(index, entry.clone())?;
@@ -316,7 +316,10 @@ impl Export<'_> {
         }
         // What the log has of the incident and the vault has not.
         if let Some((hash, (number, _))) = self.logged.first_key_value() {
-            let what = format!("it is not in the vault, and entry {number} of the log stands for it");
+            let what = format!(
+                "it is not in the vault, and entry {} of the log stands for it",
+                number + 1
+            );
             let name = hash.to_string();
             return Err(ExportError::Changed { name, what });
         }
@@ -370,7 +373,7 @@ impl Export<'_> {
             note: self.note.clone(),
         };
         if let Err(error) = proof.check_against(&self.summary.checkpoint) {
-            return Err(LogError::damaged(format!("entry {index}"), error).into());
+            return Err(LogError::damaged(format!("entry {}", index + 1), error).into());
         }
         Ok(proof.to_string())
     }

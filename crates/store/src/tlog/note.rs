@@ -70,9 +70,9 @@ pub enum NotProved {
     #[error("it is a signed note and no checkpoint")]
     NoCheckpoint,
     /// A proof of an entry does not lead to the root.
-    #[error("its hashes do not lead from entry {index} to the root that was signed")]
+    #[error("its hashes do not lead from entry {} to the root that was signed", .index + 1)]
     NotIncluded {
-        /// The number of the entry.
+        /// The index of the entry, from 0.
         index: u64,
     },
     /// It is the checkpoint of another log.

@@ -43,7 +43,7 @@ struct SealedAs<T> {
     sha256: Sha256Hash,
     /// Whether it is in the log; `None` when the log cannot be read, or is not proved by a key.
     in_log: Option<bool>,
-    /// Its place there, from 0.
+    /// Its index there, from 0.
     log_entry: Option<u64>,
     #[serde(flatten)]
     content: T,
@@ -135,7 +135,8 @@ fn clock(offset: &ClockOffset) -> String {
 /// Whether it is in the log, for people.
 fn in_log<T>(it: &SealedAs<T>, signed: Option<&Signed>) -> String {
     match (it.in_log, it.log_entry, signed) {
-        (Some(_), Some(place), Some(signed)) => format!("entry {place} of {}, proved", signed.entries),
+        // People count from 1.
+        (Some(_), Some(index), Some(signed)) => format!("entry {} of {}, proved", index + 1, signed.entries),
         (None, ..) => "not known: no log is proved".to_owned(),
         _ => "no: nothing proves it".to_owned(),
     }

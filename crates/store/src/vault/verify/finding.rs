@@ -61,27 +61,27 @@ pub enum Finding {
         name: String,
     },
     /// An entry is none that this build knows.
-    #[error("entry {number} of the log is none that can be read: {what}")]
+    #[error("entry {} of the log is none that can be read: {what}", .number + 1)]
     EntryUnreadable {
-        /// Its number.
+        /// Its index, from 0.
         number: u64,
         /// Why.
         what: String,
     },
     /// A manifest or record that was logged is not there.
-    #[error("{name} was removed; entry {number} of the log stands for it")]
+    #[error("{name} was removed; entry {} of the log stands for it", .number + 1)]
     Removed {
         /// The file.
         name: String,
-        /// The entry.
+        /// The index of the entry, from 0.
         number: u64,
     },
     /// A manifest or record is not the one that was logged.
-    #[error("{name} was changed; entry {number} of the log has another hash for it")]
+    #[error("{name} was changed; entry {} of the log has another hash for it", .number + 1)]
     Changed {
         /// The file.
         name: String,
-        /// The entry.
+        /// The index of the entry, from 0.
         number: u64,
     },
     /// A manifest or record says what cannot be.
@@ -153,9 +153,11 @@ pub enum Finding {
         what: String,
     },
     /// Frames of the journal are not in the log, one after the other.
-    #[error("entry {number} of the log is of frames {first} to {last}, which do not follow on those logged before")]
+    #[error(
+        "entry {} of the log is of frames {first} to {last}, which do not follow on those logged before", .number + 1
+    )]
     FramesOutOfOrder {
-        /// The entry.
+        /// The index of the entry, from 0.
         number: u64,
         /// The first frame.
         first: u64,
@@ -163,17 +165,19 @@ pub enum Finding {
         last: u64,
     },
     /// A frame that was logged is not in the journal.
-    #[error("the journal ends before frame {last}, which entry {number} of the log stands for")]
+    #[error("the journal ends before frame {last}, which entry {} of the log stands for", .number + 1)]
     FramesRemoved {
-        /// The entry.
+        /// The index of the entry, from 0.
         number: u64,
         /// The last frame.
         last: u64,
     },
     /// A frame is not the one that was logged.
-    #[error("the journal was changed at or before frame {last}: entry {number} of the log has another chain value")]
+    #[error(
+        "the journal was changed at or before frame {last}: entry {} of the log has another chain value", .number + 1
+    )]
     FramesChanged {
-        /// The entry.
+        /// The index of the entry, from 0.
         number: u64,
         /// The last frame.
         last: u64,
