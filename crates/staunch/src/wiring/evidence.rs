@@ -3,14 +3,13 @@
 mod awaited;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use ring::digest::{Context, SHA256};
 use staunch_connectors::evidence::{HostOptions, host};
 use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, WriteOnce};
 use staunch_ports::Vault;
@@ -23,6 +22,7 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::files::sha256_of;
 use crate::logbook::{LogbookParts, LoggedVault};
 use crate::{anchors, bucket, outbox};
 use awaited::AwaitedVault;
@@ -235,19 +235,8 @@ fn build() -> Result<Arc<OnceLock<Sha256Hash>>, Fault> {
     let build = Arc::new(OnceLock::new());
     let told = Arc::clone(&build);
     let hashed = move || {
-        let mut program = File::open("/proc/self/exe")?;
-        let mut hash = Context::new(&SHA256);
-        let mut part = vec![0; 1 << 20];
-        loop {
-            let read = program.read(&mut part)?;
-            if read == 0 {
-                break;
-            }
-            hash.update(&part[..read]);
-        }
-        let bytes: [u8; 32] = hash.finish().as_ref().try_into().map_err(io::Error::other)?;
         // Nobody else sets it.
-        let _ = told.set(Sha256Hash(bytes));
+        let _ = told.set(sha256_of(File::open("/proc/self/exe")?)?);
         io::Result::Ok(())
     };
     thread::Builder::new()

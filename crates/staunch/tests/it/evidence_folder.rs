@@ -19,11 +19,11 @@ use staunch_testkit::contract::vault::{noise, record, store};
 use crate::harness::{Home, STAUNCH, stderr, stdout};
 use crate::whole::checkpoint_signed_anew;
 
-fn in_one_line(text: &str) -> String {
+pub(crate) fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn vault(dir: &Path) -> DirVault {
+pub(crate) fn vault(dir: &Path) -> DirVault {
     let options = DirVaultOptions {
         is_immutable: false,
         ..DirVaultOptions::default()
@@ -32,7 +32,7 @@ fn vault(dir: &Path) -> DirVault {
 }
 
 /// A home with one artefact of `bytes`, which is in the log; and the public key.
-fn home(bytes: &[u8]) -> (Home, String) {
+pub(crate) fn home(bytes: &[u8]) -> (Home, String) {
     let home = Home::new("[evidence]\nimmutable = false\n");
     let folder = home.data().join("evidence");
     fs::create_dir_all(&folder).expect("it is our directory");

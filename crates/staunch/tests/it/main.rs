@@ -15,6 +15,7 @@ mod domains;
 mod drill;
 mod drill_stop;
 mod evidence;
+mod evidence_again;
 mod evidence_folder;
 mod evidence_in_tests;
 mod evidence_s3;

@@ -10,6 +10,7 @@ use staunch_store::age::Identity;
 
 use super::handled::{Custody, Deed, is_at_work, is_live};
 use super::in_log::InLog;
+use super::new_file::has_already;
 use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
@@ -21,13 +22,13 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     // A key that is none is told before anything is written.
     let mut log = InLog::of(&folder, args.key.as_deref(), &args.data)?;
     let (records, manifests) = find(&vault, args.id)?;
-    let mut fitting: Vec<(&str, Sha256Hash)> = manifests
+    let mut fitting: Vec<(&str, Sha256Hash, u64)> = manifests
         .iter()
         .filter_map(|it| match &it.manifest.taken {
-            Taken::Stored { sha256, .. } => Some((&*it.manifest.custody.name, *sha256)),
+            Taken::Stored { sha256, size, .. } => Some((&*it.manifest.custody.name, *sha256, *size)),
             Taken::Missed(_) => None,
         })
-        .filter(|(name, hash)| {
+        .filter(|(name, hash, _)| {
             args.name
                 .as_deref()
                 .is_none_or(|it| it == *name || it == hash.to_string())
@@ -35,7 +36,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         .collect();
     // Evidence that was taken again may be the same.
     fitting.dedup();
-    let (name, hash) = match fitting.as_slice() {
+    let (name, hash, bytes) = match fitting.as_slice() {
         [] => {
             let message = format!("{} has no such artefact", args.id);
             return Err(
@@ -44,7 +45,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         }
         [one] => *one,
         several => {
-            let mut names: Vec<String> = several.iter().map(|(name, _)| Printable(name).to_string()).collect();
+            let mut names: Vec<String> = several.iter().map(|(name, ..)| Printable(name).to_string()).collect();
             names.dedup();
             let message = format!("{} has {} artefacts", args.id, several.len());
             return Err(Fault::new(Exit::Usage, message)
@@ -56,7 +57,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         .map_err(|failure| refused(&failure, args.identity.is_some()))?;
     let is_stdout = args.output == Path::new("-");
     let to = args.output.display().to_string();
-    let file = (!is_stdout).then(|| NewFile::make(&args.output)).transpose()?;
+    let target = Target::of(&args.output, is_stdout, hash)?;
     let deed = Deed {
         action: if is_stdout {
             HandlingAction::Open
@@ -71,18 +72,26 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     };
     let custody = Custody::of(&folder, args.vault.as_deref(), &args.data);
     let incident = records.first().map(|it| it.record.incident);
-    let act = || match file {
-        Some(file) => {
+    let was_there = matches!(target, Target::HasIt);
+    let act = || match target {
+        Target::New(file) => {
             let bytes = copy(&mut from, &mut &file.file, &args.output)?;
             file.finish().map(|()| bytes)
         }
-        None => copy(&mut from, &mut io::stdout().lock(), &args.output),
+        Target::Stdout => copy(&mut from, &mut io::stdout().lock(), &args.output),
+        Target::HasIt => Ok(bytes),
     };
     // Before a byte of it is given away.
     let noted = log.noted().map_or_else(String::new, |it| format!("; {it}"));
     let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes{noted}"))?;
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
     let stand_for_it: Vec<&SealedManifest> = manifests.iter().filter(says).collect();
+    if was_there {
+        say_wrapped(&format!(
+            "{} has these bytes already, and was left as it is",
+            Printable(&to)
+        ));
+    }
     let locator = stand_for_it.first().map(|it| &it.manifest.custody.locator);
     // One manifest that is in the log is enough.
     let hashes: Vec<Sha256Hash> = stand_for_it.iter().map(|it| it.hash).collect();
@@ -130,6 +139,28 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         args.id
     ));
     Ok(proof.exit())
+}
+
+/// Where an artefact goes.
+enum Target {
+    Stdout,
+    New(NewFile),
+    /// It is there, whole: an earlier try that proved nothing, or was not heard of, has left it.
+    HasIt,
+}
+
+impl Target {
+    /// # Errors
+    /// When something else is there, or nothing can be.
+    fn of(path: &Path, is_stdout: bool, hash: Sha256Hash) -> Result<Self, Fault> {
+        if is_stdout {
+            return Ok(Self::Stdout);
+        }
+        if has_already(path, hash)? {
+            return Ok(Self::HasIt);
+        }
+        NewFile::make(path).map(Self::New)
+    }
 }
 
 /// What proves an artefact that was written.

@@ -4,6 +4,7 @@
 //! - What is written stands beside the name, hidden, as `.NAME.RANDOM.part`. It gets the name when it is durable.
 //! - A name that somebody else has by then is not taken from them.
 //! - What a process that was killed has left stands in nobody's way.
+//! - A file that is whole is never written to again. Where it has what is to be handed over, it has been.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,11 +12,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use staunch_model::Printable;
+use staunch_model::{Printable, Sha256Hash};
 use tempfile::NamedTempFile;
 
 use super::{FULL, disk, unwritten};
 use crate::exit::{Exit, Fault};
+use crate::files::{open_regular, sha256_of};
 use crate::output::say;
 use crate::whole;
 
@@ -74,6 +76,28 @@ impl Drop for NewFile {
             ));
         }
     }
+}
+
+/// Whether `path` is a file that has the bytes with this hash already, as an earlier try leaves it; then it is made
+/// durable. What is anything else is nobody's business here, a link too.
+pub(super) fn has_already(path: &Path, sha256: Sha256Hash) -> Result<bool, Fault> {
+    let is_file = path.symlink_metadata().is_ok_and(|about| about.is_file());
+    if !is_file || path.as_os_str().as_bytes().ends_with(b"/") {
+        return Ok(false);
+    }
+    let look = || {
+        let file = open_regular(path)?;
+        if sha256_of(&file)? != sha256 {
+            return Ok(false);
+        }
+        file.sync_all()?;
+        whole::sync_folder_of(path).map(|()| true)
+    };
+    look().map_err(|error| {
+        let shown = path.display().to_string();
+        let what = format!("{} is there, and cannot be compared", Printable(&shown));
+        Fault::doing(disk(&error), what, &error).hint("name a file that is not there with --output")
+    })
 }
 
 /// A new file beside `path`.
@@ -161,6 +185,21 @@ mod tests {
             new.finish().expect("nobody has the name");
             assert_eq!(fs::read(&path).expect("it is there"), b"whole");
         }
+    }
+
+    #[test]
+    fn a_file_that_has_the_bytes_is_told_from_anything_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("it");
+        let has = |path: &Path, bytes: &[u8]| has_already(path, Sha256Hash::of(bytes)).expect("it can be read");
+        assert!(!has(&path, b""), "there is none");
+        fs::write(&path, b"whole").expect("it is our directory");
+        assert!(has(&path, b"whole"));
+        assert!(!has(&path, b"who") && !has(&path, b"whole and more"));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("it is our directory");
+        assert!(!has(&link, b"whole"), "it may lead elsewhere by the next time");
+        assert!(!has(dir.path(), b""));
     }
 
     #[test]
