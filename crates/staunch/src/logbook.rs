@@ -25,6 +25,8 @@ use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::{LogKey, LogVerifier, ReadOnlyJournal, TransparencyLog, disk_failure};
 
+use crate::whole;
+
 /// Incidents that may wait to be logged; what does not fit is found at the next round.
 const WAITING_MAX: usize = 1_024;
 
@@ -137,7 +139,8 @@ impl LoggedVault {
     }
 }
 
-/// Writes the public key where there is none. One that is there and is another is somebody's proof of an older log.
+/// Writes the public key where there is none; it is durable then. One that is there and is another is somebody's proof
+/// of an older log.
 fn tell_key(file: &Path, public: &str) -> Result<(), Failure> {
     let failed = |error: io::Error| disk_failure("write", file, &error);
     match std::fs::read_to_string(file) {
@@ -147,9 +150,7 @@ fn tell_key(file: &Path, public: &str) -> Result<(), Failure> {
             Err(Failure::new(FailureKind::Conflict, &what))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let staged = file.with_extension("pub.new");
-            std::fs::write(&staged, public).map_err(failed)?;
-            std::fs::rename(&staged, file).map_err(failed)
+            whole::make(file, public, whole::FOR_ALL).map_err(failed)
         }
         Err(error) => Err(failed(error)),
     }

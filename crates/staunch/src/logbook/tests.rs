@@ -176,3 +176,20 @@ fn who_is_left_is_tried_again_later_and_later() {
     left.took(IncidentId(2), Ok(3));
     assert_eq!((left.due(), left.pause()), (Vec::new(), ROUND));
 }
+
+#[test]
+fn the_public_key_has_its_name_when_it_is_whole_and_another_one_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("evidence.pub");
+    // What somebody has put beside it, or an earlier version has left, stands in nobody's way.
+    std::fs::create_dir(file.with_extension("pub.new")).expect("it is our directory");
+    for _ in 0..2 {
+        tell_key(&file, "a key\n").expect("there is room");
+    }
+    let read = || std::fs::read_to_string(&file).expect("it is there");
+    assert_eq!(read(), "a key\n");
+    let failure = tell_key(&file, "another\n").expect_err("it is another");
+    assert_eq!((failure.kind, &*read()), (FailureKind::Conflict, "a key\n"));
+    let names = std::fs::read_dir(dir.path()).expect("it is there").count();
+    assert_eq!(names, 2, "nothing is left beside it");
+}
