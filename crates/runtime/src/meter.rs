@@ -21,6 +21,9 @@ pub(crate) const SEALED: &str = "sealed";
 /// Evidence that was not there when containment waited no longer.
 pub(crate) const MISSED: &str = "missed";
 
+/// What becomes of what nothing undoes when its lease ends: it leaves the list, and nothing was released.
+const NOTHING_TO_RELEASE: &str = "nothing-to-release";
+
 /// Pieces of evidence that are remembered until they are sealed; what was missed for good would stay otherwise.
 const ASKED_MAX: usize = 4_096;
 
@@ -133,8 +136,7 @@ impl Default for Meter {
         let meter = Self::empty();
         for action in ActionKind::ALL {
             for result in RESULTS {
-                let (action, result) = (action.name(), result.name());
-                drop(meter.transactions.get_or_create(&ActionResult { action, result }));
+                drop(meter.transactions.get_or_create(&labels(action, result)));
             }
         }
         let guards = GuardName::ALL.iter().map(|guard| guard.name());
@@ -322,11 +324,7 @@ impl Meter {
     }
 
     fn count(&self, action: ActionKind, result: StateKind) {
-        let labels = ActionResult {
-            action: action.name(),
-            result: result.name(),
-        };
-        self.transactions.get_or_create(&labels).inc();
+        self.transactions.get_or_create(&labels(action, result)).inc();
     }
 
     #[allow(clippy::cast_precision_loss, reason = "exact up to 285 years")]
@@ -343,6 +341,17 @@ enum Next {
     Ends(StateKind),
 }
 
+/// What an action counts as that has come to this.
+fn labels(action: ActionKind, result: StateKind) -> ActionResult {
+    ActionResult {
+        action: action.name(),
+        result: match result {
+            StateKind::Released if action.is_irreversible() => NOTHING_TO_RELEASE,
+            result => result.name(),
+        },
+    }
+}
+
 const fn reason(reason: &'static str) -> Reason {
     Reason { reason }
 }
@@ -355,8 +364,8 @@ mod tests {
 
     use super::*;
 
-    /// How many releases were measured, and how many transactions count as released, after one lease has ended.
-    fn released(action: ActionKind) -> (bool, bool) {
+    /// Whether a release was measured, and what the transaction counts as, after one lease has ended.
+    fn after_its_lease(action: ActionKind) -> (bool, Vec<String>) {
         let meter = Meter::default();
         let changes = [
             Change::ReleaseStarted {
@@ -383,19 +392,36 @@ mod tests {
         registry.register("transactions", "", meter.transactions);
         let mut text = String::new();
         encode(&mut text, &registry).expect("it is text");
-        let has = |sample: &str| text.lines().any(|line| line == sample);
-        (
-            has("phase_count{phase=\"release\"} 1"),
-            has(&format!(
-                "transactions_total{{action=\"{}\",result=\"released\"}} 1",
-                action.name()
-            )),
-        )
+        let is_measured = text.lines().any(|line| line == "phase_count{phase=\"release\"} 1");
+        let counted = text
+            .lines()
+            .filter(|line| line.starts_with("transactions_total") && line.ends_with(" 1"));
+        (is_measured, counted.map(str::to_owned).collect())
     }
 
     #[test]
-    fn what_is_for_good_is_not_released() {
-        assert_eq!(released(ActionKind::BlockIp), (true, true));
-        assert_eq!(released(ActionKind::KillProcess), (false, true));
+    fn what_is_for_good_has_nothing_to_release() {
+        let counted = |action: &str, result: &str| {
+            vec![format!(
+                "transactions_total{{action=\"{action}\",result=\"{result}\"}} 1"
+            )]
+        };
+        assert_eq!(
+            after_its_lease(ActionKind::BlockIp),
+            (true, counted("block-ip", "released"))
+        );
+        assert_eq!(
+            after_its_lease(ActionKind::KillProcess),
+            (false, counted("kill-process", "nothing-to-release"))
+        );
+        // The one is there from the start, and the other never.
+        let there = |action: ActionKind, result| {
+            let action = action.name();
+            let labels = ActionResult { action, result };
+            Meter::default().transactions.get(&labels).is_some()
+        };
+        assert!(there(ActionKind::KillProcess, "nothing-to-release"));
+        assert!(!there(ActionKind::KillProcess, "released"));
+        assert!(!there(ActionKind::BlockIp, "nothing-to-release"));
     }
 }
