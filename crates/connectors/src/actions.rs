@@ -4,6 +4,7 @@
 
 pub mod block_ip;
 pub mod exec_job;
+mod former;
 pub mod freeze_process;
 pub mod hold;
 pub mod isolate_host;

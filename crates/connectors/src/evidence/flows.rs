@@ -33,7 +33,7 @@ use staunch_ports::{CollectRequest, Collected, Collector, Collects, Sink};
 
 use super::document::{self, Document, Items, Problems};
 use super::holders::Holders;
-use super::limits::{CAP_NET_ADMIN, Deadline, LoadedBefore, chain, has_capability, no_target};
+use super::limits::{CAP_NET_ADMIN, Deadline, chain, has_capability, no_target, telling_modules};
 use super::sockets::{Raw, tell};
 use super::value::Fields;
 
@@ -149,17 +149,15 @@ impl Collector for FlowsCollector {
     fn execute(&mut self, request: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
         let deadline = Deadline::of(request, TAKES_MAX);
         let address = address(request)?;
-        let loaded = LoadedBefore::look(&self.proc);
         let method = "IPCTNL_MSG_CT_GET and SOCK_DIAG_BY_FAMILY with NLM_F_DUMP, filtered by the address here; readlink of \
                       /proc/PID/fd/*";
         let about = document::about(KIND, "netlink:NETLINK_NETFILTER,NETLINK_SOCK_DIAG", method);
-        document::write(KIND, about, sink, |document| {
-            deadline.check("flows")?;
-            self.write(document, deadline, address)
-        })?;
-        let mut collected = Collected::default();
-        loaded.compare(&self.proc, &mut collected);
-        Ok(collected)
+        telling_modules(&self.proc, || {
+            document::write(KIND, about, sink, |document| {
+                deadline.check("flows")?;
+                self.write(document, deadline, address)
+            })
+        })
     }
 
     fn undo(&mut self, _: EvidenceId) -> Result<(), Failure> {

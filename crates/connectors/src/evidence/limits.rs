@@ -114,25 +114,19 @@ pub(super) fn require_capability(number: u32, name: &str, what: &str) -> Result<
     ))
 }
 
-/// The modules of the kernel before a collection, to see which ones it made the kernel load.
-pub(super) struct LoadedBefore(Option<BTreeSet<Box<[u8]>>>);
-
-impl LoadedBefore {
-    pub(super) fn look(proc: &Path) -> Self {
-        Self(loaded(proc))
-    }
-
-    /// Adds to what a collection did those that were loaded since.
-    pub(super) fn compare(&self, proc: &Path, collected: &mut Collected) {
-        let (Some(before), Some(after)) = (&self.0, loaded(proc)) else {
-            return;
-        };
-        for module in after.difference(before) {
+/// Takes what the kernel may load modules for, and tells which ones it loaded meanwhile.
+pub(super) fn telling_modules(proc: &Path, take: impl FnOnce() -> Result<(), Failure>) -> Result<Collected, Failure> {
+    let before = loaded(proc);
+    take()?;
+    let mut collected = Collected::default();
+    if let (Some(before), Some(after)) = (before, loaded(proc)) {
+        for module in after.difference(&before) {
             let name = String::from_utf8_lossy(module);
             let line = format!("the kernel loaded the module {name} meanwhile");
             collected.changes.push(line.into());
         }
     }
+    Ok(collected)
 }
 
 fn loaded(proc: &Path) -> Option<BTreeSet<Box<[u8]>>> {

@@ -30,7 +30,7 @@ use staunch_ports::{CollectRequest, Collected, Collector, Collects, Sink};
 
 use super::document::{self, Document, Items, Problems};
 use super::facts::lines;
-use super::limits::{CAP_NET_ADMIN, Deadline, LoadedBefore, of_netlink, require_capability};
+use super::limits::{CAP_NET_ADMIN, Deadline, of_netlink, require_capability, telling_modules};
 use super::value::{Fields, Text};
 
 const KIND: EvidenceKind = EvidenceKind::Ruleset;
@@ -170,21 +170,15 @@ impl Collector for RulesetCollector {
 
     fn execute(&mut self, request: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
         let deadline = Deadline::of(request, TAKES_MAX);
-        let loaded = LoadedBefore::look(&self.proc);
         let method = "NFT_MSG_GETGEN, then NFT_MSG_GETTABLE, GETCHAIN, GETRULE, GETSET, GETOBJ, GETFLOWTABLE and GETSETELEM with \
                       NLM_F_DUMP, then NFT_MSG_GETGEN";
-        document::write(
-            KIND,
-            document::about(KIND, "netlink:NETLINK_NETFILTER", method),
-            sink,
-            |document| {
+        let about = document::about(KIND, "netlink:NETLINK_NETFILTER", method);
+        telling_modules(&self.proc, || {
+            document::write(KIND, about, sink, |document| {
                 deadline.check("the ruleset")?;
                 self.write(document, deadline)
-            },
-        )?;
-        let mut collected = Collected::default();
-        loaded.compare(&self.proc, &mut collected);
-        Ok(collected)
+            })
+        })
     }
 
     fn undo(&mut self, _: EvidenceId) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ use staunch_ports::{CollectRequest, Collected, Collector, Collects, Sink};
 
 use super::document::{self, Document, Problems};
 use super::holders::{Held, Holders};
-use super::limits::{Deadline, LoadedBefore, of_netlink};
+use super::limits::{Deadline, of_netlink, telling_modules};
 use super::value::{Bytes, Fields, Text};
 
 const KIND: EvidenceKind = EvidenceKind::Sockets;
@@ -181,20 +181,14 @@ impl Collector for SocketsCollector {
 
     fn execute(&mut self, request: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
         let deadline = Deadline::of(request, TAKES_MAX);
-        let loaded = LoadedBefore::look(&self.proc);
         let method = "SOCK_DIAG_BY_FAMILY with NLM_F_DUMP; readlink of /proc/PID/fd/*";
-        document::write(
-            KIND,
-            document::about(KIND, "netlink:NETLINK_SOCK_DIAG", method),
-            sink,
-            |document| {
+        let about = document::about(KIND, "netlink:NETLINK_SOCK_DIAG", method);
+        telling_modules(&self.proc, || {
+            document::write(KIND, about, sink, |document| {
                 deadline.check("sockets")?;
                 self.write(document, deadline)
-            },
-        )?;
-        let mut collected = Collected::default();
-        loaded.compare(&self.proc, &mut collected);
-        Ok(collected)
+            })
+        })
     }
 
     fn undo(&mut self, _: EvidenceId) -> Result<(), Failure> {

@@ -55,13 +55,17 @@ impl Bucket {
         until: Timestamp,
         by: Instant,
     ) -> Result<Put, Failure> {
-        let object = Object {
+        self.put_object(self.object(name, payload, sha256, until), Where::Free, by)
+    }
+
+    /// What is put under `name`, and kept until `until` and as the settings say.
+    fn object<'a>(&self, name: &'a str, payload: Payload<'a>, sha256: Sha256Hash, until: Timestamp) -> Object<'a> {
+        Object {
             name,
             payload,
             sha256,
             lock: self.lock(until),
-        };
-        self.put_object(object, Where::Free, by)
+        }
     }
 
     pub(super) fn put_object(&self, object: Object<'_>, at: Where, by: Instant) -> Result<Put, Failure> {
@@ -106,12 +110,7 @@ impl Bucket {
         until: Timestamp,
         by: Instant,
     ) -> Result<String, Failure> {
-        let object = Object {
-            name,
-            payload,
-            sha256,
-            lock: self.lock(until),
-        };
+        let object = self.object(name, payload, sha256, until);
         self.confirm(object, by).map_err(Doubt::into_failure)
     }
 
@@ -145,13 +144,8 @@ impl Bucket {
         until: Timestamp,
         by: Instant,
     ) -> Result<String, Doubt> {
-        let lock = self.lock(until);
-        let object = Object {
-            name,
-            payload,
-            sha256,
-            lock,
-        };
+        let object = self.object(name, payload, sha256, until);
+        let lock = object.lock;
         match self.put_object(object, Where::Free, by)? {
             Put::New(version) => {
                 self.check(name, &version, &lock, sha256, by)?;

@@ -42,6 +42,7 @@ use staunch_model::{
 use staunch_netlink::nftables::{Element, Limit, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
+use super::super::former::lifted_and_read;
 use super::super::{Label, Whose};
 use super::{address_of, description};
 pub use claim::{Claim, ClaimError, Holder};
@@ -381,9 +382,7 @@ impl Action for NftablesIp {
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = release_everything(&self.options.table, Whose::Others(self.options.installation))
             .map_err(|error| failure(&error.source));
-        // What is left is read again, whatever came of it.
-        self.read_owned().map_err(|error| failure(&error))?;
-        lifted.map(|count| count as u64)
+        lifted_and_read(self, lifted.map(|count| count as u64))
     }
 }
 

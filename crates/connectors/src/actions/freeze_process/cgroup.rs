@@ -51,6 +51,7 @@ use staunch_model::{
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
 use super::super::Whose;
+use super::super::former::lifted_and_read;
 use super::{Label, Purpose, description, process_of};
 use crate::proc::Proc;
 use error::failure;
@@ -314,9 +315,7 @@ impl Action for CgroupFreezeProcess {
 
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = self.release_everything(Whose::Others(self.options.installation));
-        // What is left is read again, whatever came of it.
-        self.read_owned()?;
-        lifted
+        lifted_and_read(self, lifted)
     }
 }
 

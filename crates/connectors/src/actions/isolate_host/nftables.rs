@@ -41,6 +41,7 @@ use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequ
 use super::super::block_ip::nftables::error::{failure, outcome};
 use super::super::block_ip::nftables::{not_tried, span, stalled, unsettled};
 use super::super::block_ip::{ReleaseError, StartError};
+use super::super::former::lifted_and_read;
 use super::super::{Label, Whose, hold};
 use super::{LIFELINES_WAIT, Lifelines, description};
 use crate::enrichers::ThisHost;
@@ -316,9 +317,7 @@ impl Action for NftablesIsolateHost {
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = release_everything(&self.options.table, Whose::Others(self.options.installation))
             .map_err(|error| failure(&error.source));
-        // What is left is read again, whatever came of it.
-        self.read_owned()?;
-        lifted.map(|count| count as u64)
+        lifted_and_read(self, lifted.map(|count| count as u64))
     }
 }
 

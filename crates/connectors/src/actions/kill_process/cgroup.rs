@@ -35,6 +35,7 @@ use staunch_model::{
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 use thiserror::Error;
 
+use super::super::former::lifted_and_read;
 use super::super::freeze_process::cgroup::error::failure;
 use super::super::freeze_process::cgroup::look::Look;
 use super::super::freeze_process::cgroup::{CALL_MAX, MARGIN, not_tried};
@@ -366,8 +367,6 @@ impl Action for CgroupKillProcess {
 
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = self.release_everything(Whose::Others(self.freezer.options.installation));
-        // What is left is read again, whatever came of it.
-        self.owned()?;
-        lifted
+        lifted_and_read(self, lifted)
     }
 }

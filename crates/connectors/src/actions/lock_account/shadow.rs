@@ -52,6 +52,7 @@ use self::record::{Kept, Record, Records};
 use self::replace::PasswordLock;
 use self::sessions::Sessions;
 use self::stopped::{Stopped, failure, no_line};
+use super::super::former::lifted_and_read;
 use super::super::freeze_process::cgroup::not_tried;
 use super::super::{Label, Whose};
 use super::{account_of, description};
@@ -307,8 +308,6 @@ impl Action for ShadowLockAccount {
 
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = self.release_everything(Whose::Others(self.options.installation));
-        // What is left is read again, whatever came of it.
-        self.read_owned()?;
-        lifted
+        lifted_and_read(self, lifted)
     }
 }

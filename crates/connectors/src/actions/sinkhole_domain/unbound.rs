@@ -47,6 +47,7 @@ use staunch_model::{
 };
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
+use super::super::former::lifted_and_read;
 use super::super::{Label, Whose, hold};
 use super::{description, domain_of, refused};
 use control::{Control, ControlError};
@@ -493,9 +494,7 @@ impl Action for UnboundSinkhole {
 
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = self.release_everything(Whose::Others(self.options.installation));
-        // What is left is read again, whatever came of it.
-        self.read_owned()?;
-        lifted
+        lifted_and_read(self, lifted)
     }
 }
 
