@@ -240,7 +240,13 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     if age > limit && !is(Mutant::FreshnessIgnored) {
         return result(Verdict::Refused, Some(age), is_old(" old, more than "));
     }
-    result(Verdict::Passed, Some(age), is_old(" old, at most "))
+    let why = if ahead == Span::ZERO {
+        is_old(" old, at most ")
+    } else {
+        let most = limits::EVENT_SKEW_MAX;
+        boxed(format_args!("the event is {ahead} in the future, at most {most}"))
+    };
+    result(Verdict::Passed, Some(age), why)
 }
 
 fn target_busy(state: &EngineState, question: &Question, observation: Option<&Observation>) -> GuardResult {
