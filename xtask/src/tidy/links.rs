@@ -321,7 +321,10 @@ mod tests {
             ("docs/adr/0001.md", ""),
         ];
         let pages = pages.map(|(file, text)| (PathBuf::from(file), Page::parse(text)));
-        assert_eq!(unlisted(&pages.into()), ["docs/guide/c.md: docs/README.md does not list it"]);
+        assert_eq!(
+            unlisted(&pages.into()),
+            ["docs/guide/c.md: docs/README.md does not list it"]
+        );
     }
 
     #[test]
