@@ -6,8 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use ring::digest::{Context, SHA256};
-use staunch_model::{Printable, Sha256Hash};
+use staunch_model::Printable;
 
 use crate::exit::{Exit, Fault};
 
@@ -46,24 +45,6 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     Ok(text)
-}
-
-/// The SHA-256 of all that `from` reads.
-pub(crate) fn sha256_of(mut from: impl Read) -> io::Result<Sha256Hash> {
-    let mut hash = Context::new(&SHA256);
-    let mut part = vec![0; 1 << 20];
-    loop {
-        let read = match from.read(&mut part) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if read == 0 {
-            break;
-        }
-        hash.update(&part[..read]);
-    }
-    let bytes = hash.finish().as_ref().try_into().map_err(io::Error::other)?;
-    Ok(Sha256Hash(bytes))
 }
 
 /// Whether a path with this error leads nowhere.

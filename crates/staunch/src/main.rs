@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod context;
 mod demo;
+mod digest;
 mod drill;
 mod exit;
 mod feeds;

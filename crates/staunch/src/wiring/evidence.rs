@@ -21,8 +21,8 @@ use staunch_store::disk_failure;
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
+use crate::digest::sha256_of;
 use crate::exit::{Exit, Fault};
-use crate::files::sha256_of;
 use crate::logbook::{LogbookParts, LoggedVault};
 use crate::{anchors, bucket, outbox};
 use awaited::AwaitedVault;

@@ -16,8 +16,9 @@ use staunch_model::{Printable, Sha256Hash};
 use tempfile::NamedTempFile;
 
 use super::{FULL, disk, unwritten};
+use crate::digest::sha256_of;
 use crate::exit::{Exit, Fault};
-use crate::files::{open_regular, sha256_of};
+use crate::files::open_regular;
 use crate::output::say;
 use crate::whole;
 
