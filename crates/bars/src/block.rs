@@ -25,6 +25,7 @@ const ROUNDS: u32 = 200;
 /// Alerts of the floor, and then of the figure, that follow each other. After an element that somebody else has added
 /// the driver reads its whole table again, which is so for the first alert of a turn and not for each.
 const TURN: u32 = 20;
+const _: () = assert!(ROUNDS.is_multiple_of(TURN));
 const TIMEOUT: Duration = Duration::from_secs(2);
 const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);

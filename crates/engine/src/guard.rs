@@ -204,7 +204,7 @@ fn prefix_width(ip: IpAddr) -> GuardResult {
 
 fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     let limit = question.playbook.guards.event_age_max;
-    let result = |verdict, measured: Option<Span>, why: Box<str>| GuardResult {
+    let against = |limit: Span, verdict, measured: Option<Span>, why: Box<str>| GuardResult {
         guard: GuardName::Freshness,
         verdict,
         measured: measured.map(Span::as_micros),
@@ -212,6 +212,7 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
         unit: Unit::Micros,
         why,
     };
+    let result = |verdict, measured, why| against(limit, verdict, measured, why);
     let Some(time) = question.event_time else {
         let verdict = unknown(question.playbook.guards.when_unknown);
         return result(
@@ -222,15 +223,15 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     };
     let arrived = question.arrived.unwrap_or(now);
     let ahead = time.since(arrived);
-    if ahead > limits::EVENT_SKEW_MAX {
-        return result(
-            Verdict::Refused,
-            Some(ahead),
-            boxed(format_args!(
-                "the event is {ahead} in the future, more than {}",
-                limits::EVENT_SKEW_MAX
-            )),
-        );
+    if ahead > Span::ZERO {
+        let most = limits::EVENT_SKEW_MAX;
+        let (verdict, than) = if ahead > most {
+            (Verdict::Refused, "more than")
+        } else {
+            (Verdict::Passed, "at most")
+        };
+        let why = boxed(format_args!("the event is {ahead} in the future, {than} {most}"));
+        return against(most, verdict, Some(ahead), why);
     }
     let age = arrived.since(time);
     let is_old = |than: &str| {
@@ -240,13 +241,7 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     if age > limit && !is(Mutant::FreshnessIgnored) {
         return result(Verdict::Refused, Some(age), is_old(" old, more than "));
     }
-    let why = if ahead == Span::ZERO {
-        is_old(" old, at most ")
-    } else {
-        let most = limits::EVENT_SKEW_MAX;
-        boxed(format_args!("the event is {ahead} in the future, at most {most}"))
-    };
-    result(Verdict::Passed, Some(age), why)
+    result(Verdict::Passed, Some(age), is_old(" old, at most "))
 }
 
 fn target_busy(state: &EngineState, question: &Question, observation: Option<&Observation>) -> GuardResult {

@@ -45,6 +45,7 @@ pub(crate) fn follower(
             }
             let Some(first) = first else { continue };
             for (lsn, now, frame) in std::iter::once(first).chain(frames.try_iter().take(4_096)) {
+                follower.is_durable(lsn);
                 if lsn > follower.position().next() {
                     telemetry.follower_gaps.add(1);
                     follower.catch_up();

@@ -70,6 +70,11 @@ impl TellsDurable {
 impl Follower for TellsDurable {
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
         self.inner.follow(lsn, now, frame);
+    }
+
+    /// Also of what the inner one cannot follow: the log needs the journal only.
+    fn is_durable(&mut self, lsn: Lsn) {
+        self.inner.is_durable(lsn);
         self.meter.durable_up_to(lsn.0);
     }
 

@@ -89,7 +89,7 @@ impl Held {
             record.failure.clone_from(&trouble);
         }
         let put = common.vault.put_record(&record);
-        // Without a record they are in the vault as well, or not.
+        // They are in the vault, or missed, whether or not the record could be stored.
         common
             .meter
             .count(record.kind, record.artefacts.len(), record.missed.len());

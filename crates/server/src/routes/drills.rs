@@ -147,8 +147,8 @@ fn one_at_a_time(under_way: &DrillUnderWay) -> Failed {
 
 /// What becomes of an order that was not durable in time.
 fn never_begins() -> Failed {
-    let detail = "the engine has not answered: the drill has not begun and never does. Its order may still come into the \
-                  journal, and then its end comes behind it";
+    let detail = "the engine has not answered in time: the drill does not go on. Its order may still come into the journal, and \
+                  then its end comes behind it";
     Failed::in_doubt()
         .with(|problem| {
             problem.title = "it is not known whether the order was recorded".to_owned();

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use serde_json::json;
-use staunch_model::Printable;
+use staunch_model::{DrillId, Printable};
 use staunch_server::dto::{DrillStopRequest, DrillStopped, path};
 
 use super::containment::{held_in, name_held};
@@ -17,18 +17,19 @@ pub(super) fn run(args: &DrillStopArgs) -> Result<Exit, Fault> {
     let client = Client::new(&args.change.show.server, Patience::USUAL)?;
     let view = scope_and_fault(&client)?;
     // What is well already is nobody asked about, and is no command.
-    let stopped = match (view.drill, view.fault) {
-        (Some(drill), Some(fault)) => {
+    let stopped = match view.fault {
+        Some(fault) => {
             let mut only = args.drill;
-            if only.is_none_or(|it| it == drill) {
-                let question = format!("end the fault {fault} of {drill} for {}?", shown(&view.scope));
+            if only.is_none() || only == view.drill {
+                let of = of_drill(view.drill);
+                let question = format!("end the fault {fault}{of} for {}?", shown(&view.scope));
                 confirm(&question, args.change.yes)?;
                 // The yes of a person is for what was shown; another drill may have begun meanwhile.
-                only = only.or((!args.change.yes).then_some(drill));
+                only = only.or(view.drill.filter(|_| !args.change.yes));
             }
             client.post(path::DRILL_STOP, &DrillStopRequest { drill: only, reason })?
         }
-        _ => DrillStopped {
+        None => DrillStopped {
             ended: None,
             drill: None,
             scope: view.scope,
@@ -49,8 +50,9 @@ pub(super) fn run(args: &DrillStopArgs) -> Result<Exit, Fault> {
 
 fn text(stopped: &DrillStopped) -> String {
     match (stopped.ended, stopped.drill, &stopped.under_way) {
-        (Some(fault), Some(drill), _) => {
-            format!("the fault {fault} of {drill} has ended for {}\n", shown(&stopped.scope))
+        (Some(fault), drill, _) => {
+            let of = of_drill(drill);
+            format!("the fault {fault}{of} has ended for {}\n", shown(&stopped.scope))
         }
         (_, _, Some(other)) => {
             format!(
@@ -60,6 +62,11 @@ fn text(stopped: &DrillStopped) -> String {
         }
         _ => "no drill is under way: nothing goes wrong on purpose\n".to_owned(),
     }
+}
+
+/// A server of an earlier version gives its drills no ids.
+fn of_drill(drill: Option<DrillId>) -> String {
+    drill.map_or_else(String::new, |drill| format!(" of {drill}"))
 }
 
 fn shown(scope: &[String]) -> String {

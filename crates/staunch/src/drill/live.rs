@@ -217,6 +217,13 @@ impl Running {
             let unheard = |it: &Fault| matches!(it.exit, Exit::Unreachable | Exit::Busy | Exit::Failed);
             self.in_doubt = ordered.as_ref().is_err_and(unheard);
             self.ordered = ordered?.drill;
+            if self.ordered.is_none() {
+                self.client
+                    .post::<DrillStopped>(path::DRILL_STOP, &DrillStopRequest::default())?;
+                let what =
+                    "the server gives its drills no ids, so it is of an earlier version; what was ordered has ended";
+                return Err(Fault::new(Exit::Failed, what).hint("start the server again with this version"));
+            }
         }
         (live.play)(self)?;
         self.all_well()?;

@@ -8,8 +8,8 @@ use super::LogError;
 use super::tile::{Shelf, TILE_WIDTH, Tile};
 use crate::files::Files;
 
-/// The largest size beyond `size` that the log in `dir` was signed at, as its tiles prove; `None` when they prove none.
-/// They are looked at before the checkpoint is: read that afterwards to hold it against what this returns.
+/// The largest size beyond `size` that the log in `dir` was signed at, as the names of its tiles tell; `None` when they
+/// tell of none. What is in them is not looked at: whoever can write there can make any. They are looked at before the checkpoint is: read that afterwards to hold it against what this returns.
 ///
 /// A checkpoint is signed when the tiles of its tree are there, and nothing is written for the next one before. So all
 /// such sizes but the last were signed.
@@ -24,7 +24,7 @@ pub fn signed_beyond(dir: &Path, size: u64) -> Result<Option<u64>, LogError> {
             .map_err(|error| LogError::io("look for", &path, error))
     };
     let mut whole = Vec::new();
-    for index in size / TILE_WIDTH.. {
+    for index in size / TILE_WIDTH..u64::MAX / TILE_WIDTH {
         let bundle = Tile {
             shelf: Shelf::Entries,
             index,
@@ -33,15 +33,15 @@ pub fn signed_beyond(dir: &Path, size: u64) -> Result<Option<u64>, LogError> {
         let partial = bundle.partial_dir();
         let listed = files.list(&partial);
         let widths = listed.map_err(|error| LogError::io("list", &files.path(&partial), error))?;
-        for width in widths.iter().filter_map(|it| it.parse::<u64>().ok()) {
+        let is_partial = |width: &u64| (1..TILE_WIDTH).contains(width);
+        for width in widths.iter().filter_map(|it| it.parse::<u64>().ok()).filter(is_partial) {
             let at = index * TILE_WIDTH + width;
             let hashes = Tile {
                 shelf: Shelf::Hashes(0),
                 index,
                 width,
             };
-            let is_partial = (1..TILE_WIDTH).contains(&width);
-            if is_partial && at > size && exists(hashes)? {
+            if at > size && exists(hashes)? {
                 whole.push(at);
             }
         }

@@ -83,7 +83,10 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     };
     // Before a byte of it is given away.
     let noted = log.noted().map_or_else(String::new, |it| format!("; {it}"));
-    let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes{noted}"))?;
+    let bytes = custody.done(incident, deed, act, |bytes| {
+        let done = if was_there { "was there already" } else { "done" };
+        format!("{done}, {bytes} bytes{noted}")
+    })?;
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
     let stand_for_it: Vec<&SealedManifest> = manifests.iter().filter(says).collect();
     if was_there {
@@ -126,6 +129,11 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         Proof::Awaited => "the server tries on",
         Proof::Absent if is_own => "a server logs what it finds when it starts",
         Proof::PutBack(_) => {
+            if !is_own {
+                say_wrapped(
+                    "hint: a copy that was made while a server was at work may look like this: make it anew first",
+                );
+            }
             say_wrapped(
                 "hint: hold the log against a checkpoint that was kept elsewhere (`staunch evidence verify --earlier`), and find \
                  out who could write to its folder",
