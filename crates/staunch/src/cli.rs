@@ -4,6 +4,7 @@ mod author;
 mod drill;
 mod evidence;
 mod look;
+mod not_taken;
 mod operate;
 mod playbook;
 mod review;
@@ -31,6 +32,7 @@ pub(crate) use look::{
     ClockOffset, ContainmentCommand, FurtherArgs, GraphFormat, IncidentCommand, IncidentState, IndexCommand,
     JournalCommand, LogFile, Period, ReadingArgs, ReplayArgs, TimelineFormat, WatchArgs,
 };
+pub(crate) use not_taken::{asks_for_json, not_taken};
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, RecoverArgs,
     ReleaseArgs, ReloadArgs, RenewArgs,
@@ -68,36 +70,6 @@ pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<(Cli, bo
     let json = by_flag || format.and_then(Iterator::last).is_some_and(|it| it == JSON);
     let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
     Ok((cli, json))
-}
-
-/// The fault of arguments that are not taken, as the reader of the command line tells of them.
-pub(crate) fn not_taken(error: &clap::Error) -> Fault {
-    let text = error.render().to_string();
-    let mut lines = text.lines().map(str::trim);
-    let first = lines.next().unwrap_or_default();
-    let mut fault = Fault::new(Exit::Usage, first.strip_prefix("error: ").unwrap_or(first));
-    for line in lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")) {
-        match line.strip_prefix("tip: ") {
-            Some(tip) => fault = fault.hint(tip),
-            None if line.is_empty() => {}
-            None => fault = fault.because(line),
-        }
-    }
-    if fault.advice().is_none() {
-        fault = fault.hint("`--help` shows what can be given");
-    }
-    fault
-}
-
-/// Whether JSON is asked for by a command line that cannot be read, of a command that has it.
-pub(crate) fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
-    let root = Cli::command();
-    let (mut command, mut asked) = (&root, false);
-    for word in arguments.skip(1).take_while(|word| word != "--") {
-        asked |= word == "--json";
-        command = command.find_subcommand(&word).unwrap_or(command);
-    }
-    asked && command.get_arguments().any(|it| it.get_id() == JSON)
 }
 
 /// How the flag is called in all commands that have it.
@@ -443,113 +415,4 @@ pub(crate) struct VersionArgs {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::fmt::Write as _;
-    use std::path::PathBuf;
-
-    use super::*;
-
-    /// Compares `text` with a page of the reference; with `STAUNCH_UPDATE_DOCS` set, writes it.
-    pub(crate) fn check_reference(page: &str, text: &str) {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("../../docs/reference")
-            .join(page);
-        if std::env::var_os("STAUNCH_UPDATE_DOCS").is_some() {
-            std::fs::write(&path, text).unwrap();
-        }
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            found == text,
-            "docs/reference/{page} is not what the program says; run\n  STAUNCH_UPDATE_DOCS=1 cargo test -p staunch --bin staunch"
-        );
-    }
-
-    #[test]
-    fn json_is_asked_for_of_commands_that_have_it() {
-        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter();
-        let read = |line: &str| read(words(line)).expect("it can be read").1;
-        assert!(read("staunch status --json"));
-        assert!(!read("staunch status"));
-        assert!(read("staunch token list --json"));
-        assert!(read("staunch incident timeline INC-1 --format json"));
-        assert!(!read("staunch incident timeline INC-1 --format html --output x"));
-        assert!(!read("staunch demo"));
-        for (line, asks) in [
-            ("staunch status --json --nonsense", true),
-            ("staunch incident show --json", true),
-            ("staunch status --nonsense", false),
-            ("staunch demo --json", false),
-            ("staunch status -- --json", false),
-        ] {
-            assert_eq!(asks_for_json(words(line)), asks, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_schemas_in_the_reference_are_what_the_parser_reads() {
-        let context = staunch_playbook::CheckContext::default();
-        for (page, of) in [
-            ("playbook.schema.json", staunch_playbook::SchemaOf::Playbook),
-            ("playbook-test.schema.json", staunch_playbook::SchemaOf::TestFile),
-            ("snippets.schema.json", staunch_playbook::SchemaOf::Snippets),
-        ] {
-            let schema = staunch_playbook::json_schema(of, &context);
-            check_reference(page, &format!("{}\n", output::json(&schema).unwrap()));
-        }
-    }
-
-    #[test]
-    fn the_reference_is_what_help_says() {
-        let mut text = String::from(
-            "# Commands\n\nWhat `staunch --help` says, for every command. Exit codes are in [exit-codes.md](exit-codes.md).\n\n\
-             Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set.\n\
-             The environment knows four names: `STAUNCH_CONFIG`, `STAUNCH_URL`, `STAUNCH_TOKEN` and `STAUNCH_CA`. An empty\n\
-             one is a mistake and told by its name, but for an empty token, which is none.\n",
-        );
-        // Defaults from the environment must not get into the page.
-        for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN", "STAUNCH_CA"] {
-            assert!(std::env::var_os(name).is_none(), "{name} is set");
-        }
-        let mut root = Cli::command().term_width(80);
-        root.build();
-        describe(&root, &mut text);
-        check_reference("cli.md", &text);
-    }
-
-    fn describe(command: &clap::Command, text: &mut String) {
-        let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
-        let mut wide = command.clone().term_width(80);
-        writeln!(
-            text,
-            "\n## `{name}`\n\n```text\n{}\n```",
-            wide.render_long_help().to_string().trim_end()
-        )
-        .unwrap();
-        for sub in command.get_subcommands().filter(|it| it.get_name() != "help") {
-            describe(sub, text);
-        }
-    }
-
-    #[test]
-    fn arguments_that_are_not_taken_are_told_with_their_tip() {
-        let told = |arguments: &[&str]| {
-            let error = Cli::command()
-                .try_get_matches_from(arguments)
-                .expect_err("they are not taken");
-            not_taken(&error)
-        };
-        let fault = told(&["staunch", "status", "--jsn"]);
-        let told_as_json: serde_json::Value = serde_json::from_str(&fault.json_line()).expect("it is JSON");
-        assert_eq!(told_as_json["error"], "unexpected argument '--jsn' found");
-        assert!(fault.advice().expect("a hint").contains("'--json'"), "{fault:?}");
-        let fault = told(&["staunch", "incident", "show", "--json"]);
-        let told_as_json: serde_json::Value = serde_json::from_str(&fault.json_line()).expect("it is JSON");
-        assert_eq!(told_as_json["because"], serde_json::json!(["<INCIDENT>"]));
-        assert!(fault.advice().expect("a hint").contains("--help"), "{fault:?}");
-    }
-}
+pub(crate) mod tests;
