@@ -62,10 +62,9 @@ struct Place {
 }
 
 impl Place {
-    fn of(body: &[u8], why: Malformed) -> Self {
-        let before = body.get(..why.offset).unwrap_or(body);
+    fn of(lines: &Lines, why: Malformed) -> Self {
         Self {
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            line: lines.line_of(why.offset),
             why,
         }
     }
@@ -73,6 +72,26 @@ impl Place {
     /// What is wrong and where; not escaped.
     fn words(&self) -> String {
         format!("{} (line {}, byte {})", self.why.what, self.line, self.why.offset)
+    }
+}
+
+/// Where the lines of a body end. The body is looked through once, however many mistakes are placed.
+#[derive(Debug)]
+struct Lines {
+    /// The bytes that are line ends, in order.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn of(body: &[u8]) -> Self {
+        let bytes = body.iter().enumerate();
+        let ends = bytes.filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
+        Self { ends }
+    }
+
+    /// The line, from 1, that the byte at `offset` is in: a line end is in the line that it ends.
+    fn line_of(&self, offset: usize) -> usize {
+        1 + self.ends.partition_point(|end| *end < offset)
     }
 }
 
@@ -158,13 +177,14 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
         shown: Vec::new(),
         mistakes: Vec::new(),
     };
+    let lines = Lines::of(&body);
     let read = source.read(&body, &mut |index, sighting| {
         tested.elements += 1;
         if let Sighting::Malformed(why) = &sighting {
             tested.malformed += 1;
             tested.mistakes.push(Mistake {
                 index: Some(index),
-                place: Place::of(&body, why.clone()),
+                place: Place::of(&lines, why.clone()),
             });
         }
         if tested.shown.len() < args.max {
@@ -173,13 +193,13 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
                     Told::Event(Box::new(Understood::of(view, &*source, &triage, around.as_deref())))
                 }
                 Sighting::Ignored(reason) => Told::Ignored { reason },
-                Sighting::Malformed(why) => Told::Malformed(Place::of(&body, why)),
+                Sighting::Malformed(why) => Told::Malformed(Place::of(&lines, why)),
             };
             tested.shown.push(Element { index, sighting });
         }
     });
     if let Err(why) = read {
-        let place = Place::of(&body, why.malformed());
+        let place = Place::of(&lines, why.malformed());
         // What was read before it is told.
         if tested.elements == 0 {
             return Err(Fault::new(Exit::Usage, place.words()).hint(place.why.hint));
@@ -301,4 +321,21 @@ fn event_text(output: &Output, event: &Understood) -> String {
     text.push('\n');
     let reports: Vec<&TriggerReport> = event.triggers.iter().collect();
     text + &trigger::text(output, &reports, event.kind, &event.system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_in_the_line_that_counting_finds() {
+        for body in [&b""[..], b"\n", b"a\nbc\n\nd", b"\n\na\r\n"] {
+            let lines = Lines::of(body);
+            for offset in 0..body.len() + 3 {
+                let before = body.get(..offset).unwrap_or(body);
+                let counted = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+                assert_eq!(lines.line_of(offset), counted, "byte {offset} of {body:?}");
+            }
+        }
+    }
 }
