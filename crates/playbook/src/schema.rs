@@ -173,11 +173,10 @@ impl Walk<'_, '_> {
             .map_or((Some(PlaybookGuards::default()), None, None), |node| self.guards(node));
         let preserve = self.preserve(fields.get("preserve"));
         let steps = self.contain(&fields);
-        let contained: Vec<Step> = steps
-            .iter()
-            .flat_map(|(steps, _)| steps.iter().map(|(step, _)| step.clone()))
-            .collect();
-        let recovers = self.recover(fields.get("recover"), &contained);
+        let contained: Option<Vec<Step>> = steps
+            .as_ref()
+            .map(|(steps, _)| steps.iter().map(|(step, _)| step.clone()).collect());
+        let recovers = self.recover(fields.get("recover"), contained.as_deref());
         let notify = self.notify(fields.get("notify"));
         let modes = fields
             .get("mode")

@@ -18,8 +18,9 @@ const EVERY_MOST_DEFAULT: Span = Span::from_secs(10);
 pub(super) type Recovers = (Vec<(Step, TargetExtractor)>, Vec<Context>);
 
 impl Walk<'_, '_> {
-    /// The recover phase of a playbook that contains with `contained`.
-    pub(super) fn recover(&mut self, node: Option<&Node>, contained: &[Step]) -> Option<Recovers> {
+    /// The recover phase of a playbook that contains with `contained`, which is not known when one of its steps has a
+    /// mistake.
+    pub(super) fn recover(&mut self, node: Option<&Node>, contained: Option<&[Step]>) -> Option<Recovers> {
         let Some(node) = node else {
             return Some(Recovers::default());
         };
@@ -28,7 +29,7 @@ impl Walk<'_, '_> {
         let mut context = Vec::new();
         let mut complete = true;
         for item in items {
-            let first = contained.len() + acts.len();
+            let first = contained.map_or(0, <[Step]>::len) + acts.len();
             match self.recover_step(item, first, contained) {
                 Some(Recovering::Act(step, target, lease)) => {
                     let step_at = u16::try_from(first).unwrap_or(u16::MAX);
@@ -43,7 +44,7 @@ impl Walk<'_, '_> {
         complete.then_some((acts, context))
     }
 
-    fn recover_step(&mut self, node: &Node, at: usize, contained: &[Step]) -> Option<Recovering> {
+    fn recover_step(&mut self, node: &Node, at: usize, contained: Option<&[Step]>) -> Option<Recovering> {
         if node.text() == Some("release") {
             return Some(Recovering::Other(RecoverStep::Release { kinds: Vec::new() }));
         }
@@ -81,13 +82,13 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn release(&mut self, node: &Node, contained: &[Step]) -> Option<Recovering> {
+    fn release(&mut self, node: &Node, contained: Option<&[Step]>) -> Option<Recovering> {
         let fields = self.fields(node, &shape::RELEASE)?;
         let list = self.required(&fields, "actions")?;
         let words = ActionKind::ALL.map(|kind| (kind.name(), kind));
         let kinds = self.entries_up_to(list, "actions", limits::STEPS_MAX, |walk, item| {
             let kind = walk.word(item, "actions", &words)?;
-            if contained.iter().all(|step| step.action != kind) {
+            if contained.is_some_and(|steps| steps.iter().all(|step| step.action != kind)) {
                 let message = format!("no step of `contain` does `{kind}`, so there is nothing of it to release");
                 let hint = "remove it, or write just `- release` for all that contains";
                 walk.report.error_with_hint("P097", item.span.clone(), message, hint);

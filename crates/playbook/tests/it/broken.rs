@@ -462,6 +462,12 @@ fn mistakes_in_watches_and_recoveries_are_found() {
             codes(&text)
         );
     }
+    // A step with a mistake is a step: nothing is said of what there is to release.
+    let text = playbook(
+        &watched("health: shpo, for: 1m"),
+        "  - release: { actions: [block-ip] }\n",
+    );
+    assert_eq!(codes(&text), ["P096"], "{text}");
     let well = playbook(
         &watched("health: shop, for: 1m"),
         "  - rate-limit-ip: { target: event.source.ip, lease: 1h }\n  - release: { actions: [block-ip] }\n  \
