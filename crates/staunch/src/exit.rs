@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use staunch_model::text::is_unsafe_to_show;
 
-use crate::output::wrap_after;
+use crate::output::{fit, wrap_after};
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,10 +251,11 @@ impl Fault {
         // Writing into a string cannot fail.
         let shown = |text: &str, label: &str, indent| {
             let text = escaped(text);
-            if wraps {
-                wrap_after(&text, label.len(), indent)
-            } else {
-                text
+            match text.split_once('\n') {
+                _ if !wraps => text,
+                // Further lines are wrapped each by itself, under where it begins.
+                Some((first, further)) => format!("{}\n{}", wrap_after(first, label.len(), indent), fit(further)),
+                None => wrap_after(&text, label.len(), indent),
             }
         };
         let _ = writeln!(text, "{red}error:{off} {}", shown(&self.message, "error: ", 2));
@@ -375,6 +376,32 @@ written, and with 9 while a server may still bring that into its log. What is la
             text,
             "error: cannot write\n  because: disk on fire\\u{1b}[31m\nhint: buy a new one\n"
         );
+    }
+
+    #[test]
+    fn each_line_of_a_message_is_wrapped_by_itself() {
+        let mistake = format!(
+            "  a.yaml:1:1: [P096] {}\n    hint: {}",
+            "what is ".repeat(12),
+            "add it ".repeat(12)
+        );
+        let mistake = mistake.replace(" \n", "\n");
+        let fault = Fault::new(
+            Exit::Usage,
+            format!("2 mistakes\n{}\n{}", mistake.trim_end(), mistake.trim_end()),
+        );
+        let text = fault.render(false, true);
+        assert!(
+            text.lines().all(|line| line.len() <= 80 && !line.trim().is_empty()),
+            "{text}"
+        );
+        let begin = |with: &str| text.lines().filter(|line| line.starts_with(with)).count();
+        assert_eq!(
+            (begin("  a.yaml:1:1: [P096] what"), begin("    hint: add it ")),
+            (2, 2),
+            "{text}"
+        );
+        assert!(!text.lines().any(|line| line.ends_with("hint:")), "{text}");
     }
 
     #[test]

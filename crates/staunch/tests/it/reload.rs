@@ -133,6 +133,34 @@ fn a_reload_with_mistakes_names_them_and_changes_nothing() {
 }
 
 #[test]
+fn what_a_playbook_finds_with_the_next_start_only_is_told_as_that() {
+    let (home, server) = start();
+    let watched = "lease: 1h, watch: { health: shop, for: 1m }";
+    home.playbook("short.yaml", &PLAYBOOK.replace("lease: 1h", watched));
+    let said = || {
+        let refused = server.run(&["reload", "--yes", "--reason", "a watch"]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        stderr(&refused)
+    };
+    // As long as it is nowhere, it has to be added.
+    let told = said();
+    assert!(told.contains("[P096] there is no health signal `shop`"), "{told}");
+    assert!(told.contains("add [health.shop]"), "{told}");
+    home.configure(&format!("{BASE}[health.shop]\nurl = \"http://127.0.0.1:9/health\"\n"));
+    let checked = home.run(&["check"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let told = said();
+    assert!(
+        told.contains("[P096] by what the server was started with, there is no health signal `shop`"),
+        "{told}"
+    );
+    assert!(
+        told.contains("health.shop takes effect with the next start only") && !told.contains("add [health.shop]"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_signal_does_the_same_and_its_mistakes_are_fields() {
     let (home, server) = start();
     home.playbook("short.yaml", &PLAYBOOK.replace("lease: 1h", "leese: 1h"));

@@ -41,6 +41,20 @@ pub(super) fn of_playbook(it: &Diagnostic) -> Mistake {
     }
 }
 
+/// What is wrong in a playbook only until the next start, which takes up what has changed under these keys of the
+/// configuration.
+pub(super) fn until_next_start(it: &Diagnostic, keys: &[String]) -> Mistake {
+    Mistake {
+        what: format!("by what the server was started with, {}", it.message),
+        hint: Some(format!(
+            "the configuration has what is missing, but a change of {} takes effect with the next start only: start the \
+             server again",
+            keys.join(", ")
+        )),
+        ..of_playbook(it)
+    }
+}
+
 /// A playbook that cannot be read.
 pub(super) fn of_unreadable(it: &Unreadable) -> Mistake {
     Mistake {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use staunch_model::{Command, Description, Operator, Policy, Printable, RiskTable, Timestamp};
-use staunch_playbook::{Compiled, Severity};
+use staunch_playbook::{Compiled, Diagnostic, Severity};
 use staunch_runtime::{Busy, Handle, Intake};
 use staunch_server::dto::{MISTAKES_MAX, Mistake, Reloaded};
 use staunch_server::{Configured, NotReloaded, RecordReload, ReloadDone, Reloads};
@@ -274,9 +274,18 @@ impl Reload {
             .iter()
             .partition(|it| it.severity == Severity::Error);
         if !outcome.usable {
+            let later = at_next_start(&self.started_with, &read);
+            let then = texts.compile(&wiring::check_context(&read)).diagnostics;
             let unreadable = texts.unreadable.iter().map(mistakes::of_unreadable);
             return Err(unreadable
-                .chain(errors.into_iter().map(mistakes::of_playbook))
+                .chain(errors.into_iter().map(|it| {
+                    let same =
+                        |other: &&Diagnostic| (&it.file, &it.span, it.code) == (&other.file, &other.span, other.code);
+                    match then.iter().find(same) {
+                        Some(it) => mistakes::of_playbook(it),
+                        None => mistakes::until_next_start(it, &later),
+                    }
+                }))
                 .collect());
         }
         let warnings: Vec<_> = strange.into_iter().map(mistakes::of_playbook).collect();
