@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Command, Printable, TransactionId};
-use staunch_server::dto::{Approvals, Commands, DecisionRequest, path};
+use staunch_server::dto::{Approvals, Commands, DecisionRequest, Transactions, path};
 
 use super::containment::{approvals_text, guards_that_ask};
 use crate::cli::{ApproveArgs, ChangeArgs, DenyArgs};
@@ -51,6 +51,10 @@ fn not_waiting(client: &Client, id: TransactionId) -> Fault {
         it.refused.is_none().then_some((verb, it))
     });
     let Some((verb, it)) = decision else {
+        if is_unknown(client, id) {
+            let fault = Fault::new(Exit::NotFound, format!("there is no {id}"));
+            return fault.hint("`staunch approve` without a transaction lists what waits");
+        }
         let fault = Fault::new(Exit::NotFound, format!("{id} does not wait for a decision"));
         return fault.hint(
             "it may have lapsed: `staunch incident show` of its incident says so; `staunch approve` without a transaction \
@@ -65,6 +69,17 @@ fn not_waiting(client: &Client, id: TransactionId) -> Fault {
     };
     Fault::new(Exit::Refused, format!("{id} was {verb} by {by} at {}{why}", it.at))
         .hint("`staunch release` lifts what was approved; `staunch approve` without a transaction lists what waits")
+}
+
+/// Whether there is no transaction `id`; false when that cannot be told.
+fn is_unknown(client: &Client, id: TransactionId) -> bool {
+    let Some(above) = id.0.checked_add(1).map(TransactionId) else {
+        return true;
+    };
+    let query = json!({ "before": above, "limit": 1 });
+    // What the server does not answer here is no reason for a fault: the one of who asks is told in any case.
+    let found: Option<Transactions> = client.get(path::TRANSACTIONS, &query).ok();
+    found.is_some_and(|it| it.index.lag == Some(0) && it.transactions.first().is_none_or(|it| it.id != id))
 }
 
 fn decide(

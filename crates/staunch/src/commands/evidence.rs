@@ -169,6 +169,10 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
             .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
     }
     rows.sort_by_key(|it| (it.incident, it.evidence, it.started_at));
+    if let Some(incident) = incident.filter(|it| rows.is_empty() && missed::is_unknown(&from.data, &dir, *it)) {
+        return Err(Fault::new(Exit::NotFound, format!("there is no {incident}"))
+            .hint("`staunch incident list` shows those there are"));
+    }
     let unrecorded = missed::without_record(&from.data, &dir, incident, &rows);
     let list = List {
         vault: dir,

@@ -100,6 +100,9 @@ fn what_was_not_handed_over_is_not_on_record_as_a_copy() {
             stderr(&none)
         );
         assert_eq!(fs::read_dir(&handling).expect("it is there").count(), before.len());
+        let none = home.run(&["evidence", "list", "INC-99"]);
+        assert_eq!(none.status.code(), Some(5), "{}", stderr(&none));
+        assert!(stderr(&none).contains("there is no INC-99"), "{}", stderr(&none));
         // Nothing was touched where the file was there already.
         let file = home.path("there");
         fs::write(&file, "of somebody").expect("it is our directory");
@@ -119,8 +122,16 @@ fn what_was_not_handed_over_is_not_on_record_as_a_copy() {
         assert_eq!(lines(&home), []);
         // What was done says what it came to.
         let archive = home.path("INC-1.tar.zst");
-        let exported = home.run(&["evidence", "export", "INC-1", "--output", text(&archive)]);
+        let mut command = staunch(&["evidence", "export", "INC-1", "--output", "INC-1.tar.zst"]);
+        let exported = command
+            .env("STAUNCH_CONFIG", home.config())
+            .current_dir(home.path("."))
+            .output()
+            .expect("the binary starts");
         assert!(exported.status.success(), "{}", stderr(&exported));
+        // Where the command was given, nobody knows later.
+        let log = fs::read_to_string(handling.join("INC-1.jsonl")).expect("it is there");
+        assert!(log.contains(&format!("\"to\":\"{}\"", text(&archive))), "{log}");
         let told = lines(&home);
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[0], ("\"copy\"".into(), "\"begun\"".into()));

@@ -16,7 +16,7 @@ use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
 };
 
-use super::handled::{Custody, Deed};
+use super::handled::{Custody, Deed, place};
 use super::verify::{earlier, encrypted_text, verifier};
 use super::{Findings, NewFile, bucket, fault, folder, lines, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
@@ -65,11 +65,7 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let named = args.output.clone();
     let path = named.unwrap_or_else(|| PathBuf::from(format!("{incident}.evidence.tar.zst")));
     let is_stdout = path == Path::new("-");
-    let to = if is_stdout {
-        "stdout".to_owned()
-    } else {
-        path.display().to_string()
-    };
+    let to = if is_stdout { "stdout".to_owned() } else { place(&path)? };
     let file = (!is_stdout).then(|| NewFile::make(&path)).transpose()?;
     let deed = Deed {
         action: HandlingAction::Copy,

@@ -8,7 +8,7 @@ use staunch_ports::{SealedManifest, Vault as _};
 use staunch_server::read_secret;
 use staunch_store::age::Identity;
 
-use super::handled::{Custody, Deed, is_at_work, is_live};
+use super::handled::{Custody, Deed, is_at_work, is_live, place};
 use super::in_log::InLog;
 use super::new_file::has_already;
 use super::{NewFile, fault, find, open_with, size, unwritten};
@@ -56,7 +56,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         .open(hash)
         .map_err(|failure| refused(&failure, args.identity.is_some()))?;
     let is_stdout = args.output == Path::new("-");
-    let to = args.output.display().to_string();
+    let to = (!is_stdout).then(|| place(&args.output)).transpose()?;
     let target = Target::of(&args.output, is_stdout, hash)?;
     let deed = Deed {
         action: if is_stdout {
@@ -67,7 +67,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         reason: args.reason.as_deref(),
         evidence: Some(args.id),
         artefact: Some(hash),
-        to: (!is_stdout).then_some(&*to),
+        to: to.as_deref(),
         outcome: None,
     };
     let custody = Custody::of(&folder, args.vault.as_deref(), &args.data);
@@ -92,7 +92,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     if was_there {
         say_wrapped(&format!(
             "{} has these bytes already, and was left as it is",
-            Printable(&to)
+            Printable(&args.output.display().to_string())
         ));
     }
     let locator = stand_for_it.first().map(|it| &it.manifest.custody.locator);

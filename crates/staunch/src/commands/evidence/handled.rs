@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 use nix::unistd::{Uid, User};
-use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Sha256Hash, Timestamp};
+use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp};
 use staunch_store::vault::{Handles, HandlingLog};
 
 use super::disk;
@@ -52,6 +52,19 @@ pub(super) struct Deed<'a> {
     /// Where to, when it is copied.
     pub(super) to: Option<&'a str>,
     pub(super) outcome: Option<&'a str>,
+}
+
+/// How a file is named in the log: from the root, since nobody knows later where the command was given.
+///
+/// # Errors
+/// When the directory in which it was given is not known.
+pub(super) fn place(path: &Path) -> Result<String, Fault> {
+    let shown = path.display().to_string();
+    let place = std::path::absolute(path).map_err(|error| {
+        let what = format!("where {} is cannot be told", Printable(&shown));
+        Fault::doing(disk(&error), what, &error).hint("name it by its whole path")
+    })?;
+    Ok(place.display().to_string())
 }
 
 impl Custody {

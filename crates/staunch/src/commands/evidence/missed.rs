@@ -4,7 +4,7 @@
 //! Never asks a server: the index of the journal is beside the vault, and a copy has none.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::{EvidenceId, EvidenceKind, IncidentId, Printable, Timestamp};
@@ -42,16 +42,27 @@ pub(super) fn without_record(
     incident: Option<IncidentId>,
     rows: &[Row],
 ) -> Option<Vec<Unrecorded>> {
+    let file = index_of(data, folder)?;
+    let known: BTreeSet<EvidenceId> = rows.iter().map(|it| it.evidence).collect();
+    read(&file, incident, &known)
+        .map_err(|error| warn_wrapped(&format!("what was missed without a record is not known: {error}")))
+        .ok()
+}
+
+/// Whether the index beside the folder knows no such incident; false when there is no index of this folder, or none
+/// that can be read, which [`without_record`] tells.
+pub(super) fn is_unknown(data: &DataArgs, folder: &Path, incident: IncidentId) -> bool {
+    let found = index_of(data, folder).map(|file| IndexReader::open(&file)?.incident(incident));
+    matches!(found, Some(Ok(None)))
+}
+
+/// The index of the journal that this folder of evidence belongs to.
+fn index_of(data: &DataArgs, folder: &Path) -> Option<PathBuf> {
     let config = super::super::load(data).ok()?;
     let same = |it: &Path| it.canonicalize().ok();
     // A copy is of another machine, or of another time.
-    if same(&config.evidence_dir()) != same(folder) || !config.index_file().exists() {
-        return None;
-    }
-    let known: BTreeSet<EvidenceId> = rows.iter().map(|it| it.evidence).collect();
-    read(&config.index_file(), incident, &known)
-        .map_err(|error| warn_wrapped(&format!("what was missed without a record is not known: {error}")))
-        .ok()
+    let is_own = same(&config.evidence_dir()) == same(folder);
+    Some(config.index_file()).filter(|file| is_own && file.exists())
 }
 
 fn read(
