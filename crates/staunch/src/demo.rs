@@ -3,16 +3,19 @@
 //! Nothing is faked but what the text names as misbehaving. Every claim that is printed is checked, most by sending
 //! packets; one false claim makes the demo fail.
 
-/// Prints a line. A reader that has gone, as in `staunch demo | head`, ends nothing.
+/// Prints a line. A reader that has gone, as in `staunch demo | head`, ends nothing; whether anything else hinders is
+/// said by [`is_told`].
 macro_rules! tell {
-    ($($words:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($words)*);
-    }};
+    ($($words:tt)*) => {
+        crate::demo::print(format_args!($($words)*))
+    };
 }
 
 mod aftermath;
 
+use std::fmt;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -28,6 +31,7 @@ use crate::stage::{self, ATTACKER, BALANCER, DEMO, OTHERS, SERVER, Server, Stage
 pub(crate) fn run() -> Result<()> {
     let begun = Instant::now();
     tell!("Staunch demo: three hosts in network namespaces; nothing outside is touched.\n");
+    is_told()?;
     stage::enter().context(
         "that is where the demo plays\n\
          hint: run it as root (`sudo target/release/staunch demo`), or allow user namespaces as named above",
@@ -56,7 +60,28 @@ pub(crate) fn run() -> Result<()> {
     }
     tell!("The journal, the index and the namespaces of this demo are gone now.");
     tell!("Next: `staunch init` writes a configuration; docs/guide/first-hour.md goes on.");
-    Ok(())
+    is_told()
+}
+
+/// Why a line could not be printed, the first one.
+static UNTOLD: OnceLock<io::Error> = OnceLock::new();
+
+fn print(line: fmt::Arguments<'_>) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        // The first reason is enough.
+        drop(UNTOLD.set(error));
+    }
+}
+
+/// Whether everything could be printed so far.
+fn is_told() -> Result<()> {
+    match UNTOLD.get() {
+        None => Ok(()),
+        Some(error) => bail!("cannot write what it tells: {error}"),
+    }
 }
 
 /// A play under way.

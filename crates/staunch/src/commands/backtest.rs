@@ -269,7 +269,7 @@ fn notes(args: &BacktestArgs, config: &Config, mode: Mode, read: &past::Read) ->
 
 fn write_page(file: &Path, page: &str) -> Result<(), Fault> {
     let shown = file.display().to_string();
-    whole::put(file, page, whole::FOR_ALL)
+    whole::put(file, page, whole::FOR_OWNER)
         .map_err(|error| cannot_write(&format!("cannot write {}", Printable(&shown)), &error))?;
     say(&format!("the report is in {}", Printable(&shown)));
     Ok(())
