@@ -60,7 +60,9 @@ pub(crate) struct Cli {
 /// What it does not take, or the help that was asked for.
 pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<(Cli, bool), clap::Error> {
     let mut command = Cli::command();
-    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    let mut matches = command
+        .try_get_matches_from_mut(arguments)
+        .map_err(not_taken::shortened)?;
     let mut last = &matches;
     while let Some((_, of_subcommand)) = last.subcommand() {
         last = of_subcommand;

@@ -320,6 +320,11 @@ pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `1 network`, `2 networks`: for nouns that take an s.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The machine's time.
 pub(crate) fn now() -> Timestamp {
     use staunch_ports::Clock as _;

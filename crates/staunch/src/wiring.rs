@@ -94,8 +94,11 @@ pub(crate) fn settings(config: &Config) -> Settings {
 /// When it cannot be made.
 pub(crate) fn make_data_dir(config: &Config) -> Result<(), Fault> {
     make_private_dir(&config.data_dir).map_err(|fault| {
-        fault
-            .hint("make it and give it to this user, or name another with --data-dir, or data_dir in the configuration")
+        fault.hint(if config.data_dir.is_file() {
+            "it is a file: name a directory with --data-dir, or data_dir in the configuration"
+        } else {
+            "make it and give it to this user, or name another with --data-dir, or data_dir in the configuration"
+        })
     })
 }
 

@@ -6,7 +6,7 @@ use staunch_model::{
 };
 use staunch_ports::StoredFrame;
 
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, counted};
 
 /// The lines of one frame, each safe to show.
 pub(crate) fn frame(output: &Output, stored: &StoredFrame) -> String {
@@ -109,9 +109,9 @@ pub(crate) fn input(input: &Input) -> String {
             result: Err(failure),
         } => format!("{evidence} could not be taken: {failure}"),
         Input::Listed(change) => {
-            let (added, removed) = (change.added.len(), change.removed.len());
+            let (added, removed) = (counted(change.added.len() as u64, "network"), change.removed.len());
             let list = Printable(&change.list);
-            format!("list {list}: {added} networks added, {removed} removed")
+            format!("list {list}: {added} added, {removed} removed")
         }
         Input::Risk(table) => format!("table of risks: {} rows", table.rows.len()),
         Input::Known(known) => standing(known),
@@ -251,7 +251,9 @@ pub(crate) fn record(record: &Record) -> String {
         Record::ListChanged(change) => {
             let (added, removed) = (change.added.len(), change.removed.len());
             let list = Printable(&change.list);
-            format!("{added} networks of {list} are never touched from here on, {removed} no longer")
+            let are = if added == 1 { "is" } else { "are" };
+            let added = counted(added as u64, "network");
+            format!("{added} of {list} {are} never touched from here on, {removed} no longer")
         }
         Record::Exempted(it) => format!("{} is never touched: {}", it.network, staunch_engine::exempt::why(it)),
         Record::ExemptionEnded { network } => format!("{network} is protected no longer"),

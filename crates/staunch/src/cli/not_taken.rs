@@ -3,9 +3,24 @@
 use std::ffi::OsString;
 
 use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue};
 
 use super::{Cli, JSON};
 use crate::exit::{Exit, Fault};
+
+/// The characters that are shown of a value that is not taken.
+const VALUE_CHARS_MAX: usize = 60;
+
+/// `error` without most of a value that is longer than anybody reads: what is wrong with it stands behind it.
+pub(super) fn shortened(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && value.chars().count() > VALUE_CHARS_MAX
+    {
+        let begin: String = value.chars().take(VALUE_CHARS_MAX).collect();
+        error.insert(ContextKind::InvalidValue, ContextValue::String(format!("{begin}...")));
+    }
+    error
+}
 
 /// The fault of arguments that are not taken, as the reader of the command line tells of them.
 pub(crate) fn not_taken(error: &clap::Error) -> Fault {

@@ -38,8 +38,8 @@ pub(crate) struct DenyArgs {
                         does so when a URL is named, nor around a server that answers: --direct does."
 )]
 pub(crate) struct ReleaseArgs {
-    /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION", required_unless_present_any = ["incident", "all"], conflicts_with_all = ["incident", "all"], value_parser = transaction)]
+    /// Which, such as TX-17; or else --incident or --all
+    #[arg(value_name = "TRANSACTION", conflicts_with_all = ["incident", "all"], value_parser = transaction)]
     pub(crate) id: Option<TransactionId>,
     /// What this incident holds, the last completed first; what others hold too stays in force
     #[arg(long, value_name = "INCIDENT", conflicts_with = "all")]

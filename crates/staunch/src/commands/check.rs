@@ -75,11 +75,25 @@ fn explain(code: &str) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::NotFound, what).hint("codes look like P024; each mistake shows its own"));
     };
     print(&if io::stdout().is_terminal() {
-        fit(page)
+        fit_page(page)
     } else {
         page.to_owned()
     })?;
     Ok(Exit::Ok)
+}
+
+/// `page` with its text broken at 80 columns. What stands between fences is for copying, and stays as it is.
+fn fit_page(page: &str) -> String {
+    let mut is_fenced = false;
+    let lines = page.split('\n').map(|line| {
+        let is_fence = line.starts_with("```");
+        is_fenced ^= is_fence;
+        match is_fenced || is_fence {
+            true => line.to_owned(),
+            false => fit(line),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn entry(output: &Output, compiled: &staunch_playbook::Compiled) -> String {
@@ -106,4 +120,25 @@ fn entry(output: &Output, compiled: &staunch_playbook::Compiled) -> String {
         text.push_str(&format!("  {}\n", wrap(&used, 4)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_page_has_for_copying_is_not_broken() {
+        for code in ["P096", "P097"] {
+            let page = staunch_playbook::page(code).expect("it has a page");
+            let blocks =
+                |text: &str| -> Vec<String> { text.split("```").skip(1).step_by(2).map(str::to_owned).collect() };
+            let fitted = fit_page(page);
+            assert_eq!(blocks(&fitted), blocks(page), "{fitted}");
+            let outside = fitted.split("```").step_by(2);
+            assert!(
+                outside.flat_map(str::lines).all(|line| line.chars().count() <= 80),
+                "{fitted}"
+            );
+        }
+    }
 }

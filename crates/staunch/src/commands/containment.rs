@@ -80,9 +80,13 @@ fn containments_text(output: &Output, found: &Containments) -> String {
     }
     rows.extend(found.former.iter().map(former_row));
     if !found.former.is_empty() {
+        let (belong, are, them) = match found.former.len() {
+            1 => ("belongs", "is", "it"),
+            _ => ("belong", "are", "them"),
+        };
         say(&format!(
-            "{} belong to FORMER INSTALLATIONS and are not counted or lifted with the rest: `staunch release --all \
-             --former` lifts them",
+            "{} {belong} to FORMER INSTALLATIONS and {are} not counted or lifted with the rest: `staunch release --all \
+             --former` lifts {them}",
             found.former.len()
         ));
     }

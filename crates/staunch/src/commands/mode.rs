@@ -21,21 +21,7 @@ pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
         Output::new(show.json).show(&before, |output| text(output, &before))?;
         return Ok(Exit::Ok);
     };
-    let question = match wanted {
-        Mode::Observe => format!(
-            "set the mode from {} to observe: nothing new will be contained?",
-            before.mode
-        ),
-        Mode::Approve => format!(
-            "set the mode from {} to approve: a person decides on each act?",
-            before.mode
-        ),
-        Mode::Enforce => format!(
-            "set the mode from {} to enforce: playbooks may act by themselves?",
-            before.mode
-        ),
-    };
-    confirm(&question, args.change.yes)?;
+    confirm(&question(&before, wanted), args.change.yes)?;
     client.command(path::MODE, &ModeRequest { mode: wanted, reason })?;
     let after: ModeView = client.get(path::MODE, &json!({}))?;
     Output::new(show.json).show(&after, |output| text(output, &after))?;
@@ -43,6 +29,32 @@ pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
         say("what is in force stays in force until its lease ends; `staunch release --all` lifts it");
     }
     Ok(Exit::Ok)
+}
+
+/// What is asked before the mode is `wanted`.
+fn question(before: &ModeView, wanted: Mode) -> String {
+    let then = match wanted {
+        Mode::Observe => "nothing new will be contained",
+        Mode::Approve => "a person decides on each act",
+        Mode::Enforce => "playbooks may act by themselves",
+    };
+    match before {
+        // Behind an open breaker everything observes already, and an order closes it.
+        ModeView {
+            breaker_open: Some(_), ..
+        } => {
+            format!("close the circuit breaker and set the mode to {wanted}: {then}?")
+        }
+        // A mode that was ordered holds whatever the configuration says later.
+        ModeView { mode, set, .. } if *mode == wanted => {
+            let by = match set {
+                Some(_) => "by an order",
+                None => "by the configuration",
+            };
+            format!("the mode is {wanted} already, {by}: record that you order it, so that it stays when that changes?")
+        }
+        ModeView { mode, .. } => format!("set the mode from {mode} to {wanted}: {then}?"),
+    }
 }
 
 fn text(output: &Output, view: &ModeView) -> String {
@@ -56,4 +68,49 @@ fn text(output: &Output, view: &ModeView) -> String {
         output.paint(tone, view.mode.name()),
         Printable(&view.explanation)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_server::dto::ModeBecause;
+
+    use super::*;
+
+    #[test]
+    fn the_question_says_when_the_mode_is_so_already() {
+        let view = |mode, set, breaker_open| ModeView {
+            mode,
+            because: ModeBecause::Policy,
+            breaker_open,
+            set,
+            policy: Mode::Enforce,
+            explanation: String::new(),
+        };
+        let open = "2026-11-20T12:00:00Z".parse().expect("a time");
+        for (before, wanted, begin) in [
+            (
+                view(Mode::Enforce, None, None),
+                Mode::Observe,
+                "set the mode from enforce to observe: ",
+            ),
+            (
+                view(Mode::Enforce, None, None),
+                Mode::Enforce,
+                "the mode is enforce already, by the configuration: ",
+            ),
+            (
+                view(Mode::Approve, Some(Mode::Approve), None),
+                Mode::Approve,
+                "the mode is approve already, by an order: ",
+            ),
+            (
+                view(Mode::Observe, None, Some(open)),
+                Mode::Observe,
+                "close the circuit breaker and set the mode to observe: ",
+            ),
+        ] {
+            let asked = question(&before, wanted);
+            assert!(asked.starts_with(begin), "{asked}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::containment::{held_in, name_held};
 use crate::cli::{ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ShowArgs};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, confirm, relative, say, warn, wrap};
+use crate::output::{Output, Tone, confirm, counted, relative, say, warn, wrap};
 
 pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
     match command {
@@ -76,7 +76,8 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
             || "until it is removed".to_owned(),
             |until| format!("until {until} ({})", relative(until, found.now)),
         );
-        output.paint(Tone::Strong, &format!("{network} is protected {until}\n"))
+        let text = format!("{network} is protected {until}");
+        output.paint(Tone::Strong, &text) + "\n"
     })?;
     // It stays, which the person who protects it may not expect.
     name_held(&held_in(&client, &[network])?);
@@ -121,7 +122,8 @@ fn list(show: &ShowArgs) -> Result<Exit, Fault> {
         if found.left_out > 0 {
             let more = found.left_out;
             text.push_str(&format!(
-                "{more} more networks of lists: `staunch protect explain ADDRESS` asks all of them\n"
+                "{} of lists: `staunch protect explain ADDRESS` asks all of them\n",
+                counted(more, "more network")
             ));
         }
         text
@@ -151,7 +153,7 @@ fn explain_text(output: &Output, address: IpAddr, found: &Protections) -> String
                 first.network,
                 words(first)
             );
-            output.paint(Tone::Strong, &format!("{}\n", wrap(&why, 0)))
+            output.paint(Tone::Strong, &wrap(&why, 0)) + "\n"
         }
     };
     for it in found.protections.iter().skip(1) {

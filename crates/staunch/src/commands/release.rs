@@ -27,14 +27,19 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     if args.all {
         return all(args);
     }
-    let reason = args.change.must_say_why()?;
-    let client = Client::new(&args.change.show.server, Patience::USUAL)?;
     let (scope, what) = match (args.id, args.incident) {
         (Some(id), _) => (ReleaseScope::Transaction(id), id.to_string()),
         (None, Some(incident)) => (ReleaseScope::Incident(incident), format!("what {incident} holds")),
-        // The command line demands one of the three.
-        (None, None) => return Err(Fault::new(Exit::Usage, "name a transaction, --incident or --all")),
+        (None, None) => {
+            let fault = Fault::new(Exit::Usage, "it is not said what to release");
+            return Err(fault.hint(
+                "name a transaction, as in `staunch release TX-17`; an incident, for what it holds, as in `staunch release \
+                 --incident INC-3`; or everything: `staunch release --all`",
+            ));
+        }
     };
+    let reason = args.change.must_say_why()?;
+    let client = Client::new(&args.change.show.server, Patience::USUAL)?;
     confirm(&format!("release {what}?"), args.change.yes)?;
     let request = ReleaseRequest {
         scope,
@@ -218,7 +223,9 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
 fn say_what_stays(former: u64) {
     if former > 0 {
         say(&format!(
-            "{former} of former installations stay in force: `staunch release --all --former` lifts them too"
+            "{former} of former installations {} in force: `staunch release --all --former` lifts {} too",
+            if former == 1 { "stays" } else { "stay" },
+            if former == 1 { "it" } else { "them" },
         ));
     }
 }
@@ -279,10 +286,10 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     let answer = json!({ "way": "kernel", "released": released, "former_left": former });
     Output::new(args.change.show.json).show(&answer, |output| {
         let text = format!(
-            "{released} containment{} released directly in the kernel\n",
+            "{released} containment{} released directly in the kernel",
             if released == 1 { "" } else { "s" }
         );
-        output.paint(Tone::Strong, &text)
+        output.paint(Tone::Strong, &text) + "\n"
     })?;
     say_what_stays(former as u64);
     say("a server that runs, or is started, finds them missing in its next sweep and records that;");

@@ -8,7 +8,7 @@ use staunch_server::dto::{Mistake, ReloadRequest, Reloaded, path};
 use crate::cli::ReloadArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault, escaped};
-use crate::output::{Output, Tone, confirm};
+use crate::output::{Output, Tone, confirm, counted};
 
 pub(super) fn run(args: &ReloadArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
@@ -26,7 +26,6 @@ pub(super) fn run(args: &ReloadArgs) -> Result<Exit, Fault> {
 }
 
 fn text(output: &Output, it: &Reloaded) -> String {
-    let counted = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let mut text = format!(
         "{}  {}, {}, {} in lists\n",
         output.paint(Tone::Good, "read again"),

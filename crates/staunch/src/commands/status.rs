@@ -8,7 +8,7 @@ use super::reload::keys;
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, clock, now, relative, wrap};
+use crate::output::{Output, Tone, clock, counted, now, relative, wrap};
 
 pub(super) fn run(args: &ShowArgs) -> Result<Exit, Fault> {
     let client = Client::new(&args.server, Patience::USUAL)?;
@@ -62,11 +62,12 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         );
     }
     if it.former > 0 {
+        let (are, them) = if it.former == 1 { ("is", "it") } else { ("are", "them") };
         line(
             "",
             format!(
-                "{} more are of FORMER INSTALLATIONS: `staunch containment list` shows them, `staunch release --all \
-                 --former` lifts them",
+                "{} more {are} of FORMER INSTALLATIONS: `staunch containment list` shows {them}, `staunch release --all \
+                 --former` lifts {them}",
                 it.former
             ),
         );
@@ -160,7 +161,10 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
     for (at, list) in it.lists.iter().enumerate() {
         let (path, read) = (Printable(&list.path), relative(list.read_at, now));
         let label = if at == 0 { "lists" } else { "" };
-        line(label, format!("{path}: {} networks, read {read}", list.networks));
+        line(
+            label,
+            format!("{path}: {}, read {read}", counted(list.networks, "network")),
+        );
         if let Some(why) = &list.refused {
             line("", format!("REFUSED since: {}", Printable(why)));
         }
@@ -188,7 +192,7 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         };
         line(
             if at == 0 { "feeds" } else { "" },
-            format!("{name}: {networks} networks, {age}"),
+            format!("{name}: {}, {age}", counted(networks, "network")),
         );
         if let Some(why) = &feed.failed {
             line("", format!("FAILS: {}", Printable(why)));

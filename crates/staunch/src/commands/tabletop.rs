@@ -15,7 +15,7 @@ use crate::cli::TabletopArgs;
 use crate::config::{self, Config, nearest};
 use crate::exit::{Exit, Fault};
 use crate::files::{cannot_write, folder_must_be_there};
-use crate::output::{Output, Tone, now, print, say, wrap};
+use crate::output::{Output, Tone, counted, now, print, say, wrap};
 use crate::playbooks::Texts;
 use crate::{whole, wiring};
 use minutes::{Choice, Decision, Minutes};
@@ -47,9 +47,9 @@ pub(super) fn run(args: &TabletopArgs) -> Result<Exit, Fault> {
     )?;
     write(&path, &minutes.text(now()))?;
     say(&format!(
-        "{} decisions, {} open questions; the minutes are in {}",
-        minutes.decisions.len(),
-        minutes.questions().count(),
+        "{}, {}; the minutes are in {}",
+        counted(minutes.decisions.len() as u64, "decision"),
+        counted(minutes.questions().count() as u64, "open question"),
         path.display()
     ));
     Ok(Exit::Ok)

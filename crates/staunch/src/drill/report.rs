@@ -89,7 +89,9 @@ pub(crate) fn verify(path: &Path, known: Option<&str>) -> Result<Proved, Fault> 
     let Some(verifier) = Verifier::parse(key) else {
         return Err(match known {
             Some(_) => Fault::new(Exit::Usage, "this is no verifier key").hint("`staunch drill key` prints one"),
-            None => changed("the key that it names is none"),
+            None => {
+                changed("it was changed after it was signed, or never signed: what it names under signed_by is no key")
+            }
         });
     };
     let Some(signed) = verifier.open(&note) else {

@@ -76,16 +76,30 @@ pub(crate) fn score(output: &Output, score: &Score) -> String {
     if score.alerts.is_empty() {
         text.push_str("  nothing\n");
     }
-    let failed = score.expectations.iter().filter(|it| !it.held).count();
-    let all = score.expectations.len();
-    let (tone, verdict) = if score.held {
-        (Tone::Good, format!("HELD: all {all} expectations"))
-    } else {
-        (Tone::Bad, format!("FAILED: {failed} of {all} expectations"))
-    };
+    let (tone, verdict) = verdict(score);
     let seconds = f64::from(u32::try_from(score.took_ms).unwrap_or(u32::MAX)) / 1e3;
     text.push_str(&format!("\n{}, in {seconds:.1} s\n", output.paint(tone, &verdict)));
     text
+}
+
+/// What it came to.
+fn verdict(score: &Score) -> (Tone, String) {
+    let failed = score.expectations.iter().filter(|it| !it.held).count();
+    let all = score.expectations.len();
+    // What broke off has shown nothing.
+    let is_control = score.control && score.broken_off.is_none();
+    match (score.held, is_control) {
+        (true, false) => (Tone::Good, format!("HELD: all {all} expectations")),
+        (false, false) => (Tone::Bad, format!("FAILED: {failed} of {all} expectations")),
+        (false, true) => (
+            Tone::Good,
+            format!("FAILED, as a control has to: {failed} of {all} expectations"),
+        ),
+        (true, true) => (
+            Tone::Bad,
+            format!("HELD without its fault, which shows nothing: all {all} expectations"),
+        ),
+    }
 }
 
 fn expectation(output: &Output, judged: &Judged) -> String {
@@ -124,4 +138,44 @@ fn guards(output: &Output, score: &Score) -> String {
     let passed = score.guards.iter().filter(|it| it.verdict == "passed").count();
     text.push_str(&format!("  {passed} judgements passed\n"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::score::{Expected, Place};
+    use super::*;
+
+    #[test]
+    fn a_control_has_to_fail_and_is_told_so() {
+        let told = |held, control, broken_off: Option<&str>| {
+            let score = Score {
+                format: 1,
+                drill: "kill",
+                question: "",
+                fault: "",
+                place: Place::Private,
+                control,
+                staunch: "",
+                begun: staunch_model::Timestamp::default(),
+                took_ms: 0,
+                held,
+                expectations: vec![Judged {
+                    expected: Expected { name: "a", what: "it" },
+                    held,
+                    seen: String::new(),
+                }],
+                times: Vec::new(),
+                guards: Vec::new(),
+                alerts: Vec::new(),
+                broken_off: broken_off.map(str::to_owned),
+                signed_by: String::new(),
+            };
+            verdict(&score).1
+        };
+        assert!(told(true, false, None).starts_with("HELD: "));
+        assert!(told(false, false, None).starts_with("FAILED: 1 of 1 "));
+        assert!(told(false, true, None).starts_with("FAILED, as a control has to: 1 of 1 "));
+        assert!(told(true, true, None).starts_with("HELD without its fault"));
+        assert!(told(false, true, Some("no stage")).starts_with("FAILED: "));
+    }
 }

@@ -171,7 +171,9 @@ fn a_file_is_in_force_within_a_moment_of_a_change_and_a_mistake_changes_nothing(
         let doctor = words(&String::from_utf8(home.run(&["doctor"]).stdout).expect("it is text"));
         assert!(doctor.contains(&words(&format!("PROBLEM context: {why}"))), "{doctor}");
         assert!(
-            doctor.contains(&words(&format!("PROBLEM server: it has refused {why}"))),
+            doctor.contains(&words(&format!(
+                "PROBLEM server: it has refused a file of context: {why}"
+            ))),
             "{doctor}"
         );
         server.take(&exploit_from(TESTS));

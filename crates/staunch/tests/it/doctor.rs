@@ -166,7 +166,7 @@ fn each_thing_that_is_wrong_is_called_a_problem() {
     in_namespace("doctor::wrong", || {
         let home = Home::new(SMALL);
         home.playbook("broken.yaml", "name: [\n");
-        finds(&home, "playbooks", "problem", "1 mistakes in 3 playbooks");
+        finds(&home, "playbooks", "problem", "1 mistake in 3 playbooks");
         fs::remove_file(home.path("playbooks/broken.yaml")).expect("it is ours");
         finds(&home, "playbooks", "ok", "2, without mistakes");
 

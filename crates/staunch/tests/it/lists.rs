@@ -93,7 +93,7 @@ fn a_list_is_in_force_within_a_moment_of_a_change_and_a_mistake_changes_nothing(
         let found = doctor(&home);
         assert!(found.contains(&format!("PROBLEM list: {}", words(&why))), "{found}");
         assert!(
-            found.contains(&format!("PROBLEM server: it has refused {}", words(&why))),
+            found.contains(&format!("PROBLEM server: it has refused a list: {}", words(&why))),
             "{found}"
         );
         server.take(&exploit_from(OTHER));

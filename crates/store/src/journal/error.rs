@@ -109,6 +109,9 @@ impl OpenError {
                 "copy the directory aside, look at it with `staunch journal verify`, and restore the file from a backup; \
                  Staunch never cuts a damaged journal by itself"
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                "the data directory, or one above it, is a file: name a directory"
+            }
             Self::Io { .. } => "look at the kernel log: the disk or its file system may be failing",
         }
     }

@@ -16,6 +16,7 @@ use nix::unistd::AccessFlags;
 use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::config::Config;
+use crate::output::counted;
 use crate::playbooks::{Texts, errors};
 use crate::wiring;
 
@@ -97,13 +98,23 @@ fn playbooks(config: &Config) -> Finding {
     let outcome = texts.compile(&wiring::check_context(config));
     let count = texts.count();
     if !outcome.usable {
-        let wrong = errors(&outcome.diagnostics) + texts.unreadable.len();
-        return Finding::new(
-            "playbooks",
-            Health::Problem,
-            format!("{wrong} mistakes in {count} playbooks"),
-        )
-        .fix("`staunch check` shows each where it is");
+        let wrong = errors(&outcome.diagnostics);
+        let mut found = Vec::new();
+        if let [first, others @ ..] = texts.unreadable.as_slice() {
+            found.push(format!("cannot read {}: {}", first.file, first.why));
+            if !others.is_empty() {
+                found.push(format!("nor {} more", others.len()));
+            }
+        }
+        if wrong > 0 {
+            let (wrong, count) = (counted(wrong as u64, "mistake"), counted(count as u64, "playbook"));
+            found.push(format!("{wrong} in {count}"));
+        }
+        let fix = match texts.unreadable.is_empty() {
+            true => "`staunch check` shows each where it is",
+            false => "name under [playbooks] what is there and can be read; `staunch check` shows all mistakes",
+        };
+        return Finding::new("playbooks", Health::Problem, found.join("; ")).fix(fix);
     }
     if count == 0 {
         return Finding::new(
@@ -121,7 +132,11 @@ fn playbooks(config: &Config) -> Finding {
             Finding::new("playbooks", Health::Ok, text).fix("`staunch check` names them, and what switches it on")
         }
         0 => Finding::new("playbooks", Health::Ok, format!("{count}, without mistakes")),
-        some => Finding::new("playbooks", Health::Warning, format!("{count}, with {some} warnings"))
-            .fix("`staunch check` shows them"),
+        some => Finding::new(
+            "playbooks",
+            Health::Warning,
+            format!("{count}, with {}", counted(some as u64, "warning")),
+        )
+        .fix("`staunch check` shows them"),
     }
 }

@@ -17,7 +17,7 @@ use crate::client::{Client, Patience};
 use crate::commands::reload::keys;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::output::{now, relative};
+use crate::output::{counted, now, relative};
 
 /// The address of the API, and those of syslog: whether a start could listen there. With a server `running`, it does.
 pub(super) fn listen(config: &Config, running: bool) -> Vec<Finding> {
@@ -143,9 +143,11 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
     for list in &status.lists {
         if let Some(why) = &list.refused {
             let text = format!(
-                "it has refused {why}; the {} networks that were read {} stay in force",
-                list.networks,
-                relative(list.read_at, now())
+                "it has refused a list: {why}; {} of it that {} read {} {} in force",
+                counted(list.networks, "network"),
+                if list.networks == 1 { "was" } else { "were" },
+                relative(list.read_at, now()),
+                if list.networks == 1 { "stays" } else { "stay" },
             );
             findings.push(problem(text, "mend the file; it is read again within a second"));
         }
@@ -153,7 +155,7 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
     for file in &status.context {
         if let Some(why) = &file.refused {
             let text = format!(
-                "it has refused {why}; what was read {} stays in force",
+                "it has refused a file of context: {why}; what was read {} stays in force",
                 relative(file.read_at, now())
             );
             findings.push(problem(text, "mend the file; it is read again within a second"));

@@ -13,7 +13,7 @@ use crate::config::{
 };
 use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::names::Names;
-use crate::output::{now, relative};
+use crate::output::{counted, now, relative};
 use crate::wiring;
 
 /// What to do about names that are not found.
@@ -27,7 +27,10 @@ pub(super) fn protections(config: &Config) -> Finding {
         return Finding::new(
             CHECK,
             Health::Warning,
-            format!("{count} networks of the configuration, and nothing is discovered"),
+            format!(
+                "{} of the configuration, and nothing is discovered",
+                counted(count as u64, "network")
+            ),
         )
         .fix("set `discover = true` under [never_touch], or list this machine's addresses, gateways and resolvers");
     }
@@ -82,9 +85,10 @@ pub(super) fn lists(config: &Config) -> Vec<Finding> {
     let one = |file: &ProtectedFile| match crate::lists::read_one(file) {
         Ok(list) => {
             let text = format!(
-                "{}, {} networks that are never touched",
+                "{}, {} that {} never touched",
                 file.path.display(),
-                list.len()
+                counted(list.len() as u64, "network"),
+                if list.len() == 1 { "is" } else { "are" },
             );
             Finding::new(CHECK, Health::Ok, text)
         }
@@ -121,12 +125,15 @@ pub(super) fn feeds(config: &Config) -> Vec<Finding> {
         Ok(fed) => {
             let table = &fed.table;
             let text = format!(
-                "{}, {} networks, of {}; {} special-purpose networks left out, {} entries not understood",
+                "{}, {}, of {}; {} left out, {} not understood",
                 settings.name,
-                table.len(),
+                counted(table.len() as u64, "network"),
                 relative(table.fetched(), now()),
-                fed.special,
-                fed.not_understood
+                counted(fed.special as u64, "special-purpose network"),
+                match fed.not_understood {
+                    1 => "1 entry".to_owned(),
+                    several => format!("{several} entries"),
+                },
             );
             if table.is_stale(now()) {
                 let text = format!(
