@@ -14,8 +14,9 @@ use rusqlite::{Connection, OpenFlags};
 use staunch_model::{IncidentId, IncidentStatus, NoticeId, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 
+use super::IndexError;
+use super::file::is_corrupt;
 use super::rows::{CommandRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TransactionRow};
-use super::{IndexError, is_corrupt};
 
 pub(super) use columns::content_hash;
 use columns::{command_row, notice_row};
