@@ -20,16 +20,21 @@ const SWEEP_DEADLINE: Duration = Duration::from_secs(20);
 /// megabytes; what does not fit is fetched from the journal.
 const FOLLOWED_MAX: usize = 2_048;
 
+/// The longest time between two looks of a follower after what it keeps: one that waits for room goes on within moments
+/// of when there is some, whether or not another frame comes.
+const LOOK_AFTER_MAX: Duration = Duration::from_secs(3);
+
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
-/// Starts the thread that feeds a follower, and has it look after itself every `interval`. Frames that do not fit into
+/// Starts the thread that feeds a follower, and has it look after itself every `interval`, or oftener. Frames that do not fit into
 /// the channel are fetched from the journal.
 pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,
     interval: Duration,
 ) -> std::io::Result<(Sender<Followed>, JoinHandle<()>)> {
+    let interval = interval.min(LOOK_AFTER_MAX);
     let (sender, frames): (_, Receiver<Followed>) = bounded(FOLLOWED_MAX);
     let thread = std::thread::Builder::new().name("index".into()).spawn(move || {
         let mut look_at = Instant::now() + interval;

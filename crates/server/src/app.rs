@@ -221,12 +221,17 @@ impl App {
     /// How far an index at `position` follows the journal.
     pub(crate) fn index_view(&self, position: Lsn) -> IndexView {
         let lag = self.journal_lsn().map(|lsn| lsn.saturating_sub(position.0));
-        let trouble = self.service.index.as_ref().and_then(IndexReader::trouble);
         IndexView {
             position: position.0,
             lag,
-            trouble: trouble.map(|it| Printable(&it).to_string()),
+            trouble: self.index_trouble(),
         }
+    }
+
+    /// Why nothing can be entered into the index.
+    pub(crate) fn index_trouble(&self) -> Option<String> {
+        let trouble = self.service.index.as_ref().and_then(IndexReader::trouble)?;
+        Some(Printable(&trouble).to_string())
     }
 
     /// Whether `request` may be made, and who makes it.

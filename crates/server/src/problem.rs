@@ -162,11 +162,21 @@ impl Failed {
             "the index cannot be asked",
             "this installation runs without an index of the journal",
         )
-        .hint("its log says why, with the disk full perhaps; mend that and start staunch again")
+        .hint("its log says why")
     }
 
     /// A question to the index that failed.
     pub(crate) fn index(error: &IndexError) -> Self {
+        if let IndexError::Awaited { why } = error {
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-index",
+                "the index cannot be asked",
+                format!("the index of the journal cannot be opened: {}", Printable(why)),
+            )
+            .hint("mend that: it is tried again every few seconds, and then made from the journal")
+            .retry_after(5);
+        }
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(%error, cause, "a question to the index failed");
         Self::new(

@@ -27,7 +27,7 @@ use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock, Enricher, Follower, Journal, Lsn, Source};
 use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Preserver, Settings};
-use staunch_store::index::{Index, IndexReader};
+use staunch_store::index::{AwaitedIndex, Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
 use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
 
@@ -50,7 +50,7 @@ pub(crate) use evidence::{LOG, Meters, VAULT, preserver};
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
     pub(crate) parts: Parts,
-    pub(crate) index: Option<IndexReader>,
+    pub(crate) index: IndexReader,
     pub(crate) installation: InstallationId,
     /// Where the journal ended.
     pub(crate) journal_start: Lsn,
@@ -129,15 +129,20 @@ pub(crate) fn open(
     let journal_start = journal.tail().lsn;
     let installation = installation(config, journal_start)?;
     // Containment does not depend on the index: without it only the questions of people go unanswered.
-    let (follower, index): (Option<Box<dyn Follower>>, _) = match Index::open(&config.index_file(), &dir) {
+    let (follower, index): (Box<dyn Follower>, _) = match Index::open(&config.index_file(), &dir) {
         Ok(index) => {
             let reader = index.reader();
-            (Some(Box::new(Narrator::new(index))), Some(reader))
+            (Box::new(Narrator::new(index)), reader)
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, "there is no index: incidents cannot be listed, containment goes on");
-            (None, None)
+            tracing::error!(
+                %error, cause,
+                "there is no index: incidents cannot be listed, containment goes on; it is tried again every few seconds"
+            );
+            let index = AwaitedIndex::new(&config.index_file(), &dir, &error);
+            let reader = index.reader();
+            (Box::new(Narrator::new(index)), reader)
         }
     };
     let clock: Arc<dyn Clock> = match rehearse {
@@ -171,7 +176,7 @@ pub(crate) fn open(
         notifiers: crate::notices::notifiers(config, installation),
         preserver,
         signals: crate::health::signals(config),
-        follower,
+        follower: Some(follower),
         clock,
         installation,
         build: build(),
@@ -196,7 +201,6 @@ pub(crate) fn traces(config: &Config, opened: &mut Opened, compiled: &[Compiled]
         return Ok(None);
     };
     let Some(inner) = opened.parts.follower.take() else {
-        tracing::warn!("without an index there are no traces");
         return Ok(None);
     };
     let resource = Resource {

@@ -15,8 +15,9 @@
 //!
 //! # Caveats
 //! A loss of power may cost the last commits; they are caught up from the journal. While it is being rebuilt it answers
-//! from what it has, and its position says how far that is.
+//! from what it has, and its position says how far that is. One that cannot be opened is awaited ([`AwaitedIndex`]).
 
+mod awaited;
 mod file;
 mod read;
 mod rows;
@@ -36,6 +37,7 @@ use thiserror::Error;
 
 use crate::journal::ReadOnlyJournal;
 
+pub use awaited::AwaitedIndex;
 pub use read::{IncidentFilter, IndexReader, ROWS_MAX, TransactionFilter};
 pub use rows::{
     CommandRow, EventRow, EvidenceRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry,
@@ -92,6 +94,12 @@ pub enum IndexError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The index was not opened yet, and what its file has may be of another journal.
+    #[error("the index cannot be opened yet: {why}")]
+    Awaited {
+        /// What the last attempt said.
+        why: Box<str>,
+    },
     /// The journal cannot be read.
     #[error("cannot read the journal for the index")]
     Journal(#[source] ReadError),
@@ -130,7 +138,12 @@ impl Index {
     /// # Errors
     /// [`IndexError`]. An index that is damaged, of another version or of another history is rebuilt instead.
     pub fn open(path: &Path, journal_dir: &Path) -> Result<Self, IndexError> {
-        let shared = Shared::new(path);
+        Self::open_for(Shared::new(path), path, journal_dir)
+    }
+
+    /// As [`Index::open`], for readers that are there already.
+    fn open_for(shared: Arc<Shared>, path: &Path, journal_dir: &Path) -> Result<Self, IndexError> {
+        shared.replaced();
         let db = connect(path).or_else(|error| {
             if !is_corrupt(&error) {
                 return Err(IndexError::Open {
@@ -155,6 +168,7 @@ impl Index {
         };
         let opened = index.load().and_then(|()| {
             if index.fits()? {
+                index.shared.set_fits(true);
                 index.read_on()
             } else {
                 index.rebuild()
@@ -187,6 +201,7 @@ impl Index {
             .execute_batch(&empty)
             .map_err(|source| IndexError::Write { lsn: Lsn(0), source })?;
         self.load()?;
+        self.shared.set_fits(true);
         self.read_on()?;
         tracing::info!(frames = self.position.0, took = ?begun.elapsed(), "the index was rebuilt");
         Ok(())
@@ -332,6 +347,7 @@ impl Index {
         self.file = identity(&self.path).ok();
         self.shared.replaced();
         self.load()?;
+        self.shared.set_fits(true);
         self.read_on()
     }
 }

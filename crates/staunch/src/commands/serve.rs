@@ -219,7 +219,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let service = Service {
         handle: runtime.handle(),
         intake: intake.clone(),
-        index: opened.index,
+        index: Some(opened.index),
         tokens: Arc::new(tokens),
         senders: Arc::new(senders),
         tls: tls.map(Arc::new),

@@ -265,6 +265,56 @@ fn a_full_disk_stops_intake_and_never_a_release() {
 }
 
 #[test]
+fn an_index_that_cannot_be_opened_at_the_start_comes_back_by_itself() {
+    in_namespace("trouble::awaited_index", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.1"));
+        wait_until("the incident in the index", || {
+            server.ok(&["incident", "list"]).contains("203.0.113.1")
+        });
+        server.kill();
+        let index = home.data().join("index.sqlite");
+        for ending in ["", "-wal", "-shm"] {
+            drop(fs::remove_file(format!("{}{ending}", index.display())));
+        }
+        fs::create_dir(&index).expect("it is our directory");
+
+        let server = home.serve();
+        assert!(home.log().contains("there is no index"), "{}", home.log());
+        server.take(&exploit_from("203.0.113.2"));
+        wait_until("the containment without an index", || element("203.0.113.2").is_some());
+        let why = "unable to open database file";
+        let listed = server.run(&["incident", "list"]);
+        assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+        let doctor = crate::harness::stdout(&server.run(&["doctor"]));
+        for said in [stderr(&listed), server.ok(&["status"]), doctor] {
+            let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(why), "{said}");
+            // Nobody is sent to stop a server that mends this itself.
+            assert!(
+                !words.contains("start staunch") && !words.contains("index rebuild"),
+                "{said}"
+            );
+        }
+        assert!(stderr(&listed).contains("tried again"), "{listed:?}");
+
+        // No further frame comes.
+        fs::remove_dir(&index).expect("it is empty");
+        wait_until("the index to come back", || {
+            let index = server.get::<staunch_server::dto::Status>("/v1/status").index;
+            index.is_some_and(|it| it.trouble.is_none() && it.lag == Some(0))
+        });
+        let listed = server.ok(&["incident", "list"]);
+        assert!(
+            listed.contains("203.0.113.1") && listed.contains("203.0.113.2"),
+            "{listed}"
+        );
+        assert!(home.log().contains("there is an index again"), "{}", home.log());
+    });
+}
+
+#[test]
 fn files_that_vanish_under_a_server_are_noticed() {
     in_namespace("trouble::files_that_vanish", || {
         let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"6s\"\n"));

@@ -75,6 +75,8 @@ pub(super) struct Shared {
     generation: AtomicU64,
     /// Set by a reader that found damage; the writer rebuilds the index then.
     damaged: AtomicBool,
+    /// Whether the file is known to be of this journal; false until the writer has looked, when it is awaited.
+    fits: AtomicBool,
     /// Why the writer cannot enter frames; `None` while it can.
     trouble: Mutex<Option<Box<str>>>,
     idle: Mutex<Vec<(u64, Connection)>>,
@@ -86,6 +88,7 @@ impl Shared {
             path: path.to_owned(),
             generation: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
+            fits: AtomicBool::new(true),
             trouble: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
         })
@@ -99,6 +102,11 @@ impl Shared {
 
     pub(super) fn take_damaged(&self) -> bool {
         self.damaged.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes note of whether the file may be asked.
+    pub(super) fn set_fits(&self, fits: bool) {
+        self.fits.store(fits, Ordering::Release);
     }
 
     /// Takes note of why frames cannot be entered, or that they can.
@@ -220,6 +228,10 @@ impl IndexReader {
         what: &'static str,
         question: impl Fn(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, IndexError> {
+        if !self.shared.fits.load(Ordering::Acquire) {
+            let why = self.trouble().unwrap_or_default();
+            return Err(IndexError::Awaited { why });
+        }
         let generation = self.shared.generation.load(Ordering::Acquire);
         let failed = |source| IndexError::Query { what, source };
         let kept = self

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use staunch_model::IncidentId;
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{Follower as _, Journal as _, Lsn, Purpose};
-use staunch_store::index::{IncidentFilter, Index, IndexError, IndexReader};
+use staunch_store::index::{AwaitedIndex, IncidentFilter, Index, IndexError, IndexReader};
 
 use super::super::temp_dir;
 use super::{Setup, append, at, follow, ids, open_journal, opened, policy, whole_life};
@@ -232,4 +233,52 @@ fn nobody_else_can_read_it() {
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{}", path.display());
     }
+}
+
+#[test]
+fn an_index_that_cannot_be_opened_is_awaited() {
+    let mut setup = Setup::new();
+    setup.append(&whole_life());
+    let (dir, journal) = (setup.dir.path().join("later"), setup.dir.path().join("journal"));
+    let path = dir.join("index.sqlite");
+    let Err(why) = Index::open(&path, &journal) else {
+        panic!("there is no directory for it")
+    };
+    let mut index = AwaitedIndex::new(&path, &journal, &why);
+    let reader = index.reader();
+    assert!(matches!(reader.position(), Err(IndexError::Awaited { .. })));
+    index.look_after();
+    assert_eq!(index.position(), Lsn(0));
+    let trouble = reader.trouble().expect("it is told");
+    assert!(trouble.contains("unable to open"), "{trouble}");
+
+    fs::create_dir(&dir).expect("it is our directory");
+    let end = Instant::now() + Duration::from_secs(30);
+    while index.position() == Lsn(0) {
+        assert!(Instant::now() < end, "it was never opened");
+        index.look_after();
+        std::thread::yield_now();
+    }
+    // Those who asked before are answered from here on.
+    assert_eq!((index.position(), reader.trouble()), (Lsn(15), None));
+    assert_eq!(ids(&reader, &IncidentFilter::default()), [1]);
+    let more = opened(9, "later", "later");
+    setup.append(std::slice::from_ref(&more));
+    index.follow(Lsn(16), at(16), &more);
+    index.flush();
+    assert_eq!(reader.position().expect("it answers"), Lsn(16));
+}
+
+#[test]
+fn an_awaited_index_never_answers_from_another_history() {
+    let mut setup = Setup::new();
+    setup.append(&whole_life());
+    let mut index = setup.open();
+    index.flush();
+    drop(index);
+    let (path, journal) = (setup.index_path(), setup.dir.path().join("journal"));
+    let why = IndexError::Awaited { why: "full".into() };
+    let reader = AwaitedIndex::new(&path, &journal, &why).reader();
+    assert!(matches!(reader.position(), Err(IndexError::Awaited { .. })));
+    assert!(reader.incidents(&IncidentFilter::default()).is_err());
 }

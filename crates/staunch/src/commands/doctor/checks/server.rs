@@ -194,8 +194,8 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
     }
     match &status.index {
         None => findings.push(
-            Finding::new(CHECK, Health::Warning, "it has no index: incidents cannot be listed")
-                .fix("its log says why; `staunch index rebuild` makes it anew"),
+            Finding::new(CHECK, Health::Warning, "its index gives no answer: incidents cannot be listed")
+                .fix("its log says why; mend that, and the server reads or makes it again by itself"),
         ),
         Some(IndexView { trouble: Some(why), .. }) => findings.push(
             Finding::new(
@@ -203,7 +203,8 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
                 Health::Warning,
                 format!("its index cannot be written: {}", Printable(why)),
             )
-            .fix("incidents are missing in lists until it can; see the check of the disk, and the log of the server"),
+            .fix("incidents are missing in lists until it can, and it is tried again by itself; see the check of the disk, \
+                 and the log of the server"),
         ),
         Some(view) if view.lag.is_some_and(|lag| lag > 10_000) => {
             findings.push(Finding::new(
