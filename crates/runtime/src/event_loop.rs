@@ -14,6 +14,7 @@
 mod commit;
 mod effects;
 mod messages;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +109,10 @@ pub(crate) struct LoopState {
     journal_lost: bool,
     /// When that was looked at.
     looked_at: Option<Instant>,
+    /// While the journal is full: the largest of what was refused for it.
+    refused_size: Option<usize>,
+    /// When that was last paged.
+    full_paged_at: Option<Instant>,
 }
 
 impl EventLoop {

@@ -262,6 +262,16 @@ impl Handle {
             .clone()
     }
 
+    /// Since when events are refused because the journal is full.
+    #[must_use]
+    pub fn journal_full(&self) -> Option<staunch_model::Timestamp> {
+        *self
+            .telemetry
+            .journal_full
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The counters.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {

@@ -235,6 +235,8 @@ pub struct Telemetry {
     pub(crate) feeds: Mutex<BTreeMap<Box<str>, FeedReading>>,
     /// What has become of the journal's files, when they are not where they should be.
     pub(crate) journal_lost: Mutex<Option<Box<str>>>,
+    /// Since when the journal has no room for events; `None` while it has.
+    pub(crate) journal_full: Mutex<Option<Timestamp>>,
 }
 
 /// A reading of all counters.

@@ -2,13 +2,13 @@
 //!
 //! Never answers before what was decided is durable, and takes nothing new that the journal has no room to finish.
 
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use staunch_engine::sweep;
 use staunch_model::{Command, CommandReply, IncidentId, Input, Match, Record, ReleaseScope, TransactionId};
 use staunch_ports::Lsn;
 
+use super::room::LOOK_INTERVAL;
 use super::{EventLoop, LoopError};
 use crate::handle::{Busy, EventReply, Message, Recorded};
 
@@ -17,17 +17,10 @@ const ROOM_PER_KNOWN: usize = 2 * 1024;
 
 /// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
 /// transaction with judgement and outcome.
-const ROOM_PER_EVENT: usize = 8 * 1024;
+pub(super) const ROOM_PER_EVENT: usize = 8 * 1024;
 
 /// Findings of a sweep that are decided in one turn: a frame of them stays far below what the journal takes.
 const FINDINGS_PER_TURN_MAX: usize = 1_000;
-
-/// Room that lifting one containment takes: the frames of its release, measured at about 300 bytes.
-const ROOM_TO_LIFT: usize = 512;
-
-/// How often it is looked at whether the journal's files are where the next start looks for them, while events come:
-/// what is acknowledged in between would be lost. A look takes some microseconds, and one more for each sealed segment.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 impl EventLoop {
     pub(super) fn on_message(&mut self, message: Message) -> Result<(), LoopError> {
@@ -63,6 +56,9 @@ impl EventLoop {
                     None
                 };
                 if let Some(busy) = refused {
+                    if busy == Busy::JournalFull {
+                        self.journal_is_full(new)?;
+                    }
                     self.telemetry.events_turned_away.add(submission.events.len() as u64);
                     (submission.reply)(Err(busy));
                     return Ok(());
@@ -103,6 +99,7 @@ impl EventLoop {
                 .journal
                 .has_room(self.state.pending.bytes.len() + ROOM_PER_EVENT + self.room_to_finish()) =>
             {
+                self.journal_is_full(ROOM_PER_EVENT)?;
                 reply(Err(Busy::JournalFull));
             }
             Message::Command { by, command, reply } => {
@@ -141,6 +138,7 @@ impl EventLoop {
                     self.decide(input)?;
                     self.state.pending.replies.push(reply);
                 } else {
+                    self.journal_is_full(2 * bytes)?;
                     reply(Err(Busy::JournalFull));
                 }
             }
@@ -157,48 +155,6 @@ impl EventLoop {
             Message::Stop => self.state.stopping_since = Some(Instant::now()),
         }
         Ok(())
-    }
-
-    /// Room in the journal that what is under way and in force will need until it has ended.
-    fn room_to_finish(&self) -> usize {
-        let state = self.engine.state();
-        state.index.by_target.len() * ROOM_TO_LIFT + state.index.queue.len() * ROOM_PER_EVENT
-    }
-
-    /// Takes no more events while the journal's files are not where the next start looks for them, and pages. What is
-    /// under way and in force goes on, and can be lifted: the files that are open take frames.
-    fn look_after_journal(&mut self) -> Result<(), LoopError> {
-        self.state.looked_at = Some(Instant::now());
-        let lost = self.journal.lost();
-        let is_lost = lost.is_some();
-        let was_lost = std::mem::replace(&mut self.state.journal_lost, is_lost);
-        let page = match &lost {
-            Some(what) if !was_lost => {
-                tracing::error!(
-                    what,
-                    "the files of the journal were deleted or moved away: no more events are taken"
-                );
-                Some(format!(
-                    "the files of the journal were deleted or moved away ({what}): no more events are taken, because \
-                     nothing would survive a restart. Containment can be lifted. Put the files back, or release \
-                     everything and start anew"
-                ))
-            }
-            None if was_lost => {
-                tracing::info!("the files of the journal are where they should be again: events are taken");
-                None
-            }
-            _ => None,
-        };
-        *self
-            .telemetry
-            .journal_lost
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = lost.map(Into::into);
-        match page {
-            Some(text) => self.turn(Input::Trouble(text.into())),
-            None => Ok(()),
-        }
     }
 }
 

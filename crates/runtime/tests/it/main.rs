@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{
-    ActionKind, Command, CommandReply, ContentHash, DrillFault, DrillId, Endpoint, Event, IncidentStatus,
+    ActionKind, Command, CommandReply, ContentHash, DrillFault, DrillId, Endpoint, Event, Frame, IncidentStatus, Input,
     InstallationId, Match, MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy,
     ReleaseScope, Severity, Span, State, StateKind, Step, Target, TransactionId,
 };
-use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
+use staunch_ports::{Clock, Journal as _, Lsn, StoredFrame};
 use staunch_runtime::{Busy, EventReply, Handle, Parts, Preserver, Recorded, Runtime, Settings, Submission};
 
 use journal::GatedJournal;
@@ -328,6 +328,7 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
     let refused = submit(&handle, "198.51.100.2").recv_timeout(LIMIT).expect("an answer");
     assert_eq!(refused, Err(Busy::JournalFull));
     assert_eq!(handle.telemetry().counts().events_turned_away, 1);
+    let since = handle.journal_full().expect("it is told");
     // A drill has more contained, and is not ordered; to end one, there is room.
     let drill = Command::Drill {
         fault: DrillFault::Lie,
@@ -338,6 +339,36 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
     command(&handle, Command::Release(ReleaseScope::Transaction(TransactionId(1))));
     wait_for(&handle, 1, StateKind::Released);
     assert!(world.is_empty());
+    // However often something is refused, it has begun once, and one page is about it.
+    let refused = submit(&handle, "198.51.100.3").recv_timeout(LIMIT).expect("an answer");
+    assert_eq!(refused, Err(Busy::JournalFull));
+    assert_eq!(handle.journal_full(), Some(since));
+    let pages = || {
+        let mut pages = 0;
+        let count = &mut |stored: StoredFrame| {
+            let frame: Frame = postcard::from_bytes(&stored.payload).expect("ours");
+            pages += usize::from(matches!(&frame.input, Input::Trouble(what) if what.contains("the journal is full")));
+        };
+        journal.read(Lsn(1), count).expect("it can be read");
+        pages
+    };
+    command(&handle, Command::SetMode(Mode::Observe));
+    assert_eq!(pages(), 1);
+
+    journal.set_full(false);
+    let begun = std::time::Instant::now();
+    while handle.journal_full().is_some() {
+        assert!(begun.elapsed() < LIMIT, "it is never seen that there is room");
+        let answer = submit(&handle, "198.51.100.4").recv_timeout(LIMIT).expect("an answer");
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+    // It fills up again soon after: that is told in the status, and not in a page of its own.
+    journal.set_full(true);
+    let refused = submit(&handle, "198.51.100.5").recv_timeout(LIMIT).expect("an answer");
+    assert_eq!(refused, Err(Busy::JournalFull));
+    assert!(handle.journal_full().is_some());
+    command(&handle, Command::SetMode(Mode::Enforce));
+    assert_eq!(pages(), 1);
     runtime.stop().expect("it stops cleanly");
 }
 

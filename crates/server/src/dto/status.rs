@@ -10,7 +10,8 @@ use super::{DrillUnderWay, ProtectionView};
 /// Whether Staunch is alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
-    /// `ok`: the engine answers. A dead one is answered with a [`super::Problem`] and status 503.
+    /// `ok`: the engine answers. `journal-full` and `journal-lost`: it answers, takes no events and contains nothing
+    /// new; a restart does not help. A dead one is answered with a [`super::Problem`] and status 503.
     pub status: String,
 }
 
@@ -94,6 +95,9 @@ pub struct Status {
     /// What has become of the journal's files, when they are not where they should be: no events are taken then.
     #[serde(default)]
     pub journal_lost: Option<String>,
+    /// Since when the journal has no room for events, which are refused; `None` while it has.
+    #[serde(default)]
+    pub journal_full: Option<Timestamp>,
     /// The query index; `None` when there is none.
     pub index: Option<IndexView>,
 }

@@ -26,11 +26,17 @@ use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MA
 use crate::problem::Failed;
 use crate::view;
 
-/// Whether the engine answers.
+/// Whether the engine answers, and whether it can take events.
 pub(crate) async fn health(State(app): State<Shared>) -> Result<Json<Health>, Failed> {
     app.ask(|_| ()).await?;
+    let handle = &app.service.handle;
+    let status = match (handle.journal_lost(), handle.journal_full()) {
+        (Some(_), _) => "journal-lost",
+        (None, Some(_)) => "journal-full",
+        (None, None) => "ok",
+    };
     Ok(Json(Health {
-        status: "ok".to_owned(),
+        status: status.to_owned(),
     }))
 }
 
@@ -71,6 +77,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         sweep_failures: Vec::new(),
         journal_lsn: None,
         journal_lost: service.handle.journal_lost().map(Into::into),
+        journal_full: service.handle.journal_full(),
         index: None,
     };
     let now = service.handle.now();

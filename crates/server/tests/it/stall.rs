@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use staunch_ports::{Journal as _, Lsn, StoredFrame};
 use staunch_server::HttpLimits;
-use staunch_server::dto::{CommandReply, Status, Taken, path};
+use staunch_server::dto::{CommandReply, Health, Status, Taken, path};
 
 use super::client::{Answer, Client};
 use super::{Options, PATIENCE, Staunch, until};
@@ -134,6 +134,12 @@ fn a_full_journal_refuses_events_and_lets_containment_be_lifted() {
         .client()
         .post(EVENTS, r#"{"rule": "brute", "ip": "203.0.113.8"}"#);
     answer.problem(503, "journal-full");
+    let health = || staunch.stranger().get(path::HEALTH).json::<Health>().status;
+    let full_since = || staunch.client().get(path::STATUS).json::<Status>().journal_full;
+    let metrics = || staunch.client().get(path::METRICS).body;
+    assert_eq!(health(), "journal-full");
+    assert!(full_since().is_some());
+    assert!(metrics().contains("staunch_journal_full 1"), "{}", metrics());
     assert!(answer.head.contains("retry-after: "), "{answer:?}");
     // The sender sends it again: what is turned away with its events is counted when it comes with them again.
     let with_others = "{\"rule\": \"brute\", \"ip\": \"203.0.113.8\"}\nnonsense\nsample";
@@ -151,6 +157,12 @@ fn a_full_journal_refuses_events_and_lets_containment_be_lifted() {
         staunch.client().post(EVENTS, with_others).status == 202
     });
     assert_eq!((counted().events_malformed, counted().events_sample), (1, 1));
+    until("it is told that there is room", || {
+        let event = r#"{"rule": "brute", "ip": "203.0.113.9"}"#;
+        staunch.client().post(EVENTS, event).status == 202 && full_since().is_none()
+    });
+    assert_eq!(health(), "ok");
+    assert!(metrics().contains("staunch_journal_full 0"), "{}", metrics());
 }
 
 /// Bytes of the journal, with more than a header takes for each frame.

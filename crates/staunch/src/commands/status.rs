@@ -134,6 +134,13 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
     if let Some(why) = it.index.as_ref().and_then(|view| view.trouble.as_ref()) {
         line("", format!("the index cannot be written: {}", Printable(why)));
     }
+    if let Some(since) = it.journal_full {
+        let since = relative(since, now);
+        line(
+            "",
+            format!("FULL: first refused {since}. No events are taken until there is room; containment can be lifted"),
+        );
+    }
     if let Some(lost) = &it.journal_lost {
         line(
             "",

@@ -231,6 +231,17 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         assert_eq!(last, 503, "the disk did not fill up after {blocked} events");
         assert!(blocked > 0);
         assert!(!elements().is_empty());
+        let status = || server.get::<staunch_server::dto::Status>("/v1/status");
+        assert!(status().journal_full.is_some());
+        assert!(server.ok(&["status"]).contains("FULL: first refused"));
+        let said = crate::harness::stdout(&server.run(&["doctor"]));
+        assert!(said.contains("its journal is full"), "{said}");
+        wait_until("the page", || {
+            home.log().contains("no more events are taken, and nothing new")
+        });
+        let log = home.log();
+        let begins = |line: &&str| line.contains("ERROR") && line.contains("only lifting containment goes on");
+        assert_eq!(log.lines().filter(begins).count(), 1, "{log}");
         // The index is on that disk too, and whoever misses something in it is told why.
         let index = || server.get::<staunch_server::dto::Status>("/v1/status").index;
         let newest = format!("INC-{blocked}");
@@ -260,6 +271,8 @@ fn a_full_disk_stops_intake_and_never_a_release() {
             index().is_some_and(|it| it.trouble.is_none() && it.lag == Some(0))
         });
         assert!(server.ok(&["incident", "show", &newest]).contains(&newest));
+        wait_until("the journal to have room", || status().journal_full.is_none());
+        assert!(home.log().contains("the journal has room again"), "{}", home.log());
         assert!(home.run(&["journal", "verify"]).status.success());
     });
 }
@@ -286,7 +299,7 @@ fn an_index_that_cannot_be_opened_at_the_start_comes_back_by_itself() {
         wait_until("the containment without an index", || element("203.0.113.2").is_some());
         let why = "unable to open database file";
         let listed = server.run(&["incident", "list"]);
-        assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+        assert_eq!(listed.status.code(), Some(9), "{listed:?}");
         let doctor = crate::harness::stdout(&server.run(&["doctor"]));
         for said in [stderr(&listed), server.ok(&["status"]), doctor] {
             let words = said.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -117,6 +117,11 @@ pub(super) fn standing_now(registry: &mut Registry, app: &App, standing: &Standi
             u64::from(lost),
         ),
         (
+            "journal_full",
+            "1 while events are refused because the journal has no room",
+            u64::from(handle.journal_full().is_some()),
+        ),
+        (
             "former_elements",
             "What other installations have left in force",
             handle.former().len() as u64,

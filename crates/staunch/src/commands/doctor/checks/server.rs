@@ -133,6 +133,12 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
             "release what is in force, and start it again on a sound data directory",
         ));
     }
+    if status.journal_full.is_some() {
+        findings.push(problem(
+            "its journal is full: no events are taken".to_owned(),
+            "make room on the disk of the data directory; it takes events again by itself",
+        ));
+    }
     for failure in &status.sweep_failures {
         let text = format!("{} cannot be verified: {}", failure.action, failure.why);
         findings.push(problem(
