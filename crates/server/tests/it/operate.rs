@@ -448,7 +448,7 @@ fn without_an_index_the_present_is_shown_and_the_past_is_not() {
         path::NOTICES,
     ] {
         let problem = staunch.client().get(path).problem(503, "no-index");
-        assert!(problem.hint.is_some_and(|it| it.contains("start staunch again")));
+        assert!(problem.hint.is_some_and(|it| it.contains("its log says why")));
     }
     assert_eq!(staunch.client().get(path::APPROVALS).status, 200);
 }
