@@ -27,8 +27,8 @@ const LOOK_AFTER_MAX: Duration = Duration::from_secs(3);
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
-/// Starts the thread that feeds a follower, and has it look after itself every `interval`, or oftener. Frames that do not
-/// fit into the channel are fetched from the journal.
+/// Starts the thread that feeds a follower, and has it look after itself every `interval`, or oftener. Frames that do
+/// not fit into the channel are fetched from the journal.
 pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,

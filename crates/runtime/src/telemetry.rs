@@ -137,8 +137,8 @@ impl VaultReading {
 /// How the vault stands, as those tell it who use it.
 #[derive(Debug)]
 pub struct VaultMeter {
-    /// Artefacts by what became of them. Those of a try that left nothing in the vault and is followed by another are not
-    /// among them; what a try has sealed counts again when the next one seals it.
+    /// Artefacts by what became of them. Those of a try that left nothing in the vault and is followed by another are
+    /// not among them; what a try has sealed counts again when the next one seals it.
     pub artefacts: Family<EvidenceResult, Counted>,
     reading: Mutex<VaultReading>,
 }

@@ -9,7 +9,8 @@ use super::tile::{Shelf, TILE_WIDTH, Tile};
 use crate::files::Files;
 
 /// The largest size beyond `size` that the log in `dir` was signed at, as the names of its tiles tell; `None` when they
-/// tell of none. What is in them is not looked at: whoever can write there can make any. They are looked at before the checkpoint is: read that afterwards to hold it against what this returns.
+/// tell of none. What is in them is not looked at: whoever can write there can make any. They are looked at before the
+/// checkpoint is: read that afterwards to hold it against what this returns.
 ///
 /// A checkpoint is signed when the tiles of its tree are there, and nothing is written for the next one before. So all
 /// such sizes but the last were signed.

@@ -129,7 +129,7 @@ pub(super) fn feeds(config: &Config) -> Vec<Finding> {
                 settings.name,
                 counted(table.len() as u64, "network"),
                 relative(table.fetched(), now()),
-                counted(fed.special as u64, "special-purpose network"),
+                counted(fed.special, "special-purpose network"),
                 match fed.not_understood {
                     1 => "1 entry".to_owned(),
                     several => format!("{several} entries"),
