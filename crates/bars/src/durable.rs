@@ -200,6 +200,8 @@ impl Follower for Watch {
         }
     }
 
+    fn is_durable(&mut self, _: Lsn) {}
+
     fn position(&self) -> Lsn {
         self.position
     }

@@ -67,6 +67,10 @@ impl<F: Follower> Follower for Narrator<F> {
         self.inner.follow(lsn, now, frame);
     }
 
+    fn is_durable(&mut self, lsn: Lsn) {
+        self.inner.is_durable(lsn);
+    }
+
     fn position(&self) -> Lsn {
         self.inner.position()
     }
@@ -153,6 +157,7 @@ mod tests {
         fn follow(&mut self, lsn: Lsn, _: Timestamp, _: &Frame) {
             self.0 = lsn;
         }
+        fn is_durable(&mut self, _: Lsn) {}
         fn position(&self) -> Lsn {
             self.0
         }

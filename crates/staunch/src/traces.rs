@@ -61,6 +61,10 @@ impl Follower for Tracer {
         self.inner.follow(lsn, now, frame);
     }
 
+    fn is_durable(&mut self, lsn: Lsn) {
+        self.inner.is_durable(lsn);
+    }
+
     fn position(&self) -> Lsn {
         self.inner.position()
     }

@@ -362,6 +362,8 @@ impl Follower for Index {
         }
     }
 
+    fn is_durable(&mut self, _: Lsn) {}
+
     fn position(&self) -> Lsn {
         self.position
     }

@@ -169,6 +169,8 @@ impl Follower for Slow {
         self.inner.follow(lsn, now, frame);
     }
 
+    fn is_durable(&mut self, _: Lsn) {}
+
     fn position(&self) -> Lsn {
         self.inner.position()
     }

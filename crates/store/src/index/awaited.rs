@@ -85,6 +85,8 @@ impl Follower for AwaitedIndex {
         }
     }
 
+    fn is_durable(&mut self, _: Lsn) {}
+
     fn position(&self) -> Lsn {
         self.opened.as_ref().map_or(Lsn(0), Follower::position)
     }
