@@ -157,7 +157,9 @@ mod tests {
         fn follow(&mut self, lsn: Lsn, _: Timestamp, _: &Frame) {
             self.0 = lsn;
         }
-        fn is_durable(&mut self, _: Lsn) {}
+        fn is_durable(&mut self, lsn: Lsn) {
+            self.0 = lsn;
+        }
         fn position(&self) -> Lsn {
             self.0
         }
@@ -199,6 +201,13 @@ mod tests {
         };
         assert_eq!(lines(&change(Change::ReleaseVerified)), ["TX-7 released, and verified"]);
         assert!(lines(&change(Change::StaleReply { ticket: 1 })).is_empty());
+    }
+
+    #[test]
+    fn what_is_durable_is_handed_on() {
+        let mut narrator = Narrator::new(Counts(Lsn(0)));
+        narrator.is_durable(Lsn(7));
+        assert_eq!(narrator.position(), Lsn(7));
     }
 
     #[test]
