@@ -9,8 +9,8 @@ pub trait Follower: Send {
     /// Takes the frame at `lsn`, which is durable. Called in order and without gaps from [`Follower::position`] on.
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame);
 
-    /// A frame is durable, whether or not it can be followed: it may come after a gap. Who wraps another follower hands it
-    /// on.
+    /// A frame is durable, whether or not it can be followed: it may come after a gap. Who wraps another follower hands
+    /// it on.
     fn is_durable(&mut self, lsn: Lsn);
 
     /// The last frame taken.
