@@ -86,16 +86,12 @@ fn serve(
 }
 
 fn start(port: u16) -> (Home, Server) {
-    start_with(port, PLAYBOOK)
-}
-
-fn start_with(port: u16, playbook: &str) -> (Home, Server) {
     let home = Home::new(&format!(
         "mode = \"enforce\"\n[telemetry]\notlp = \"http://127.0.0.1:{port}\"\n[never_touch]\ndiscover = false\n\
          networks = [{{ network = \"198.51.100.0/24\", reason = \"ours\" }}]\n[journal]\nsegment_bytes = 8388608\n\
          reserve_bytes = 131072\n[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n"
     ));
-    home.playbook("short.yaml", playbook);
+    home.playbook("short.yaml", PLAYBOOK);
     let server = home
         .try_serve(&["--driver", "memory", "--allow-unauthenticated-loopback"])
         .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
@@ -135,29 +131,10 @@ fn trace_of(requests: &Receiver<ExportTraceServiceRequest>, target: &str) -> (Sp
 }
 
 fn metric(server: &Server, name: &str) -> u64 {
-    metric_if_there(server, name).expect("it is there")
-}
-
-fn metric_if_there(server: &Server, name: &str) -> Option<u64> {
     let mut answer = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
     let text = answer.body_mut().read_to_string().expect("it is text");
-    let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")))?;
-    Some(value.parse().expect("a number"))
-}
-
-/// The tracer stands between the journal and what tells the log how far that is durable.
-#[test]
-fn the_transparency_log_takes_frames_while_traces_are_made() {
-    let (listener, port) = listener();
-    let _requests = receive(listener, &[]);
-    // Evidence that is sealed wakes the log, which looks by itself once a minute.
-    let kept = PLAYBOOK.replace("contain:", "preserve:\n  - modules\ncontain:");
-    let (_home, server) = start_with(port, &kept);
-    server.take(&brute_force_from("203.0.113.9"));
-    // Before it has taken a frame, nobody knows how many it is behind.
-    wait_until("the log to take a frame", || {
-        metric_if_there(&server, "staunch_log_lag_frames").is_some()
-    });
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.expect("it is there").parse().expect("a number")
 }
 
 #[test]
