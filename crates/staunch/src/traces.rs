@@ -409,3 +409,35 @@ fn cause(change: &Change) -> Vec<Attribute> {
 fn text(name: &'static str, value: impl Into<Box<str>>) -> Attribute {
     Attribute(name, Value::Text(value.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Remembers what it is told of.
+    struct Told(Arc<Mutex<Vec<u64>>>);
+
+    impl Follower for Told {
+        fn follow(&mut self, _: Lsn, _: Timestamp, _: &Frame) {}
+        fn is_durable(&mut self, lsn: Lsn) {
+            self.0.lock().expect("nobody panics with it").push(lsn.0);
+        }
+        fn position(&self) -> Lsn {
+            Lsn(0)
+        }
+        fn flush(&mut self) {}
+        fn catch_up(&mut self) {}
+    }
+
+    /// The transparency log takes no frame that it is not told of, and the tracer stands before what tells it.
+    #[test]
+    fn what_is_durable_is_handed_on() {
+        let told = Arc::new(Mutex::default());
+        let inner = Box::new(Told(Arc::clone(&told)));
+        let mut tracer = Tracer::new(inner, InstallationId::default(), BTreeMap::new(), Outbox::for_nobody());
+        tracer.is_durable(Lsn(7));
+        assert_eq!(*told.lock().expect("nobody panics with it"), [7]);
+    }
+}

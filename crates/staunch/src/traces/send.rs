@@ -53,6 +53,16 @@ impl Outbox {
         }
     }
 
+    /// Whose spans nobody sends.
+    #[cfg(test)]
+    pub(super) fn for_nobody() -> Self {
+        let (queue, _) = bounded(0);
+        Self {
+            queue,
+            tally: Arc::default(),
+        }
+    }
+
     /// Counts spans that are not made or not sent.
     pub(crate) fn lose(&self, spans: u64) {
         self.tally.lost.add(spans);
