@@ -35,7 +35,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         })
         .collect();
     // Evidence that was taken again may be the same.
-    fitting.dedup();
+    // The bytes tell their number: manifests that differ in that only are of one artefact.
+    fitting.dedup_by_key(|(name, hash, _)| (*name, *hash));
     let (name, hash, bytes) = match fitting.as_slice() {
         [] => {
             let message = format!("{} has no such artefact", args.id);
@@ -57,7 +58,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         .map_err(|failure| refused(&failure, args.identity.is_some()))?;
     let is_stdout = args.output == Path::new("-");
     let to = (!is_stdout).then(|| place(&args.output)).transpose()?;
-    let target = Target::of(&args.output, is_stdout, hash)?;
+    let destination = Destination::of(&args.output, is_stdout, hash)?;
     let deed = Deed {
         action: if is_stdout {
             HandlingAction::Open
@@ -72,14 +73,14 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     };
     let custody = Custody::of(&folder, args.vault.as_deref(), &args.data);
     let incident = records.first().map(|it| it.record.incident);
-    let was_there = matches!(target, Target::HasIt);
-    let act = || match target {
-        Target::New(file) => {
+    let was_there = matches!(destination, Destination::HasIt);
+    let act = || match destination {
+        Destination::New(file) => {
             let bytes = copy(&mut from, &mut &file.file, &args.output)?;
             file.finish().map(|()| bytes)
         }
-        Target::Stdout => copy(&mut from, &mut io::stdout().lock(), &args.output),
-        Target::HasIt => Ok(bytes),
+        Destination::Stdout => copy(&mut from, &mut io::stdout().lock(), &args.output),
+        Destination::HasIt => Ok(bytes),
     };
     // Before a byte of it is given away.
     let noted = log.noted().map_or_else(String::new, |it| format!("; {it}"));
@@ -150,14 +151,14 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
 }
 
 /// Where an artefact goes.
-enum Target {
+enum Destination {
     Stdout,
     New(NewFile),
     /// It is there, whole: an earlier try that proved nothing, or was not heard of, has left it.
     HasIt,
 }
 
-impl Target {
+impl Destination {
     /// # Errors
     /// When something else is there, or nothing can be.
     fn of(path: &Path, is_stdout: bool, hash: Sha256Hash) -> Result<Self, Fault> {
