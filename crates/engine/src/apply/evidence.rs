@@ -7,7 +7,8 @@ use staunch_model::{
 };
 
 use super::effects::collect;
-use super::incidents::incident_mut;
+use super::ids::{free, number};
+use super::incidents::{incident_mut, must_be_there};
 use super::{ApplyError, Next};
 use crate::state::EngineState;
 
@@ -36,8 +37,10 @@ pub(super) fn new_evidence(
 
 /// Something is to be preserved.
 pub(super) fn planned(state: &mut EngineState, planned: Evidence, next: &mut Next<'_>) -> Result<(), ApplyError> {
+    must_be_there(state, planned.incident)?;
+    free(&planned.id, !state.evidence.contains_key(&planned.id))?;
+    number(&planned.id, planned.id.0, &mut state.last_evidence)?;
     incident_mut(state, planned.incident)?.evidence.push(planned.id);
-    state.last_evidence = planned.id.0;
     next.add(|| collect(state, &planned));
     state.index.enter_evidence(&planned);
     state.evidence.insert(planned.id, Box::new(planned));
@@ -53,7 +56,7 @@ pub(super) fn postponed(state: &mut EngineState, id: EvidenceId, until: Timestam
 pub(super) fn resent(state: &mut EngineState, id: EvidenceId, next: &mut Next<'_>) -> Result<(), ApplyError> {
     change_evidence(state, id, |it| {
         it.retry_at = None;
-        it.attempts += 1;
+        it.attempts = it.attempts.saturating_add(1);
     })?;
     next.add(|| collect(state, state.evidence.get(&id)?));
     Ok(())

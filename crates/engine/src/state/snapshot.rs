@@ -76,6 +76,7 @@ impl EngineState {
             self.last_incident,
             self.last_transaction,
             self.last_notice,
+            self.last_evidence,
             self.last_watch,
         ]
         .into_iter()
@@ -95,6 +96,9 @@ impl EngineState {
                 .notices
                 .iter()
                 .all(|(id, it)| *id == it.notice.id && given(id.0, self.last_notice))
+            && self.evidence.iter().all(|(id, it)| {
+                *id == it.id && given(id.0, self.last_evidence) && self.incidents.contains_key(&it.incident)
+            })
             && self.watches.iter().all(|((incident, id), it)| {
                 (*incident, *id) == (it.incident, it.id)
                     && given(id.0, self.last_watch)

@@ -1,10 +1,11 @@
 //! The preserve phase: containment waits for its evidence, but not for ever.
 
 use staunch_engine::EngineState;
+use staunch_engine::apply::{ApplyError, apply};
 use staunch_engine::limits::{COLLECT_ATTEMPTS_MAX, PRESERVE_DEADLINE_MAX};
 use staunch_model::{
-    EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Record,
-    Span, StateKind,
+    EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, IncidentId, Match, MatchedStep, NoticeLevel, PreserveStep,
+    Record, Span, StateKind,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -275,5 +276,52 @@ fn a_crash_asks_again_and_containment_still_waits() {
         let missed = sim.state().evidence[&EvidenceId(1)].missed.is_some();
         assert_eq!(missed, outage > DEADLINE);
         sim.ends_clean();
+    }
+}
+
+#[test]
+fn evidence_has_an_id_of_its_own() {
+    let kept = halfway_kept();
+    let again = |evidence| Record::EvidencePlanned {
+        evidence: EvidenceId(evidence),
+        incident: IncidentId(1),
+        kind: EvidenceKind::Flows,
+        target: Some(target("203.0.113.9")),
+        options: EvidenceOptions::default(),
+        deadline: kept.now + DEADLINE,
+    };
+    for (evidence, is_new) in [(0, false), (1, false), (2, false), (3, true), (u64::MAX, false)] {
+        let mut state = kept.clone();
+        let applied = apply(&mut state, &again(evidence), kept.now, &mut Vec::new());
+        if is_new {
+            assert_eq!(applied, Ok(()));
+            assert_eq!(state.last_evidence, evidence);
+        } else {
+            let misnumbered = ApplyError::Misnumbered(format!("EV-{evidence}").into());
+            assert_eq!(applied, Err(misnumbered));
+            assert_eq!(state.encode(), kept.encode(), "the state is as before");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_with_evidence_of_nothing_is_refused() {
+    let spoilt: [fn(&mut EngineState); 4] = [
+        |state| {
+            let it = state.evidence.remove(&EvidenceId(2)).expect("two were planned");
+            state.evidence.insert(EvidenceId(1), it);
+        },
+        |state| state.last_evidence = 1,
+        |state| state.last_evidence = u64::MAX,
+        |state| {
+            let it = state.evidence.get_mut(&EvidenceId(1)).expect("two were planned");
+            it.incident = IncidentId(9);
+        },
+    ];
+    assert!(EngineState::decode(&halfway_kept().encode()).is_ok());
+    for (at, spoil) in spoilt.iter().enumerate() {
+        let mut state = halfway_kept();
+        spoil(&mut state);
+        assert!(EngineState::decode(&state.encode()).is_err(), "{at}");
     }
 }
