@@ -409,6 +409,10 @@ fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
         let got = home.run(&["evidence", "get", id, "--output", "-", "--wait", "0s"]);
         (got.status.code(), in_one_line(&stderr(&got)))
     };
+    let verify = || {
+        let verified = home.run(&["evidence", "verify"]);
+        (verified.status.code(), in_one_line(&stdout(&verified)))
+    };
     let put = |note: &[u8]| {
         fs::remove_file(log.join("checkpoint")).expect("it is ours");
         fs::write(log.join("checkpoint"), note).expect("it is ours");
@@ -423,6 +427,10 @@ fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
             assert!(code == Some(6) && told.contains(&why), "{code:?}: {told}");
         }
         assert_eq!(get("EV-1").0, Some(0), "what it still has is proved");
+        let (code, told) = verify();
+        let why =
+            format!("THE LOG WAS PUT BACK: its checkpoint stands for 2 entries, and {how} that stands for {size}");
+        assert!(code == Some(6) && told.contains(&why), "{code:?}: {told}");
     };
 
     // The checkpoint alone: the files of those after it are there.
@@ -431,6 +439,7 @@ fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
     is_told("its own files are those of one", 4);
     put(&newest);
     assert_eq!(get("EV-3").0, Some(0));
+    assert_eq!(verify().0, Some(0), "it is whole");
 
     // All of it: whoever has had evidence in hand since has written down what the log was.
     fs::rename(&log, home.path("newest")).expect("it is ours");

@@ -206,15 +206,19 @@ impl Custody {
     }
 
     /// Looks whether the lines of all logs follow on each other; `find` takes what is wrong, with whether a crash
-    /// leaves such as well. Returns how many lines there are.
-    pub(super) fn check(&self, find: &mut dyn FnMut(String, bool)) -> u64 {
+    /// leaves such as well, and `take` what came of each. Returns how many lines there are.
+    pub(super) fn check(&self, take: &mut dyn FnMut(&str), find: &mut dyn FnMut(String, bool)) -> u64 {
         let mut lines = 0;
+        let mut of = |it: Handled| {
+            lines += 1;
+            take(it.outcome.as_deref().unwrap_or_default());
+        };
         let incidents = self.log.incidents().unwrap_or_else(|error| {
             find(format!("the handling logs cannot be listed: {error}"), false);
             Vec::new()
         });
         for log in incidents.into_iter().map(Some).chain([None]) {
-            if let Err(error) = self.log.read(log, &mut |_| lines += 1, find) {
+            if let Err(error) = self.log.read(log, &mut of, find) {
                 find(format!("a handling log cannot be read: {error}"), false);
             }
         }

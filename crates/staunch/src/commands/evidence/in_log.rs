@@ -87,29 +87,13 @@ impl InLog {
     pub(super) fn put_back(&mut self, custody: &Custody, incident: Option<IncidentId>) -> Option<String> {
         let key = self.key.clone()?;
         self.known.as_ref().ok()?;
-        let mut before = vec![(self.most, "this command has seen one")];
-        match anchors::largest(&self.folder, &key) {
-            Ok(size) => before.extend(size.map(|size| (size, "an anchor has kept one"))),
-            Err(error) => warn_wrapped(&format!("the anchors cannot be read: {error}")),
-        }
-        match signed_beyond(&self.folder.join(wiring::LOG), self.size()) {
-            Ok(size) => before.extend(size.map(|size| (size, "its own files are those of one"))),
-            Err(error) => warn_wrapped(&Printable(&error.to_string()).to_string()),
-        }
-        let mut noted = 0;
-        custody.outcomes(incident, &mut |outcome| {
-            noted = noted.max(size_of_note(&key, outcome).unwrap_or_default());
-        });
-        before.push((noted, "the handling log tells of one"));
+        let mut noted = Noted::of(&key);
+        custody.outcomes(incident, &mut |outcome| noted.take(outcome));
+        let mut before = noted.and_kept_elsewhere(&self.folder, self.size());
+        before.push((self.most, "this command has seen one"));
         self.read();
         self.known.as_ref().ok()?;
-        let (size, who) = before.into_iter().max_by_key(|(size, _)| *size)?;
-        (size > self.size()).then(|| {
-            format!(
-                "its checkpoint stands for {} entries, and {who} that stands for {size}",
-                self.size()
-            )
-        })
+        is_put_back(before, self.size())
     }
 
     /// Whether one of them is in the log; `None` when that is not proved.
@@ -161,6 +145,54 @@ impl InLog {
         let known = self.known.as_ref().ok()?;
         Some(hashes.all(|it| known.has(&it)))
     }
+}
+
+/// A size that a log was signed at, and who says so.
+type Signed = (u64, &'static str);
+
+/// The largest size of a log that lines of the handling log tell of.
+pub(super) struct Noted<'a> {
+    key: &'a LogVerifier,
+    size: u64,
+}
+
+impl<'a> Noted<'a> {
+    /// That of the log of `key`.
+    pub(super) const fn of(key: &'a LogVerifier) -> Self {
+        Self { key, size: 0 }
+    }
+
+    /// Takes note of what came of a deed, as its line says.
+    pub(super) fn take(&mut self, outcome: &str) {
+        self.size = self.size.max(size_of_note(self.key, outcome).unwrap_or_default());
+    }
+
+    /// That, and the sizes beyond `size` that anchors have kept and that the files of the log in `folder` are left of.
+    /// The checkpoint is read after them to be held against all: a log that grows is not taken for one that shrank.
+    pub(super) fn and_kept_elsewhere(&self, folder: &Path, size: u64) -> Vec<Signed> {
+        let mut before = vec![(self.size, "the handling log tells of one")];
+        match anchors::largest(folder, self.key) {
+            Ok(size) => before.extend(size.map(|size| (size, "an anchor has kept one"))),
+            Err(error) => warn_wrapped(&format!("the anchors cannot be read: {error}")),
+        }
+        match signed_beyond(&folder.join(wiring::LOG), size) {
+            Ok(size) => before.extend(size.map(|size| (size, "its own files are those of one"))),
+            Err(error) => warn_wrapped(&Printable(&error.to_string()).to_string()),
+        }
+        before
+    }
+}
+
+/// Says that a log whose checkpoint now stands for `size` entries was put back, when one of `before` is more.
+pub(super) fn is_put_back(before: Vec<Signed>, size: u64) -> Option<String> {
+    let (most, who) = before.into_iter().max_by_key(|(size, _)| *size)?;
+    (most > size).then(|| format!("its checkpoint stands for {size} entries, and {who} that stands for {most}"))
+}
+
+/// How many entries the checkpoint of the log in `folder` stands for; `None` when it is not one of `key`.
+pub(super) fn signed_size(folder: &Path, key: &LogVerifier) -> Option<u64> {
+    let note = read_bounded(&folder.join(wiring::LOG).join(CHECKPOINT), NOTE_BYTES_MAX).ok()?;
+    key.checkpoint(&note).ok().map(|it| it.size)
 }
 
 /// How the handling log names a log and its size.

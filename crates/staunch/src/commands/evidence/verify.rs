@@ -9,7 +9,7 @@ use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, Unlogged, verify_evidence};
 
 use super::handled::{Custody, Deed, is_live};
-use super::in_log::note_of;
+use super::in_log::{Noted, is_put_back, note_of, signed_size};
 use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::{DataArgs, EvidenceVerifyArgs};
@@ -178,7 +178,8 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     }
     let custody = Custody::of(&dir, args.path.as_deref(), &args.data);
     let mut of_handling = 0;
-    let handled = custody.check(&mut |finding, by_crash| {
+    let mut noted = Noted::of(&key);
+    let handled = custody.check(&mut |outcome| noted.take(outcome), &mut |finding, by_crash| {
         if by_crash {
             left_by_crash += 1;
         } else {
@@ -186,12 +187,20 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         }
         findings.push(finding);
     });
+    let mut of_log = 0;
+    if let Some(signed) = &summary.checkpoint {
+        let before = noted.and_kept_elsewhere(&dir, signed.size);
+        if let Some(how) = signed_size(&dir, &key).and_then(|size| is_put_back(before, size)) {
+            of_log += 1;
+            findings.push(format!("THE LOG WAS PUT BACK: {how}"));
+        }
+    }
     let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.left_behind = left_behind + left_by_crash;
     verified.copy = !is_live(&dir, args.path.as_deref(), &args.data);
     verified.anchors = anchors;
     verified.handled = handled;
-    let is_sound = of_journal + of_anchors + of_handling == 0 && summary.findings == left_behind;
+    let is_sound = of_journal + of_anchors + of_handling + of_log == 0 && summary.findings == left_behind;
     // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand
     // may have put there what is not in the log.
     let is_all_signed = left_behind == 0 || !verified.copy;
@@ -290,7 +299,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         Some(false) => {}
         None if it.anchors.as_ref().is_some_and(|it| it.checkpoints > 0) => {}
         None => text.push_str(
-            "  not compared with an earlier checkpoint (--earlier): a log that was\n  put back would not show\n",
+            "  not compared with an earlier checkpoint (--earlier): a folder that\n  was put back as a whole would not show\n",
         ),
     }
     if let Some(anchors) = &it.anchors {
