@@ -3,6 +3,7 @@
 //! Data goes to stdout and talk to stderr. Nothing that came from outside reaches a terminal unescaped: tables escape
 //! every cell, and JSON escapes what a terminal could act on.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -216,7 +217,12 @@ pub(crate) fn say_rendered(text: &str) {
 
 /// Whether a stream that is a terminal, or not, gets colours.
 pub(crate) fn colors(is_terminal: bool) -> bool {
-    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    is_terminal && wants_colors(|name| std::env::var_os(name))
+}
+
+/// Whether the environment, asked by name, lets a terminal have colours.
+fn wants_colors(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    environment("NO_COLOR").is_none_or(|value| value.is_empty()) && environment("TERM").is_none_or(|it| it != "dumb")
 }
 
 /// Whether stderr gets colours.
@@ -372,6 +378,20 @@ pub(crate) fn wrap_after(text: &str, begins: usize, indent: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_turns_colours_off() {
+        for (name, value, wants) in [
+            ("LANG", "C", true),
+            ("NO_COLOR", "1", false),
+            ("NO_COLOR", "", true),
+            ("TERM", "dumb", false),
+            ("TERM", "xterm", true),
+        ] {
+            let found = wants_colors(|asked| (asked == name).then(|| value.into()));
+            assert_eq!(found, wants, "{name}={value}");
+        }
+    }
 
     #[test]
     fn json_cannot_steer_a_terminal_and_stays_json() {

@@ -63,7 +63,8 @@ fn the_schemas_in_the_reference_are_what_the_parser_reads() {
 fn the_reference_is_what_help_says() {
     let mut text = String::from(
         "# Commands\n\nWhat `staunch --help` says, for every command. Exit codes are in [exit-codes.md](exit-codes.md).\n\n\
-         Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set.\n\
+         Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set or\n\
+         `TERM` is `dumb`.\n\n\
          The environment knows four names: `STAUNCH_CONFIG`, `STAUNCH_URL`, `STAUNCH_TOKEN` and `STAUNCH_CA`. An empty\n\
          one is a mistake and told by its name, but for an empty token, which is none.\n",
     );

@@ -17,6 +17,9 @@ use super::hosts::{BALANCER, SERVER, within};
 /// The recorded alert; see `SOURCE.md` beside it.
 pub(crate) const ALERT: &str = include_str!("../demo/alert.json");
 
+/// How long a server that starts may say nothing. Under an emulator a start takes more than ten seconds.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+
 /// Blocks what the recorded alert names, for a few seconds only when the signature says so.
 const PLAYBOOKS: [(&str, &str); 3] = [
     (
@@ -391,7 +394,12 @@ fn spawn(directory: &Path, log: &Log) -> Result<(Child, SocketAddr)> {
     }
     drop(sender);
     let mut said = String::new();
-    while let Ok(line) = lines.recv_timeout(Duration::from_secs(10)) {
+    let why = loop {
+        let line = match lines.recv_timeout(SILENT_MAX) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Timeout) => break format!("it said nothing for {} s", SILENT_MAX.as_secs()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break "it ended".to_owned(),
+        };
         if let Some((_, rest)) = line.split_once("http://") {
             let end = rest
                 .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
@@ -400,8 +408,8 @@ fn spawn(directory: &Path, log: &Log) -> Result<(Child, SocketAddr)> {
         }
         said.push_str(&line);
         said.push('\n');
-    }
+    };
     let _ = child.kill();
     let _ = child.wait();
-    bail!("`staunch serve` did not start:\n{said}")
+    bail!("`staunch serve` did not start: {why}\n{said}")
 }
