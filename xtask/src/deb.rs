@@ -1,8 +1,9 @@
 //! `cargo xtask deb`: a Debian package of the program, its unit, its configuration and its documentation.
 //!
 //! Never publishes anything, and never touches this machine's installed packages: `--check` installs into a system of
-//! its own in the target folder.
+//! its own in the target folder, and `--boot` into one that it boots under QEMU.
 
+mod boot;
 mod check;
 mod notices;
 
@@ -44,11 +45,14 @@ const DROP_INS: &str = "contrib/debian/drop-ins";
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    let checks = match arguments {
-        [] => false,
-        [only] if only == "--check" => true,
-        _ => anyhow::bail!("deb has one option: --check"),
-    };
+    let (mut checks, mut boots) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--check" => checks = true,
+            "--boot" => boots = true,
+            _ => anyhow::bail!("deb has two options: --check and --boot"),
+        }
+    }
     for (tool, package) in TOOLS {
         anyhow::ensure!(
             shell::is_installed(tool),
@@ -65,6 +69,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     println!("{}", package.display());
     if checks {
         check::check(&target, &package)?;
+    }
+    if boots {
+        boot::boot(&root, &target, &package)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -209,6 +216,9 @@ mod tests {
             "StateDirectory=staunch",
             "AmbientCapabilities=CAP_NET_ADMIN",
             "CapabilityBoundingSet=CAP_NET_ADMIN",
+            // Its sandbox is made by these; a unit that refuses them leaves a server without one.
+            "SystemCallFilter=@system-service",
+            "SystemCallFilter=seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
         ] {
             assert!(unit.lines().any(|it| it == line), "no line {line:?}:\n{unit}");
         }

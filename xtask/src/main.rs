@@ -100,8 +100,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "deb",
-        arguments: "[--check]",
-        summary: "build a Debian package; and hold it to lintian and systemd, install it in a system of its own, purge it",
+        arguments: "[--check] [--boot]",
+        summary: "build a Debian package; install and purge it in a system of its own; take a booted one through the guide",
         run: deb::run,
     },
     Task {

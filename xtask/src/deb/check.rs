@@ -20,7 +20,7 @@ const TOOLS: [(&str, &str); 4] = [
 ];
 
 /// The release of Debian that it is installed on.
-const RELEASE: &str = "bookworm";
+pub(super) const RELEASE: &str = "bookworm";
 
 /// The exposure that systemd may find, in tenths of its scale up to 10. It finds 2.2 (2026-11-26): what remains is the
 /// firewall, the network, the logs that the group `adm` may read, and `/proc`, where sessions of administrators are
@@ -206,7 +206,7 @@ impl System {
 }
 
 /// Runs `command`, which must work.
-fn good(command: &mut Command) -> Result<()> {
+pub(super) fn good(command: &mut Command) -> Result<()> {
     anyhow::ensure!(shell::watch(command)?, "that failed");
     Ok(())
 }
