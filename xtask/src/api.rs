@@ -36,10 +36,7 @@ const SETTINGS: &str = "[headers]\nAuthorization = \"Bearer ${STAUNCH_TOKEN}\"\n
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (seed, examples) = read(arguments)?;
     let root = workspace::root()?;
-    anyhow::ensure!(
-        shell::watch(shell::cargo(&root).args(["build", "--quiet", "--package", "staunch", "--bin", "staunch"]))?,
-        "the program does not build"
-    );
+    shell::build_program(&root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let tool = schemathesis(&target)?;
     let dir = target.join("api");

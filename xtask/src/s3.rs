@@ -33,10 +33,7 @@ const BUCKETS: [(&str, &str, &str); 2] = [
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     anyhow::ensure!(arguments.is_empty(), "s3 has no options");
     let root = workspace::root()?;
-    anyhow::ensure!(
-        shell::watch(shell::cargo(&root).args(["build", "--quiet", "--package", "staunch", "--bin", "staunch"]))?,
-        "the program does not build"
-    );
+    shell::build_program(&root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let moto = Moto::start(&installed(&target)?)?;
     let dir = target.join("s3");

@@ -13,9 +13,12 @@ use crate::{shell, workspace};
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (debug, rounds): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--debug");
     let mut command = shell::cargo(&workspace::root()?);
-    command.args(["test", "--quiet", "--package", "staunch", "--test", "torture"]);
+    command.args(["test", "--quiet", "--test", "torture"]);
     if debug.is_empty() {
-        command.args(["--profile", "sim"]);
+        command.args(["--package", "staunch", "--profile", "sim"]);
+    } else {
+        // With the features of the libraries that the tests have.
+        command.arg("--workspace");
     }
     command.arg("--").args(rounds);
     Ok(if shell::watch(&mut command)? {

@@ -150,6 +150,7 @@ impl World {
             version: "fuzz".into(),
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: true,
+            sandbox_gaps: [].into(),
             drills: None,
             reloads: None,
         };

@@ -58,6 +58,8 @@ pub struct Service {
     pub drills: Option<Arc<dyn Drills>>,
     /// What can be read again while the server runs; `None` when there is nothing.
     pub reloads: Option<Arc<dyn Reloads>>,
+    /// What the kernel does not hold the process to, of the sandbox that it was to have.
+    pub sandbox_gaps: Arc<[String]>,
 }
 
 /// Playbooks, protections and whatever else a running server can read again.

@@ -433,7 +433,7 @@ pub(crate) struct SandboxSettings {
     /// Whether the kernel is told to let the server write only where it has to (Landlock; with `[accounts]` enabled,
     /// that is all of `/etc` too), run no program unless `[[sources.journald]]` needs one, and make none of some fifty
     /// system calls that reach into the kernel or other processes (seccomp). A kernel without Landlock (before Linux
-    /// 5.19) or without seccomp is told of in the log. Default `true`. Since v0.1.
+    /// 5.19) or without seccomp is told of in the log, and by `staunch status`. Default `true`. Since v0.1.
     pub(crate) enabled: bool,
 }
 

@@ -78,6 +78,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         journal_lsn: None,
         journal_lost: service.handle.journal_lost().map(Into::into),
         journal_full: service.handle.journal_full(),
+        sandbox_gaps: service.sandbox_gaps.to_vec(),
         index: None,
     };
     let now = service.handle.now();

@@ -1,7 +1,7 @@
 //! Who may do what.
 
 use staunch_server::Role;
-use staunch_server::dto::{Commands, Health, Protections, path};
+use staunch_server::dto::{Commands, Health, Protections, Status, path};
 
 use super::{Options, Staunch};
 
@@ -252,4 +252,15 @@ fn a_responder_protects_no_network_so_wide_that_containment_is_off() {
         // To take it back gives back what may be contained.
         assert_eq!(responder.post(path::UNPROTECT, &body(wide)).status, 200);
     }
+}
+
+#[test]
+fn what_a_sandbox_leaves_open_is_in_the_status() {
+    let gaps = &["this process is refused no system call: a unit says so"];
+    let staunch = Staunch::start(Options {
+        sandbox_gaps: gaps,
+        ..Options::default()
+    });
+    let status: Status = staunch.client().get(path::STATUS).json();
+    assert_eq!(status.sandbox_gaps, gaps);
 }

@@ -43,6 +43,7 @@ struct Options {
     queue_max: usize,
     open_to_loopback: bool,
     with_index: bool,
+    sandbox_gaps: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -54,6 +55,7 @@ impl Default for Options {
             queue_max: 64,
             open_to_loopback: false,
             with_index: true,
+            sandbox_gaps: &[],
         }
     }
 }
@@ -144,6 +146,7 @@ impl Staunch {
             version: "1.2.3".into(),
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: options.open_to_loopback,
+            sandbox_gaps: options.sandbox_gaps.iter().map(|&it| it.to_owned()).collect(),
             drills: Some(faults.clone()),
             reloads: None,
         };

@@ -3,6 +3,7 @@
 //! Starts in this order: configuration, playbooks, journal (locked), index, claim on the table, driver, policy, engine,
 //! HTTP and the operators' socket. Ends in the opposite one.
 
+mod confined;
 mod http;
 mod mistakes;
 mod reload;
@@ -42,7 +43,6 @@ use crate::names::Names;
 use crate::output::now;
 use crate::playbooks::{Texts, say_idle};
 use crate::reach::Reach;
-use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
 
@@ -91,10 +91,12 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let meters = wiring::Meters::default();
     let clock = Offset::of(&config);
     let preserver = wiring::preserver(&config, &meters, clock.tells())?;
-    if args.rehearse.is_none() && config.sandbox.enabled {
+    let sandbox_gaps = if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
-        enter_sandbox(&config)?;
-    }
+        confined::enter_sandbox(&config)?
+    } else {
+        Vec::new()
+    };
     clock.start()?;
     let looking = if config.isolation.enabled || config.never_touch.discover {
         Some(called.start()?)
@@ -229,6 +231,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         unauthenticated_loopback: args.allow_unauthenticated_loopback,
         drills: opened.drills.map(|it| it as Arc<dyn Drills>),
         reloads: Some(Arc::new(orders) as Arc<dyn Reloads>),
+        sandbox_gaps: sandbox_gaps.into(),
     };
     let reload = Reload {
         file: args.data.config.config.clone().or(file),
@@ -283,29 +286,6 @@ fn finding(finder: Arc<dyn Targets>) -> Result<Arc<dyn Targets>, Fault> {
     let started = Finding::start(finder);
     let finding = started.map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
     Ok(Arc::new(finding))
-}
-
-/// Leaves this process no more than a server with `config` needs.
-fn enter_sandbox(config: &Config) -> Result<(), Fault> {
-    wiring::make_data_dir(config)?;
-    if config.archive.enabled {
-        let hint = "make it and give it to this user, or name another as `dir` under [archive]";
-        wiring::make_private_dir(&config.archive_dir()).map_err(|fault| fault.hint(hint))?;
-    }
-    let entered = sandbox::enter(&Needs::of(config))?;
-    if let Some(error) = entered.calls {
-        tracing::warn!(%error, "this process is refused no system call");
-    }
-    match entered.files {
-        Files::Restricted => tracing::info!("this process may write in its own directories only"),
-        Files::Partly => {
-            tracing::info!("this process may write in its own directories only, as far as this kernel knows");
-        }
-        Files::Open => {
-            tracing::warn!("this kernel has no Landlock that serves: this process may write wherever its user may");
-        }
-    }
-    Ok(())
 }
 
 /// A driver that can be told to lie by a file has no place in an installation: only a stage may have one.

@@ -141,6 +141,9 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             format!("FULL: first refused {since}. No events are taken until there is room; containment can be lifted"),
         );
     }
+    for gap in &it.sandbox_gaps {
+        line("sandbox", format!("NOT WHOLE: {}", Printable(gap)));
+    }
     if let Some(lost) = &it.journal_lost {
         line(
             "",

@@ -139,6 +139,11 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
             "make room on the disk of the data directory; it takes events again by itself",
         ));
     }
+    for gap in &status.sandbox_gaps {
+        let fix = "where a unit runs it, let its SystemCallFilter allow `seccomp` and the calls of Landlock, as the one of `staunch \
+                   init --unit` does; [sandbox] enabled = false goes without";
+        findings.push(Finding::new(CHECK, Health::Warning, format!("its sandbox is not whole: {gap}")).fix(fix));
+    }
     for failure in &status.sweep_failures {
         let text = format!("{} cannot be verified: {}", failure.action, failure.why);
         findings.push(problem(
