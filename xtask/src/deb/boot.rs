@@ -34,6 +34,9 @@ const SECTIONS: std::ops::RangeInclusive<u8> = 3..=5;
 /// What runs there.
 const SCRIPT: &str = include_str!("boot.sh");
 
+/// A job for the service to run.
+const JOB: &str = "crates/connectors/tests/jobs/keep.sh";
+
 /// Runs the script when everything else has started.
 const UNIT: &str = "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/bash /root/boot.sh\n";
 
@@ -103,6 +106,7 @@ fn lay_out(root: &Path, target: &Path, package: &Path, system: &Path) -> Result<
     fs::copy(target.join("release/staunch"), at.join("staunch")).context("cannot copy the program")?;
     fs::write(at.join("boot.sh"), SCRIPT)?;
     fs::write(at.join("eve.json"), LOG)?;
+    fs::copy(root.join(JOB), at.join("keep.sh")).with_context(|| format!("cannot copy {JOB}"))?;
     let hour = at.join("hour");
     if hour.exists() {
         fs::remove_dir_all(&hour)?;

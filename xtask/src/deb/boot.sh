@@ -19,30 +19,35 @@ has() {
     grep -q -e "$1" "$2"
 }
 
-# Waits for a server that answers.
-up() {
+# Asks until it is so, for two minutes: the processor is emulated.
+eventually() {
     for turn in $(seq 120); do
-        if staunch status > /dev/null 2>&1; then return 0; fi
+        if "$@" > /dev/null 2>&1; then return 0; fi
         sleep 1
     done
     return 1
 }
 
-# Waits until the kernel blocks the address of the guide, or does not.
+# A server answers.
+up() {
+    eventually staunch status
+}
+
+# The kernel blocks an address.
 blocked() {
-    for turn in $(seq 60); do
-        if nft list set inet staunch block4 2> /dev/null | grep -q 203.0.113.45; then return 0; fi
-        sleep 1
-    done
-    return 1
+    nft list set inet staunch block4 2> /dev/null | grep -q -F "$1"
 }
 
 free() {
-    for turn in $(seq 60); do
-        if ! nft list set inet staunch block4 2> /dev/null | grep -q 203.0.113.45; then return 0; fi
-        sleep 1
-    done
-    return 1
+    ! blocked "$1"
+}
+
+frozen() {
+    grep -q '^frozen 1' /sys/fs/cgroup"$(sed 's/^0:://' /proc/"$1"/cgroup)"/cgroup.events
+}
+
+thawed() {
+    ! frozen "$1"
 }
 
 # Says nothing of a sandbox that is not whole, but has started.
@@ -71,9 +76,9 @@ guide 3
 holds "doctor finds nothing broken" has '^0 problems' /tmp/said.3
 guide 4
 holds "an alert is planned" has 'INC-1' /tmp/said.4
-holds "nothing is blocked while it observes" free
+holds "nothing is blocked while it observes" free 203.0.113.45
 guide 5
-holds "what was released is free" free
+holds "what was released is free" eventually free 203.0.113.45
 
 step "an attack once more, and everything is lifted with the server dead"
 printf '%s' "$(alert)" | sed 's/203.0.113.45/203.0.113.46/' | curl -sS --data-binary @- http://127.0.0.1:7450/v1/events/suricata
@@ -81,7 +86,7 @@ kill -9 %1
 wait %1
 staunch release --all --yes --reason "the server is dead"
 holds "all is released without a server, which ends with 10" test $? = 10
-holds "nothing is blocked without one" sh -c '! nft list set inet staunch block4 2>/dev/null | grep -q 203.0.113'
+holds "nothing is blocked without one" free 203.0.113
 
 step "the service that init wrote"
 chattr -R -i /var/lib/staunch/evidence
@@ -127,22 +132,88 @@ sed -i 's/203.0.113.45/203.0.113.47/' /tmp/fresh.json
 staunch mode enforce --yes --reason "the first hour is over"
 curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @/tmp/fresh.json http://127.0.0.1:7450/v1/events/suricata
 echo
-sleep 3
+holds "the kernel blocks it" eventually blocked 203.0.113.47
 staunch containment list
 nft list set inet staunch block4
-holds "the kernel blocks it" sh -c 'nft list set inet staunch block4 | grep -q 203.0.113.47'
 step "killed, and started again by systemd"
 kill -9 "$PID"
-sleep 8
-holds "systemd has started it again" up
-holds "another process" test "$(systemctl show -p MainPID --value staunch)" != "$PID"
-holds "the block stands" sh -c 'nft list set inet staunch block4 | grep -q 203.0.113.47'
+again() {
+    local now="$(systemctl show -p MainPID --value staunch)"
+    test "$now" != 0 && test "$now" != "$PID"
+}
+holds "systemd has started it again" eventually again
+holds "it answers" up
+holds "the block stands" blocked 203.0.113.47
 holds "it reloads" systemctl reload staunch
+step "a process that is frozen, and a job, under the unit with a drop-in"
+install -D -m 755 /root/keep.sh /usr/local/lib/staunch/keep.sh
+install -d -o staunch -g staunch /var/lib/staunch/kept
+install -D -m 0644 /usr/share/doc/staunch/examples/drop-ins/processes.conf /etc/systemd/system/staunch.service.d/processes.conf
+cat >> /etc/staunch/staunch.toml << 'END'
+
+[processes]
+enabled = true
+
+[jobs.keep]
+program = "/usr/local/lib/staunch/keep.sh"
+observe = ["observe", "{subject}"]
+execute = ["execute", "{subject}", "{label}"]
+undo = ["undo", "{subject}"]
+write = ["/var/lib/staunch/kept"]
+environment = { STATE = "/var/lib/staunch/kept" }
+END
+cat > /etc/staunch/playbooks/keep.yaml << 'END'
+playbook: keep
+summary: Keeps a file for an account that was taken over.
+attack: [T1078]
+trigger:
+  sources: [wazuh]
+  when: event.severity >= low
+  incident: event.user
+contain:
+  - exec-job: { job: keep, target: event.user, lease: 1h }
+mode: { low: enforce, medium: enforce, high: enforce }
+END
+staunch check
+systemctl daemon-reload
+holds "it starts with the drop-in" systemctl restart staunch
+holds "it answers" up
+staunch doctor
+journalctl _PID="$(systemctl show -p MainPID --value staunch)" --no-pager -o cat > /tmp/said.sandbox
+holds "its sandbox is whole with the drop-in" sandboxed /tmp/said.sandbox
+sleep 1000 &
+SLEEP=$!
+sleep 2
+post() {
+    curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @- http://127.0.0.1:7450/v1/events/"$1"
+    echo
+}
+now() {
+    date -u +%Y-%m-%dT%H:%M:%S.%NZ
+}
+printf '{"hostname":"%s","priority":"Critical","rule":"Detect crypto miners using the Stratum protocol","source":"syscall","time":"%s","output":"it mines","output_fields":{"proc.pid":%s,"proc.name":"sleep"}}' \
+    "$(uname -n)" "$(now)" "$SLEEP" | post falco
+printf '{"timestamp":"%s","rule":{"id":"40112","level":12,"description":"A login after many failures.","groups":["syslog"]},"agent":{"id":"001","name":"mail-1"},"id":"1764064800.1","decoder":{"name":"sshd"},"data":{"srcip":"203.0.113.70","dstuser":"ada"}}' \
+    "$(now)" | post wazuh
+holds "the process is frozen, by cgroup v2" eventually frozen "$SLEEP"
+holds "the job has run in its sandbox" eventually test -s /var/lib/staunch/kept/ada
+staunch containment list
+cat /proc/"$SLEEP"/cgroup
+staunch release --all --yes --reason "that was a test"
+holds "the job is undone" eventually test ! -e /var/lib/staunch/kept/ada
+holds "the process goes on" eventually thawed "$SLEEP"
+kill "$SLEEP"
+
+step "stopped, with a block in force"
+alert > /tmp/fresh.json
+sed -i 's/203.0.113.45/203.0.113.48/' /tmp/fresh.json
+post suricata < /tmp/fresh.json
+holds "a block is in force" eventually blocked 203.0.113.48
 holds "it stops" systemctl stop staunch
-holds "the block outlives the service" sh -c 'nft list set inet staunch block4 | grep -q 203.0.113.47'
+holds "the block outlives the service" blocked 203.0.113.48
 staunch release --all --yes --reason "staunch is removed"
 holds "all is released, which ends with 10" test $? = 10
-holds "nothing is blocked" sh -c '! nft list set inet staunch block4 2>/dev/null | grep -q 203.0.113'
+holds "nothing is blocked" free 203.0.113
 journalctl -u staunch --no-pager -o cat | tail -30
 holds "it is removed" apt-get remove -y staunch
 echo DONE
