@@ -41,8 +41,8 @@ pub(crate) fn is_installed(name: &str) -> bool {
     folders().iter().any(|folder| folder.join(name).is_file())
 }
 
-/// Builds the program as `cargo xtask test` has built it, so that little is compiled twice: a build of its package alone
-/// has fewer features of the libraries.
+/// Builds the program as `cargo xtask test` has built it, so that little is compiled twice: a build of its package
+/// alone has fewer features of the libraries.
 pub(crate) fn build_program(root: &Path) -> Result<()> {
     let mut command = cargo(root);
     command.args(["test", "--quiet", "--no-run", "--workspace", "--test", "torture"]);

@@ -1,5 +1,5 @@
-//! Boots a small Debian of its own under QEMU, with systemd, cgroup v2 and a kernel of its own, and takes it through the
-//! guide of the first hour, word for word, and then through the package.
+//! Boots a small Debian of its own under QEMU, with systemd, cgroup v2 and a kernel of its own, and takes it through
+//! the guide of the first hour, word for word, and then through the package.
 //!
 //! Needs root and Debian's packages once, to make that system; this machine's own is never touched. The machine has no
 //! network: what the guide fetches and compiles is taken from here.
@@ -38,7 +38,7 @@ const SCRIPT: &str = include_str!("boot.sh");
 const JOB: &str = "crates/connectors/tests/jobs/keep.sh";
 
 /// Runs the script when everything else has started.
-const UNIT: &str = "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/bash /root/boot.sh\n";
+const UNIT: &str = "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/bash /srv/boot.sh\n";
 
 /// What it follows: Suricata's log, with nothing in it yet that matters.
 const LOG: &str = "{\"event_type\":\"stats\",\"stats\":{\"uptime\":1}}\n";
@@ -77,7 +77,7 @@ pub(super) fn boot(root: &Path, target: &Path, package: &Path) -> Result<()> {
 /// A Debian that boots, made once.
 fn system(home: &Path) -> Result<std::path::PathBuf> {
     let system = home.join(format!("{RELEASE}-boots"));
-    if system.join("root/done").exists() {
+    if system.join("srv/done").exists() {
         return Ok(system);
     }
     if system.exists() {
@@ -95,13 +95,13 @@ fn system(home: &Path) -> Result<std::path::PathBuf> {
         "../boot.service",
         system.join("etc/systemd/system/multi-user.target.wants/boot.service"),
     )?;
-    fs::write(system.join("root/done"), "")?;
+    fs::write(system.join("srv/done"), "")?;
     Ok(system)
 }
 
 /// Puts in what is tried.
 fn lay_out(root: &Path, target: &Path, package: &Path, system: &Path) -> Result<()> {
-    let at = system.join("root");
+    let at = system.join("srv");
     fs::copy(package, at.join("staunch.deb")).context("cannot copy the package")?;
     fs::copy(target.join("release/staunch"), at.join("staunch")).context("cannot copy the program")?;
     fs::write(at.join("boot.sh"), SCRIPT)?;

@@ -2,7 +2,7 @@
 # Runs in the machine that `cargo xtask deb --boot` starts, as root. What holds and what does not is said by lines that
 # begin with "ok" and "FAILED"; the last line is "DONE".
 exec > /dev/ttyS1 2>&1
-cd /root
+cd /srv
 export HOME=/root TERM=dumb
 
 step() {
@@ -57,7 +57,7 @@ sandboxed() {
 
 # Every block of a section of the guide, word for word.
 guide() {
-    for block in /root/hour/"$1".*; do
+    for block in /srv/hour/"$1".*; do
         step "$block"
         cat "$block"
         echo "---"
@@ -69,8 +69,8 @@ guide() {
 }
 
 mkdir -p /var/log/suricata
-cp /root/eve.json /var/log/suricata/eve.json
-install -m 755 /root/staunch /usr/local/bin/staunch
+cp /srv/eve.json /var/log/suricata/eve.json
+install -m 755 /srv/staunch /usr/local/bin/staunch
 
 guide 3
 holds "doctor finds nothing broken" has '^0 problems' /tmp/said.3
@@ -112,7 +112,7 @@ step "the package takes its place"
 systemctl disable staunch
 rm /etc/systemd/system/staunch.service /usr/local/bin/staunch
 hash -r
-holds "the package installs" env DEBIAN_FRONTEND=noninteractive apt-get install -y -o Dpkg::Options::=--force-confold /root/staunch.deb
+holds "the package installs" env DEBIAN_FRONTEND=noninteractive apt-get install -y -o Dpkg::Options::=--force-confold /srv/staunch.deb
 systemctl daemon-reload
 holds "the service of the package starts" systemctl enable --now staunch
 holds "it answers" up
@@ -146,7 +146,7 @@ holds "it answers" up
 holds "the block stands" blocked 203.0.113.47
 holds "it reloads" systemctl reload staunch
 step "a process that is frozen, and a job, under the unit with a drop-in"
-install -D -m 755 /root/keep.sh /usr/local/lib/staunch/keep.sh
+install -D -m 755 /srv/keep.sh /usr/local/lib/staunch/keep.sh
 install -d -o staunch -g staunch /var/lib/staunch/kept
 install -D -m 0644 /usr/share/doc/staunch/examples/drop-ins/processes.conf /etc/systemd/system/staunch.service.d/processes.conf
 cat >> /etc/staunch/staunch.toml << 'END'

@@ -98,8 +98,8 @@ pub struct Status {
     /// Since when the journal has no room for events, which are refused; `None` while it has.
     #[serde(default)]
     pub journal_full: Option<Timestamp>,
-    /// What the kernel does not hold the process to, of the sandbox that it was to have; empty when there is nothing, and
-    /// where it is to have none.
+    /// What the kernel does not hold the process to, of the sandbox that it was to have; empty when there is nothing,
+    /// and where it is to have none.
     #[serde(default)]
     pub sandbox_gaps: Vec<String>,
     /// The query index; `None` when there is none.
