@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::check::{RELEASE, good};
+use super::check::{base, good};
 use crate::shell;
 
 /// What is needed, by the packages that have it.
@@ -52,11 +52,14 @@ pub(super) fn boot(root: &Path, target: &Path, package: &Path) -> Result<()> {
         anyhow::ensure!(shell::is_installed(tool), "{tool} is missing: apt-get install {from}");
     }
     let home = target.join("deb");
-    let system = system(&home)?;
+    let system = base(target, "boots", PACKAGES)?;
     lay_out(root, target, package, &system)?;
-    let image = home.join("boot.img");
-    if image.exists() {
-        fs::remove_file(&image).with_context(|| format!("cannot remove {}", image.display()))?;
+    let (image, log) = (home.join("boot.img"), home.join("boot.log"));
+    // What an earlier one has said is not what this one says.
+    for file in [&image, &log] {
+        if file.exists() {
+            fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
     }
     good(
         shell::program("mke2fs")
@@ -65,7 +68,6 @@ pub(super) fn boot(root: &Path, target: &Path, package: &Path) -> Result<()> {
             .arg(&image)
             .arg("4G"),
     )?;
-    let log = home.join("boot.log");
     let booted = shell::watch(&mut machine(&system, &image, &home, &log)?)?;
     let said = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let held = verdict(&said).with_context(|| format!("the whole of what it said is in {}", log.display()))?;
@@ -74,33 +76,15 @@ pub(super) fn boot(root: &Path, target: &Path, package: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A Debian that boots, made once.
-fn system(home: &Path) -> Result<std::path::PathBuf> {
-    let system = home.join(format!("{RELEASE}-boots"));
-    if system.join("srv/done").exists() {
-        return Ok(system);
-    }
-    if system.exists() {
-        fs::remove_dir_all(&system).with_context(|| format!("cannot empty {}", system.display()))?;
-    }
-    good(
-        shell::program("debootstrap")
-            .args(["--variant=minbase", &format!("--include={PACKAGES}"), RELEASE])
-            .arg(&system),
-    )?;
+/// Puts in what boots, and what is tried.
+fn lay_out(root: &Path, target: &Path, package: &Path, system: &Path) -> Result<()> {
     fs::write(system.join("etc/fstab"), "/dev/vda / ext4 rw 0 1\n")?;
     fs::write(system.join("etc/hostname"), "staunch\n")?;
-    fs::write(system.join("etc/systemd/system/boot.service"), UNIT)?;
-    std::os::unix::fs::symlink(
-        "../boot.service",
+    // What `systemctl enable` makes.
+    fs::write(
         system.join("etc/systemd/system/multi-user.target.wants/boot.service"),
+        UNIT,
     )?;
-    fs::write(system.join("srv/done"), "")?;
-    Ok(system)
-}
-
-/// Puts in what is tried.
-fn lay_out(root: &Path, target: &Path, package: &Path, system: &Path) -> Result<()> {
     let at = system.join("srv");
     fs::copy(package, at.join("staunch.deb")).context("cannot copy the package")?;
     fs::copy(target.join("release/staunch"), at.join("staunch")).context("cannot copy the program")?;

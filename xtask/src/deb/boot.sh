@@ -33,26 +33,34 @@ up() {
     eventually staunch status
 }
 
-# The kernel blocks an address.
+# The kernel blocks an address, or answers and does not.
 blocked() {
-    nft list set inet staunch block4 2> /dev/null | grep -q -F "$1"
+    nft list ruleset | grep -q -F "$1"
 }
 
 free() {
-    ! blocked "$1"
+    nft list ruleset > /tmp/ruleset && ! grep -q -F "$1" /tmp/ruleset
 }
 
+# A process is frozen by cgroup v2 (1), or is there and is not (0).
 frozen() {
-    grep -q '^frozen 1' /sys/fs/cgroup"$(sed 's/^0:://' /proc/"$1"/cgroup)"/cgroup.events
+    grep -q "^frozen $2" /sys/fs/cgroup"$(sed 's/^0:://' /proc/"$1"/cgroup)"/cgroup.events
 }
 
-thawed() {
-    ! frozen "$1"
-}
-
-# Says nothing of a sandbox that is not whole, but has started.
+# A server has all of its sandbox.
 sandboxed() {
-    grep -q 'recovered' "$1" && ! grep -E 'Landlock|system call' "$1"
+    staunch status --json | grep -q '"sandbox_gaps": \[\]'
+}
+
+# Posts what is on the standard input to the source that is named.
+post() {
+    curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @- http://127.0.0.1:7450/v1/events/"$1"
+    echo
+}
+
+# The alert of the guide, about another address.
+alert_of() {
+    alert | sed "s/203.0.113.45/$1/"
 }
 
 # Every block of a section of the guide, word for word.
@@ -81,7 +89,8 @@ guide 5
 holds "what was released is free" eventually free 203.0.113.45
 
 step "an attack once more, and everything is lifted with the server dead"
-printf '%s' "$(alert)" | sed 's/203.0.113.45/203.0.113.46/' | curl -sS --data-binary @- http://127.0.0.1:7450/v1/events/suricata
+alert_of 203.0.113.46 | curl -sS --data-binary @- http://127.0.0.1:7450/v1/events/suricata
+holds "the kernel blocks it" eventually blocked 203.0.113.46
 kill -9 %1
 wait %1
 staunch release --all --yes --reason "the server is dead"
@@ -91,18 +100,13 @@ holds "nothing is blocked without one" free 203.0.113
 step "the service that init wrote"
 chattr -R -i /var/lib/staunch/evidence
 TOKEN=$(staunch token create sensor --role sender | grep -o 'stn_[A-Za-z0-9_.-]*' | head -1)
-send() {
-    alert | curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @- http://127.0.0.1:7450/v1/events/suricata
-    echo
-}
 systemctl daemon-reload
 holds "the service of init starts" systemctl enable --now staunch
 holds "it answers" up
 systemctl status staunch --no-pager --lines 5
 staunch protect list
 staunch status
-journalctl -u staunch --no-pager -o cat > /tmp/said.sandbox
-holds "the sandbox of the service of init is whole" sandboxed /tmp/said.sandbox
+holds "its sandbox is whole" sandboxed
 step "stop"
 holds "it stops" systemctl stop staunch
 systemctl show staunch -p Result -p ExecMainStatus
@@ -122,16 +126,12 @@ step "its user and what it may"
 PID=$(systemctl show -p MainPID --value staunch)
 holds "it runs as its user" test "$(stat -c %U /proc/"$PID")" = staunch
 grep -E 'Cap|NoNew|Seccomp|Uid' /proc/"$PID"/status
-journalctl _PID="$PID" --no-pager -o cat > /tmp/said.sandbox
-holds "its sandbox is whole, in the unit's own" sandboxed /tmp/said.sandbox
+holds "its sandbox is whole, in the unit's own" sandboxed
 cat /proc/"$PID"/cgroup
 
 step "contained by the service"
-alert > /tmp/fresh.json
-sed -i 's/203.0.113.45/203.0.113.47/' /tmp/fresh.json
 staunch mode enforce --yes --reason "the first hour is over"
-curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @/tmp/fresh.json http://127.0.0.1:7450/v1/events/suricata
-echo
+alert_of 203.0.113.47 | post suricata
 holds "the kernel blocks it" eventually blocked 203.0.113.47
 staunch containment list
 nft list set inet staunch block4
@@ -179,15 +179,9 @@ systemctl daemon-reload
 holds "it starts with the drop-in" systemctl restart staunch
 holds "it answers" up
 staunch doctor
-journalctl _PID="$(systemctl show -p MainPID --value staunch)" --no-pager -o cat > /tmp/said.sandbox
-holds "its sandbox is whole with the drop-in" sandboxed /tmp/said.sandbox
+holds "its sandbox is whole with the drop-in" sandboxed
 sleep 1000 &
 SLEEP=$!
-sleep 2
-post() {
-    curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @- http://127.0.0.1:7450/v1/events/"$1"
-    echo
-}
 now() {
     date -u +%Y-%m-%dT%H:%M:%S.%NZ
 }
@@ -195,25 +189,24 @@ printf '{"hostname":"%s","priority":"Critical","rule":"Detect crypto miners usin
     "$(uname -n)" "$(now)" "$SLEEP" | post falco
 printf '{"timestamp":"%s","rule":{"id":"40112","level":12,"description":"A login after many failures.","groups":["syslog"]},"agent":{"id":"001","name":"mail-1"},"id":"1764064800.1","decoder":{"name":"sshd"},"data":{"srcip":"203.0.113.70","dstuser":"ada"}}' \
     "$(now)" | post wazuh
-holds "the process is frozen, by cgroup v2" eventually frozen "$SLEEP"
+holds "the process is frozen, by cgroup v2" eventually frozen "$SLEEP" 1
 holds "the job has run in its sandbox" eventually test -s /var/lib/staunch/kept/ada
 staunch containment list
 cat /proc/"$SLEEP"/cgroup
 staunch release --all --yes --reason "that was a test"
 holds "the job is undone" eventually test ! -e /var/lib/staunch/kept/ada
-holds "the process goes on" eventually thawed "$SLEEP"
+holds "the process goes on" eventually frozen "$SLEEP" 0
 kill "$SLEEP"
 
 step "stopped, with a block in force"
-alert > /tmp/fresh.json
-sed -i 's/203.0.113.45/203.0.113.48/' /tmp/fresh.json
-post suricata < /tmp/fresh.json
+alert_of 203.0.113.48 | post suricata
 holds "a block is in force" eventually blocked 203.0.113.48
 holds "it stops" systemctl stop staunch
 holds "the block outlives the service" blocked 203.0.113.48
 staunch release --all --yes --reason "staunch is removed"
 holds "all is released, which ends with 10" test $? = 10
 holds "nothing is blocked" free 203.0.113
+step "what the service has said"
 journalctl -u staunch --no-pager -o cat | tail -30
 holds "it is removed" apt-get remove -y staunch
 echo DONE

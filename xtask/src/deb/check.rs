@@ -20,7 +20,7 @@ const TOOLS: [(&str, &str); 4] = [
 ];
 
 /// The release of Debian that it is installed on.
-pub(super) const RELEASE: &str = "bookworm";
+const RELEASE: &str = "bookworm";
 
 /// The exposure that systemd may find, in tenths of its scale up to 10. It finds 2.2 (2026-11-26): what remains is the
 /// firewall, the network, the logs that the group `adm` may read, and `/proc`, where sessions of administrators are
@@ -37,7 +37,7 @@ pub(super) fn check(target: &Path, package: &Path) -> Result<()> {
             .args(["--allow-root", "--fail-on", "error,warning", "--info"])
             .arg(package),
     )?;
-    let base = base(target)?;
+    let base = base(target, RELEASE, "systemd")?;
     let root = target.join("deb/installed");
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| format!("cannot empty {}", root.display()))?;
@@ -58,9 +58,9 @@ pub(super) fn check(target: &Path, package: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A small Debian, made once.
-fn base(target: &Path) -> Result<PathBuf> {
-    let base = target.join(format!("deb/{RELEASE}"));
+/// A small Debian with `packages`, made once: `folder` of the target folder.
+pub(super) fn base(target: &Path, folder: &str, packages: &str) -> Result<PathBuf> {
+    let base = target.join("deb").join(folder);
     if base.join("done").exists() {
         return Ok(base);
     }
@@ -69,7 +69,7 @@ fn base(target: &Path) -> Result<PathBuf> {
     }
     good(
         shell::program("debootstrap")
-            .args(["--variant=minbase", "--include=systemd", RELEASE])
+            .args(["--variant=minbase", &format!("--include={packages}"), RELEASE])
             .arg(&base),
     )?;
     fs::write(base.join("done"), "")?;

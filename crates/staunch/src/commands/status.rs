@@ -141,9 +141,6 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             format!("FULL: first refused {since}. No events are taken until there is room; containment can be lifted"),
         );
     }
-    for gap in &it.sandbox_gaps {
-        line("sandbox", format!("NOT WHOLE: {}", Printable(gap)));
-    }
     if let Some(lost) = &it.journal_lost {
         line(
             "",
@@ -152,6 +149,9 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
                 Printable(lost)
             ),
         );
+    }
+    for gap in &it.sandbox_gaps {
+        line("sandbox", format!("NOT WHOLE: {}", Printable(gap)));
     }
     let list = |names: &[String]| {
         names

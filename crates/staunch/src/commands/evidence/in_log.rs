@@ -93,7 +93,7 @@ impl InLog {
         before.push((self.most, "this command has seen one"));
         self.read();
         self.known.as_ref().ok()?;
-        is_put_back(before, self.size())
+        put_back_by(before, self.size())
     }
 
     /// Whether one of them is in the log; `None` when that is not proved.
@@ -183,8 +183,8 @@ impl<'a> Noted<'a> {
     }
 }
 
-/// Says that a log whose checkpoint now stands for `size` entries was put back, when one of `before` is more.
-pub(super) fn is_put_back(before: Vec<Signed>, size: u64) -> Option<String> {
+/// Why a log whose checkpoint now stands for `size` entries was put back; `None` when none of `before` is more.
+pub(super) fn put_back_by(before: Vec<Signed>, size: u64) -> Option<String> {
     let (most, who) = before.into_iter().max_by_key(|(size, _)| *size)?;
     (most > size).then(|| format!("its checkpoint stands for {size} entries, and {who} that stands for {most}"))
 }

@@ -9,7 +9,7 @@ use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, Unlogged, verify_evidence};
 
 use super::handled::{Custody, Deed, is_live};
-use super::in_log::{Noted, is_put_back, note_of, signed_size};
+use super::in_log::{Noted, note_of, put_back_by, signed_size};
 use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::{DataArgs, EvidenceVerifyArgs};
@@ -190,7 +190,9 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     let mut of_log = 0;
     if let Some(signed) = &summary.checkpoint {
         let before = noted.and_kept_elsewhere(&dir, signed.size);
-        if let Some(how) = signed_size(&dir, &key).and_then(|size| is_put_back(before, size)) {
+        // One that is none by now says nothing of how far the log has come since.
+        let size = signed_size(&dir, &key).unwrap_or(signed.size);
+        if let Some(how) = put_back_by(before, size) {
             of_log += 1;
             findings.push(format!("THE LOG WAS PUT BACK: {how}"));
         }
