@@ -80,11 +80,13 @@ pub(super) fn boot(root: &Path, target: &Path, package: &Path) -> Result<()> {
 fn lay_out(root: &Path, target: &Path, package: &Path, system: &Path) -> Result<()> {
     fs::write(system.join("etc/fstab"), "/dev/vda / ext4 rw 0 1\n")?;
     fs::write(system.join("etc/hostname"), "staunch\n")?;
-    // What `systemctl enable` makes.
-    fs::write(
-        system.join("etc/systemd/system/multi-user.target.wants/boot.service"),
-        UNIT,
-    )?;
+    // What `systemctl enable` makes: a file in the place of the link would be no unit.
+    let units = system.join("etc/systemd/system");
+    fs::write(units.join("boot.service"), UNIT)?;
+    let wanted = units.join("multi-user.target.wants/boot.service");
+    if !wanted.is_symlink() {
+        std::os::unix::fs::symlink("../boot.service", &wanted)?;
+    }
     let at = system.join("srv");
     fs::copy(package, at.join("staunch.deb")).context("cannot copy the package")?;
     fs::copy(target.join("release/staunch"), at.join("staunch")).context("cannot copy the program")?;
