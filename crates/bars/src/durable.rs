@@ -187,6 +187,10 @@ struct Watch {
 }
 
 impl Follower for Watch {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
     fn follow(&mut self, lsn: Lsn, _: Timestamp, frame: &Frame) {
         self.position = lsn;
         for record in &frame.records {
@@ -200,15 +204,11 @@ impl Follower for Watch {
         }
     }
 
-    fn is_durable(&mut self, _: Lsn) {}
-
     fn position(&self) -> Lsn {
         self.position
     }
 
-    fn flush(&mut self) {}
-
-    fn catch_up(&mut self) {
+    fn catch_up(&mut self, _: Lsn) {
         unreachable!("the follower is quicker than the journal");
     }
 }
@@ -261,10 +261,11 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         notifiers: Vec::new(),
         preserver: None,
         signals: Vec::new(),
-        follower: Some(Box::new(Watch {
+        followers: vec![Box::new(Watch {
             position: Lsn(0),
             in_force,
-        })),
+        })],
+        log: None,
         clock: Arc::new(SystemClock),
         installation: InstallationId::default(),
         build: "bench".into(),

@@ -70,7 +70,7 @@ pub use surroundings::{
 pub use target::{
     AccountName, Aim, DomainName, Found, HostName, JobTarget, NotAName, NotATarget, Target, TargetFacts, is_job_name,
 };
-pub use text::Printable;
+pub use text::{Printable, WithCauses};
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, Extras, RefusalReason, State, StateKind, StuckReason, Transaction};
 pub use trigger::{Clause, ClauseKind, ClauseValue, Explanation, ParameterValue, TriggerOutcome, TriggerReport};

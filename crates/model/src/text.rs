@@ -1,6 +1,7 @@
-//! Text from outside, made safe to show.
+//! Text from outside, made safe to show, and errors with their causes.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -14,6 +15,28 @@ pub struct Printable<'a>(pub &'a str);
 impl Printable<'_> {
     /// The most characters shown; the rest is replaced by `…`.
     pub const CHARS_MAX: usize = 200;
+}
+
+/// Shows an error with its causes, on one line: `cannot read the journal: No space left on device`. A cause that says
+/// what was said just before is not said again.
+#[derive(Clone, Copy, Debug)]
+pub struct WithCauses<'a>(pub &'a dyn Error);
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut cause = self.0.source();
+        while let Some(it) = cause {
+            let says = it.to_string();
+            if says != said {
+                write!(f, ": {says}")?;
+                said = says;
+            }
+            cause = it.source();
+        }
+        Ok(())
+    }
 }
 
 /// True for characters that change how a terminal or viewer treats the text around them.

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use staunch_model::WithCauses;
 use staunch_ports::{Archive, Clock};
 
 use crate::handle::Handle;
@@ -223,8 +224,7 @@ impl Writer {
                 self.telemetry.events_archive_dropped.add(events);
                 // Once for each time that it breaks, not for each block.
                 if !std::mem::replace(&mut self.failing, true) {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, cause, "events are not archived; containment goes on");
+                    tracing::warn!(error = %WithCauses(&error), "events are not archived; containment goes on");
                 }
             }
         }

@@ -78,7 +78,7 @@ pub(crate) struct EventLoop {
     pub(crate) notices: Sender<Telling>,
     pub(crate) preserver: Preserver,
     pub(crate) health: HealthReaders,
-    pub(crate) follower: Option<Sender<Followed>>,
+    pub(crate) followers: Vec<Sender<Followed>>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) linger: Duration,
     pub(crate) snapshot_every: u64,

@@ -29,6 +29,9 @@ pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
 /// Starts the thread that feeds a follower, and has it look after itself every `interval`, or oftener. Frames that do
 /// not fit into the channel are fetched from the journal.
+///
+/// # Errors
+/// When there can be no thread.
 pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,
@@ -36,8 +39,10 @@ pub(crate) fn follower(
 ) -> std::io::Result<(Sender<Followed>, JoinHandle<()>)> {
     let interval = interval.min(LOOK_AFTER_MAX);
     let (sender, frames): (_, Receiver<Followed>) = bounded(FOLLOWED_MAX);
-    let thread = std::thread::Builder::new().name("index".into()).spawn(move || {
+    let name = follower.name().to_owned();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         let mut look_at = Instant::now() + interval;
+        let mut is_behind = false;
         loop {
             let first = match frames.recv_deadline(look_at) {
                 Ok(first) => Some(first),
@@ -50,14 +55,17 @@ pub(crate) fn follower(
             }
             let Some(first) = first else { continue };
             for (lsn, now, frame) in std::iter::once(first).chain(frames.try_iter().take(4_096)) {
-                follower.is_durable(lsn);
                 if lsn > follower.position().next() {
-                    telemetry.follower_gaps.add(1);
-                    follower.catch_up();
+                    // One that stays behind, as on a full disk, was counted when it fell behind.
+                    if !std::mem::replace(&mut is_behind, true) {
+                        telemetry.follower_gaps.add(1);
+                    }
+                    follower.catch_up(lsn);
                 }
                 if lsn == follower.position().next() {
                     follower.follow(lsn, now, &frame);
                 }
+                is_behind &= lsn > follower.position();
             }
             follower.flush();
         }

@@ -22,7 +22,7 @@ use crate::preserve::Preserver;
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::seat::Seat;
 use crate::steady::SteadyClock;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{LogMeter, Telemetry};
 
 /// The outside parts.
 pub struct Parts {
@@ -38,8 +38,10 @@ pub struct Parts {
     pub preserver: Option<Preserver>,
     /// What tells whether the business is well.
     pub signals: Vec<Box<dyn HealthSignal>>,
-    /// Who keeps a view of the journal. Must have caught up with it.
-    pub follower: Option<Box<dyn Follower>>,
+    /// Who keeps a view of the journal. Each must have caught up with it.
+    pub followers: Vec<Box<dyn Follower>>,
+    /// Who is told how far the journal is durable, for the transparency log; shown with the rest of [`Telemetry`].
+    pub log: Option<Arc<LogMeter>>,
     /// The machine's clock. The engine's begins at it and cannot be set.
     pub clock: Arc<dyn Clock>,
     /// Whose journal it is.
@@ -152,6 +154,10 @@ impl Runtime {
         let sweep_interval = policy.limits.sweep_interval.to_std();
         let epoch = parts.journal.open_epoch()?;
         let telemetry = Arc::new(Telemetry::default());
+        if let Some(log) = parts.log {
+            // Nobody else sets it.
+            let _ = telemetry.log.set(log);
+        }
         let (outcome_sender, outcomes) = unbounded();
         let (inbox_sender, inbox) = bounded(settings.queue_max);
         let (command_sender, commands) = unbounded();
@@ -171,10 +177,10 @@ impl Runtime {
         threads.extend(readers);
         let (notices, notifiers) = notices::start(parts.notifiers, outcome_sender)?;
         threads.extend(notifiers);
-        let mut follower = None;
-        if let Some(part) = parts.follower {
+        let mut followers = Vec::with_capacity(parts.followers.len());
+        for part in parts.followers {
             let (sender, thread) = helpers::follower(part, telemetry.clone(), sweep_interval)?;
-            follower = Some(sender);
+            followers.push(sender);
             threads.push(thread);
         }
         if let Some(enricher) = parts.traffic {
@@ -200,7 +206,7 @@ impl Runtime {
             notices,
             preserver,
             health,
-            follower,
+            followers,
             telemetry: telemetry.clone(),
             linger: settings.linger,
             snapshot_every: settings.snapshot_every,

@@ -213,7 +213,7 @@ pub struct Telemetry {
     pub effects: Counter,
     /// Drift sweeps.
     pub sweeps: Counter,
-    /// Frames the followers had to fetch from the journal because they were too slow.
+    /// Times that a follower fell behind, so that it had to fetch frames from the journal.
     pub follower_gaps: Counter,
     /// The spans of traces, where they are sent.
     pub spans: OnceLock<Arc<SpanTally>>,

@@ -115,6 +115,10 @@ pub(crate) const STREAM_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a stream waits after the index did not answer.
 pub(crate) const STREAM_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a stream that cannot tell what has happened says nothing of it. An index that is slow for a moment is no
+/// news.
+pub(crate) const STREAM_BEHIND_MAX: Duration = Duration::from_secs(3);
+
 /// Entries that a stream reads at once.
 pub(crate) const STREAM_PAGE: u32 = 200;
 

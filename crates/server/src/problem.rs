@@ -5,7 +5,7 @@
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use staunch_model::Printable;
+use staunch_model::{Printable, WithCauses};
 use staunch_ports::Malformed;
 use staunch_runtime::{Busy, IntakeError};
 use staunch_store::index::IndexError;
@@ -35,6 +35,11 @@ impl Failed {
             problem,
             retry_after: None,
         }
+    }
+
+    /// What is wrong, in a sentence that is safe to show.
+    pub(crate) fn detail(&self) -> &str {
+        &self.problem.detail
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -177,8 +182,7 @@ impl Failed {
             .hint("mend that: it is tried again every few seconds, and then made from the journal")
             .retry_after(5);
         }
-        let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::warn!(%error, cause, "a question to the index failed");
+        tracing::warn!(error = %WithCauses(error), "a question to the index failed");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no-index",

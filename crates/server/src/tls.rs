@@ -17,6 +17,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
+use staunch_model::WithCauses;
 use thiserror::Error;
 
 pub use name::Subject;
@@ -164,8 +165,7 @@ impl Tls {
                 // Certificate and key are two files: between the two writes they do not match.
                 Err(error) => {
                     if known.watch.has_failed(stamps) {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::error!(%error, cause, "the certificate cannot be read; the earlier one stays in use");
+                        tracing::error!(error = %WithCauses(&error), "the certificate cannot be read; the earlier one stays in use");
                     }
                 }
             }

@@ -5,7 +5,6 @@
 //! be anywhere.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -15,11 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use staunch_model::{
-    CollectionRecord, EvidenceId, Failure, FailureKind, Frame, IncidentId, ManifestDraft, Sha256Hash, Timestamp,
-    WriteOnce,
+    CollectionRecord, EvidenceId, Failure, FailureKind, IncidentId, ManifestDraft, Sha256Hash, WithCauses, WriteOnce,
 };
 use staunch_ports::vault::Visit;
-use staunch_ports::{Deposit, Follower, Lsn, SealedManifest, SealedRecord, StoredFrame, Vault, VaultDescription};
+use staunch_ports::{Deposit, SealedManifest, SealedRecord, StoredFrame, Vault, VaultDescription};
 use staunch_runtime::telemetry::LogMeter;
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::logged::Logbook;
@@ -51,48 +49,6 @@ pub(crate) struct LogbookParts {
     pub(crate) name: String,
     /// The directory of the journal.
     pub(crate) journal: PathBuf,
-}
-
-/// Tells how far the journal is durable, of what another follower takes.
-pub(crate) struct TellsDurable {
-    inner: Box<dyn Follower>,
-    meter: Arc<LogMeter>,
-}
-
-impl TellsDurable {
-    /// Tells it of `inner`, which has caught up with the journal.
-    pub(crate) fn new(inner: Box<dyn Follower>, meter: Arc<LogMeter>) -> Self {
-        meter.durable_up_to(inner.position().0);
-        Self { inner, meter }
-    }
-}
-
-impl Follower for TellsDurable {
-    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
-        self.inner.follow(lsn, now, frame);
-    }
-
-    /// Also of what the inner one cannot follow: the log needs the journal only.
-    fn is_durable(&mut self, lsn: Lsn) {
-        self.inner.is_durable(lsn);
-        self.meter.durable_up_to(lsn.0);
-    }
-
-    fn position(&self) -> Lsn {
-        self.inner.position()
-    }
-
-    fn flush(&mut self) {
-        self.inner.flush();
-    }
-
-    fn catch_up(&mut self) {
-        self.inner.catch_up();
-    }
-
-    fn look_after(&mut self) {
-        self.inner.look_after();
-    }
 }
 
 /// A vault whose evidence is logged.
@@ -214,7 +170,7 @@ fn take_frames(logbook: &mut Logbook, journal: &Path, meter: &LogMeter) -> Resul
         return Ok(());
     }
     let read = |from, visit: &mut dyn FnMut(StoredFrame)| {
-        let journal = ReadOnlyJournal::open(journal).map_err(|error| with_cause(&error))?;
+        let journal = ReadOnlyJournal::open(journal).map_err(|error| WithCauses(&error).to_string())?;
         let read = journal.read(from, &mut |frame| {
             if frame.lsn.0 > up_to {
                 return ControlFlow::Break(());
@@ -222,7 +178,7 @@ fn take_frames(logbook: &mut Logbook, journal: &Path, meter: &LogMeter) -> Resul
             visit(frame);
             ControlFlow::Continue(())
         });
-        read.map_err(|error| with_cause(&error))
+        read.map_err(|error| WithCauses(&error).to_string())
     };
     let taken = logbook.take_frames(read);
     match &taken {
@@ -230,11 +186,6 @@ fn take_frames(logbook: &mut Logbook, journal: &Path, meter: &LogMeter) -> Resul
         Err(_) => meter.failed(),
     }
     taken.map(|_| ())
-}
-
-fn with_cause(error: &dyn Error) -> String {
-    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-    format!("{error}{cause}")
 }
 
 /// The incidents of which something could not be logged, as on a disk that was full.

@@ -38,6 +38,7 @@ mod note;
 mod notices;
 mod outbox;
 mod output;
+mod passed_over;
 mod playbooks;
 mod progress;
 mod reach;

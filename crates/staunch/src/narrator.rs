@@ -1,14 +1,15 @@
 //! What happens, as lines of the log: containment that holds, ends, fails or waits, and what people command.
 //!
-//! The journal has all of it; the log has what somebody who watches wants to read. Reads what is durable, on the
-//! index's thread, so that nobody under attack waits for a slow terminal.
+//! The journal has all of it; the log has what somebody who watches wants to read. Reads what is durable, on a thread
+//! of its own, so that nobody under attack waits for a slow terminal, and whether or not there is an index.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use staunch_model::{Change, Command, Frame, Input, Printable, Record, ReleaseScope, Timestamp};
 use staunch_ports::{Follower, Lsn};
 
-use crate::words;
+use crate::{passed_over, words};
 
 /// Lines in one [`INTERVAL`]: a storm of alerts must not become a storm of lines.
 const LINES_MAX: u32 = 200;
@@ -16,21 +17,34 @@ const LINES_MAX: u32 = 200;
 /// The time that [`LINES_MAX`] counts for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells the log what another follower takes.
-pub(crate) struct Narrator<F> {
-    inner: F,
+/// Tells the log what happens.
+pub(crate) struct Narrator {
+    /// The directory of the journal, for what it was too slow for.
+    journal: PathBuf,
+    /// The last frame that was told.
+    position: Lsn,
     since: Instant,
     told: u32,
     left_out: u64,
 }
 
-impl<F: Follower> Narrator<F> {
-    pub(crate) fn new(inner: F) -> Self {
+impl Narrator {
+    /// Tells what comes after `position` in the journal that is in the directory `journal`.
+    pub(crate) fn new(journal: PathBuf, position: Lsn) -> Self {
         Self {
-            inner,
+            journal,
+            position,
             since: Instant::now(),
             told: 0,
             left_out: 0,
+        }
+    }
+
+    fn tell(&mut self, frame: &Frame) {
+        for line in lines(frame) {
+            if self.has_room(Instant::now()) {
+                tracing::info!("{}", Printable(&line));
+            }
         }
     }
 
@@ -57,35 +71,36 @@ impl<F: Follower> Narrator<F> {
     }
 }
 
-impl<F: Follower> Follower for Narrator<F> {
-    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
-        for line in lines(frame) {
-            if self.has_room(Instant::now()) {
-                tracing::info!("{}", Printable(&line));
-            }
-        }
-        self.inner.follow(lsn, now, frame);
+impl Follower for Narrator {
+    fn name(&self) -> &'static str {
+        "narrator"
     }
 
-    fn is_durable(&mut self, lsn: Lsn) {
-        self.inner.is_durable(lsn);
+    fn follow(&mut self, lsn: Lsn, _: Timestamp, frame: &Frame) {
+        self.tell(frame);
+        self.position = lsn;
     }
 
     fn position(&self) -> Lsn {
-        self.inner.position()
+        self.position
     }
 
-    fn flush(&mut self) {
-        self.inner.flush();
-    }
-
-    fn catch_up(&mut self) {
-        self.inner.catch_up();
+    /// What cannot be read is left out, which is told: what happens now is not to wait for it.
+    fn catch_up(&mut self, until: Lsn) {
+        let (dir, from) = (self.journal.clone(), self.position.next());
+        let read = passed_over::read(&dir, from..until, &mut |lsn, _, frame| {
+            self.tell(frame);
+            self.position = lsn;
+        });
+        if let Err(why) = read {
+            let frames = until.0 - self.position.next().0;
+            tracing::warn!(frames, %why, "what happened in these frames of the journal cannot be told here");
+            self.position = Lsn(until.0.saturating_sub(1));
+        }
     }
 
     fn look_after(&mut self) {
         self.say_left_out();
-        self.inner.look_after();
     }
 }
 
@@ -150,23 +165,6 @@ mod tests {
 
     use super::*;
 
-    /// Counts what it is given.
-    struct Counts(Lsn);
-
-    impl Follower for Counts {
-        fn follow(&mut self, lsn: Lsn, _: Timestamp, _: &Frame) {
-            self.0 = lsn;
-        }
-        fn is_durable(&mut self, lsn: Lsn) {
-            self.0 = lsn;
-        }
-        fn position(&self) -> Lsn {
-            self.0
-        }
-        fn flush(&mut self) {}
-        fn catch_up(&mut self) {}
-    }
-
     #[test]
     fn commands_and_their_ends_are_told_and_ticks_are_not() {
         let by = Operator {
@@ -204,15 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_durable_is_handed_on() {
-        let mut narrator = Narrator::new(Counts(Lsn(0)));
-        narrator.is_durable(Lsn(7));
-        assert_eq!(narrator.position(), Lsn(7));
+    fn what_cannot_be_read_any_more_does_not_hold_up_what_happens_now() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut narrator = Narrator::new(dir.path().join("nowhere"), Lsn(4));
+        narrator.catch_up(Lsn(9));
+        assert_eq!(narrator.position().next(), Lsn(9));
     }
 
     #[test]
     fn a_storm_has_few_lines_and_what_was_left_out_is_counted() {
-        let mut narrator = Narrator::new(Counts(Lsn(0)));
+        let mut narrator = Narrator::new(PathBuf::new(), Lsn(0));
         let begun = narrator.since;
         let told = (0..LINES_MAX + 5).filter(|_| narrator.has_room(begun)).count();
         assert_eq!((told, narrator.left_out), (LINES_MAX as usize, 5));

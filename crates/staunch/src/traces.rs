@@ -1,14 +1,15 @@
 //! One trace for each transaction, from the event to the moment at which it is known what became of it, made of durable
 //! frames.
 //!
-//! Reads what is durable on the index's thread, so that nobody under attack waits for it, and hands finished spans to a
-//! thread of its own. Never waits for a receiver: what finds no room is dropped and counted. Ids come from the
+//! Reads what is durable on a thread of its own, so that nobody under attack waits for it, and hands finished spans to
+//! another. Never waits for a receiver: what finds no room is dropped and counted. Ids come from the
 //! installation and the transaction, so that a release weeks later, and after restarts, is in the trace of its
 //! transaction.
 
 mod send;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use staunch_connectors::otlp::{Attribute, Span, SpanId, TraceId, Value};
@@ -16,6 +17,8 @@ use staunch_model::{
     Change, ContentHash, Event, Frame, IncidentId, InstallationId, Record, StateKind, Timestamp, TransactionId,
 };
 use staunch_ports::{Follower, Lsn};
+
+use crate::passed_over;
 
 pub(crate) use send::{Outbox, Sending};
 
@@ -26,17 +29,22 @@ const FOLLOWED_MAX: usize = 4_096;
 /// Spans of one transaction, and how often it may be tried again until they are left out.
 const SPANS_MAX: usize = 64;
 
-/// Makes traces of what another follower takes.
+/// Makes traces of what happens, and has them sent.
 pub(crate) struct Tracer {
-    inner: Box<dyn Follower>,
+    /// The directory of the journal, for what it was too slow for.
+    journal: PathBuf,
+    /// The last frame taken.
+    position: Lsn,
     fold: Fold,
     outbox: Outbox,
 }
 
 impl Tracer {
-    /// A tracer of the frames that `inner` takes. `playbooks` are the names of those in force at the start.
+    /// A tracer of what comes after `position` in the journal that is in the directory `journal`. `playbooks` are the
+    /// names of those in force at the start.
     pub(crate) fn new(
-        inner: Box<dyn Follower>,
+        journal: PathBuf,
+        position: Lsn,
         installation: InstallationId,
         playbooks: BTreeMap<ContentHash, Box<str>>,
         outbox: Outbox,
@@ -48,41 +56,47 @@ impl Tracer {
             open: BTreeMap::new(),
             left_out: 0,
         };
-        Self { inner, fold, outbox }
+        Self {
+            journal,
+            position,
+            fold,
+            outbox,
+        }
     }
-}
 
-impl Follower for Tracer {
-    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
+    fn take(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
         for spans in self.fold.take(lsn, now, frame) {
             self.outbox.put(spans);
         }
         self.outbox.lose(std::mem::take(&mut self.fold.left_out));
-        self.inner.follow(lsn, now, frame);
+        self.position = lsn;
+    }
+}
+
+impl Follower for Tracer {
+    fn name(&self) -> &'static str {
+        "tracer"
     }
 
-    fn is_durable(&mut self, lsn: Lsn) {
-        self.inner.is_durable(lsn);
+    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
+        self.take(lsn, now, frame);
     }
 
     fn position(&self) -> Lsn {
-        self.inner.position()
+        self.position
     }
 
-    fn flush(&mut self) {
-        self.inner.flush();
-    }
-
-    fn catch_up(&mut self) {
-        // Frames were passed over: what is known of transactions under way may be wrong.
-        let lost = self.fold.open.values().map(|it| it.spans.len() as u64 + 1).sum();
-        self.outbox.lose(lost);
-        self.fold.open.clear();
-        self.inner.catch_up();
-    }
-
-    fn look_after(&mut self) {
-        self.inner.look_after();
+    fn catch_up(&mut self, until: Lsn) {
+        let (dir, from) = (self.journal.clone(), self.position.next());
+        let read = passed_over::read(&dir, from..until, &mut |lsn, now, frame| self.take(lsn, now, frame));
+        if let Err(why) = read {
+            tracing::warn!(%why, "the traces of what is under way are lost");
+            // What is known of transactions under way may be wrong.
+            let lost = self.fold.open.values().map(|it| it.spans.len() as u64 + 1).sum();
+            self.outbox.lose(lost);
+            self.fold.open.clear();
+            self.position = Lsn(until.0.saturating_sub(1));
+        }
     }
 }
 
@@ -411,33 +425,4 @@ fn text(name: &'static str, value: impl Into<Box<str>>) -> Attribute {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    /// Remembers what it is told of.
-    struct Told(Arc<Mutex<Vec<u64>>>);
-
-    impl Follower for Told {
-        fn follow(&mut self, _: Lsn, _: Timestamp, _: &Frame) {}
-        fn is_durable(&mut self, lsn: Lsn) {
-            self.0.lock().expect("nobody panics with it").push(lsn.0);
-        }
-        fn position(&self) -> Lsn {
-            Lsn(0)
-        }
-        fn flush(&mut self) {}
-        fn catch_up(&mut self) {}
-    }
-
-    /// The transparency log takes no frame that it is not told of, and the tracer stands before what tells it.
-    #[test]
-    fn what_is_durable_is_handed_on() {
-        let told = Arc::new(Mutex::default());
-        let inner = Box::new(Told(Arc::clone(&told)));
-        let mut tracer = Tracer::new(inner, InstallationId::default(), BTreeMap::new(), Outbox::for_nobody());
-        tracer.is_durable(Lsn(7));
-        assert_eq!(*told.lock().expect("nobody panics with it"), [7]);
-    }
-}
+mod tests;

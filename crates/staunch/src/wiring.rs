@@ -5,31 +5,27 @@
 mod access;
 mod actions;
 mod evidence;
+mod followers;
 pub(crate) mod inlets;
+mod place;
 
-use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::ops::ControlFlow;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::actions::exec_job::Runs;
 use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, own_addresses, protections};
-use staunch_connectors::otlp::Resource;
 use staunch_connectors::sources::SourceSettings;
-use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Policy, Printable, Protection};
+use staunch_model::{Description, InstallationId, NeverTouch, Policy, Printable, Protection, WithCauses};
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
-use staunch_ports::{Action, Clock, Enricher, Follower, Journal, Lsn, Source};
+use staunch_ports::{Action, Clock, Enricher, Journal, Lsn, Source};
 use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Preserver, Settings};
-use staunch_store::index::{AwaitedIndex, Index, IndexReader};
+use staunch_store::index::IndexReader;
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
-use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
+use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, SegmentJournal};
 
 use crate::cli::Driver;
 use crate::commands::open_fault;
@@ -38,14 +34,15 @@ use crate::exit::{Exit, Fault};
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::names::{self, Names};
 use crate::narrator::Narrator;
-use crate::traces::{Sending, Tracer};
-use crate::whole;
 
 pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
     Direct, firewall, firewall_labelled, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
 };
 pub(crate) use evidence::{LOG, Meters, VAULT, preserver};
+pub(crate) use followers::traces;
+use place::{installation, read_installation};
+pub(crate) use place::{make_data_dir, make_private_dir};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -88,20 +85,6 @@ pub(crate) fn settings(config: &Config) -> Settings {
     }
 }
 
-/// Makes the data directory of `config`.
-///
-/// # Errors
-/// When it cannot be made.
-pub(crate) fn make_data_dir(config: &Config) -> Result<(), Fault> {
-    make_private_dir(&config.data_dir).map_err(|fault| {
-        fault.hint(if config.data_dir.is_file() {
-            "it is a file: name a directory with --data-dir, or data_dir in the configuration"
-        } else {
-            "make it and give it to this user, or name another with --data-dir, or data_dir in the configuration"
-        })
-    })
-}
-
 /// Whether no other process uses the data directory.
 ///
 /// # Errors
@@ -128,23 +111,8 @@ pub(crate) fn open(
     let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
     let journal_start = journal.tail().lsn;
     let installation = installation(config, journal_start)?;
-    // Containment does not depend on the index: without it only the questions of people go unanswered.
-    let (follower, index): (Box<dyn Follower>, _) = match Index::open(&config.index_file(), &dir) {
-        Ok(index) => {
-            let reader = index.reader();
-            (Box::new(Narrator::new(index)), reader)
-        }
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(
-                %error, cause,
-                "there is no index: incidents cannot be listed, containment goes on; it is tried again every few seconds"
-            );
-            let index = AwaitedIndex::new(&config.index_file(), &dir, &error);
-            let reader = index.reader();
-            (Box::new(Narrator::new(index)), reader)
-        }
-    };
+    let (index, reader) = followers::index(config);
+    let narrator = Narrator::new(dir, journal_start);
     let clock: Arc<dyn Clock> = match rehearse {
         Some(orders) => Arc::new(WrongClock(orders.to_owned())),
         None => Arc::new(SystemClock),
@@ -176,44 +144,21 @@ pub(crate) fn open(
         notifiers: crate::notices::notifiers(config, installation),
         preserver,
         signals: crate::health::signals(config),
-        follower: Some(follower),
+        followers: vec![index, Box::new(narrator)],
+        log: None,
         clock,
         installation,
         build: build(),
     };
     Ok(Opened {
         parts,
-        index,
+        index: reader,
         installation,
         journal_start,
         drivers,
         claim,
         drills,
     })
-}
-
-/// Has traces made of what the index follows, where there is a receiver for them.
-///
-/// # Errors
-/// When there can be no thread that sends them.
-pub(crate) fn traces(config: &Config, opened: &mut Opened, compiled: &[Compiled]) -> Result<Option<Sending>, Fault> {
-    let Some(url) = &config.telemetry.otlp else {
-        return Ok(None);
-    };
-    let Some(inner) = opened.parts.follower.take() else {
-        return Ok(None);
-    };
-    let resource = Resource {
-        version: env!("CARGO_PKG_VERSION").into(),
-        installation: opened.installation.to_string().into(),
-    };
-    let (sending, outbox) = Sending::start(url, resource)?;
-    let names = compiled
-        .iter()
-        .map(|it| (it.program.playbook.hash, it.program.playbook.name.clone()));
-    let tracer = Tracer::new(inner, opened.installation, names.collect(), outbox);
-    opened.parts.follower = Some(Box::new(tracer));
-    Ok(Some(sending))
 }
 
 /// Claims the table, so that no other process enforces with it.
@@ -253,7 +198,8 @@ pub(crate) fn open_local(config: &Config) -> Local {
         notifiers: Vec::new(),
         preserver: None,
         signals: Vec::new(),
-        follower: None,
+        followers: Vec::new(),
+        log: None,
         clock,
         installation,
         build: build(),
@@ -305,8 +251,7 @@ pub(crate) fn archive(config: &Config, handle: &Handle) -> Option<(Archiver, Arc
     let opened = EventArchive::open(&config.archive_dir(), options);
     let archive = opened
         .map_err(|error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, "there is no archive: events that match nothing are not kept");
+            tracing::error!(error = %WithCauses(&error), "there is no archive: events that match nothing are not kept");
         })
         .ok()?;
     Archiver::start(Box::new(archive), handle)
@@ -389,113 +334,4 @@ pub(crate) fn discover(config: &Config, called: &Names) -> Result<Vec<Protection
 
 fn traffic(config: &Config) -> Arc<dyn Enricher> {
     Arc::new(ConntrackShare::new(config.nftables.track_flows))
-}
-
-/// Makes `dir` with mode 0700. One that is there keeps its mode, and others being able to enter it is said, once.
-///
-/// # Errors
-/// When it cannot be made.
-pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Fault> {
-    let failed = |error: &io::Error| {
-        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-            Exit::Denied
-        } else {
-            Exit::Failed
-        };
-        let shown = dir.display().to_string();
-        Fault::doing(exit, format!("cannot make the directory {}", Printable(&shown)), error)
-            .hint("make it and give it to this user, or name another")
-    };
-    private_dir(dir).map_err(|error| failed(&error))
-}
-
-/// As [`make_private_dir`], and says what the disk says.
-fn private_dir(dir: &Path) -> io::Result<()> {
-    if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(error),
-        _ => {}
-    }
-    let mode = fs::metadata(dir)?.permissions().mode();
-    if mode & 0o077 != 0 && is_first_time(dir) {
-        let shown = dir.display().to_string();
-        tracing::warn!(dir = %shown, mode = format!("{:o}", mode & 0o777), "others can enter this directory of ours");
-    }
-    Ok(())
-}
-
-/// Whether this process has not asked it of `dir` before: a start makes the data directory wherever something needs it.
-fn is_first_time(dir: &Path) -> bool {
-    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    TOLD.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(dir.to_owned())
-}
-
-/// The installation's id: from its file, else from the journal, else drawn at random. It is written when it was not
-/// there.
-fn installation(config: &Config, tail: Lsn) -> Result<InstallationId, Fault> {
-    let path = config.installation_file();
-    let shown = path.display().to_string();
-    let failed = |what: &str, error: &io::Error| {
-        Fault::doing(
-            Exit::Failed,
-            format!("cannot {what} the installation id {}", Printable(&shown)),
-            error,
-        )
-        .hint(
-            "it says which elements in the kernel are ours: restore it from a backup, or delete it to have it restored \
-                   from the journal",
-        )
-    };
-    if let Some(id) = read_installation(&path).map_err(|error| failed("read", &error))? {
-        return Ok(id);
-    }
-    let known = if tail > Lsn(0) {
-        installation_in(&config.journal_dir())
-    } else {
-        None
-    };
-    let id = match known {
-        Some(id) => id,
-        None => {
-            let mut bytes = [0; 8];
-            getrandom::fill(&mut bytes).map_err(|error| failed("draw", &io::Error::other(error.to_string())))?;
-            InstallationId(bytes)
-        }
-    };
-    whole::keep(&path, format!("{id}\n").as_bytes()).map_err(|error| failed("write", &error))?;
-    Ok(id)
-}
-
-/// The id in the file; `None` when there is no file.
-fn read_installation(path: &Path) -> io::Result<Option<InstallationId>> {
-    match fs::read_to_string(path) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .map(Some)
-            .map_err(|error: String| io::Error::new(io::ErrorKind::InvalidData, error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The id that the journal was begun with.
-fn installation_in(journal: &Path) -> Option<InstallationId> {
-    let mut found = None;
-    let read = ReadOnlyJournal::open(journal).ok()?.read(Lsn(1), &mut |stored| {
-        if let Ok(Frame {
-            input: Input::Started { installation, .. },
-            ..
-        }) = postcard::from_bytes(&stored.payload)
-        {
-            found = Some(installation);
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    });
-    read.ok().and(found)
 }

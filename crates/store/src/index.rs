@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use staunch_model::{Frame, Timestamp};
+use staunch_model::{Frame, Timestamp, WithCauses};
 use staunch_ports::{Follower, Lsn, ReadError};
 use thiserror::Error;
 
@@ -319,10 +319,8 @@ impl Index {
 
     /// Deals with a failure: goes back to what is committed, or to an empty file when this one is damaged.
     fn failed(&mut self, error: IndexError) {
-        tracing::warn!(%error, cause = error_cause(&error), "the index fell behind; it is caught up from the journal");
-        let cause = Some(error_cause(&error)).filter(|it| !it.is_empty());
-        self.shared
-            .set_trouble(Some(cause.unwrap_or_else(|| error.to_string()).into()));
+        tracing::warn!(error = %WithCauses(&error), "the index fell behind; it is caught up from the journal");
+        self.shared.set_trouble(Some(why(&error)));
         self.abandon();
         self.retry_at = Some(Instant::now() + RETRY_PAUSE);
         let damage = match error {
@@ -335,7 +333,18 @@ impl Index {
         if let Some(source) = damage
             && let Err(error) = self.start_over(&source)
         {
-            tracing::warn!(%error, cause = error_cause(&error), "the index could not be rebuilt");
+            tracing::warn!(error = %WithCauses(&error), "the index could not be rebuilt");
+        }
+    }
+
+    /// Reads on, unless that has failed a moment ago.
+    fn try_again(&mut self) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
+        if let Err(error) = self.read_on() {
+            self.failed(error);
         }
     }
 
@@ -353,6 +362,10 @@ impl Index {
 }
 
 impl Follower for Index {
+    fn name(&self) -> &'static str {
+        "index"
+    }
+
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
         if lsn != self.position.next() {
             return;
@@ -361,8 +374,6 @@ impl Follower for Index {
             self.failed(error);
         }
     }
-
-    fn is_durable(&mut self, _: Lsn) {}
 
     fn position(&self) -> Lsn {
         self.position
@@ -390,24 +401,19 @@ impl Follower for Index {
         if found.is_some() && found == self.file {
             // Frames that could not be entered do not wait for the next one.
             if self.shared.has_trouble() {
-                self.catch_up();
+                self.try_again();
             }
             return;
         }
         tracing::warn!(path = %self.path.display(), "the file of the index has vanished: it is rebuilt from the journal");
         if let Err(error) = self.start_over("its file has vanished") {
-            tracing::warn!(%error, cause = error_cause(&error), "the index could not be rebuilt");
+            tracing::warn!(error = %WithCauses(&error), "the index could not be rebuilt");
         }
     }
 
-    fn catch_up(&mut self) {
-        if self.retry_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.retry_at = None;
-        if let Err(error) = self.read_on() {
-            self.failed(error);
-        }
+    /// Takes what the journal has, which may be more: a frame that a crash loses is found at the next start.
+    fn catch_up(&mut self, _: Lsn) {
+        self.try_again();
     }
 }
 
@@ -420,6 +426,8 @@ fn names(db: &Connection) -> rusqlite::Result<Names> {
     rows.collect()
 }
 
-fn error_cause(error: &IndexError) -> String {
-    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+/// Why, as the trouble of the index is told: the cause, where there is one.
+fn why(error: &IndexError) -> Box<str> {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), ToString::to_string).into()
 }

@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, Span, Target};
+use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, Span, Target, WithCauses};
 use staunch_netlink::conntrack::{self, Conntrack, ConntrackError, Counters, Flow, Tuple};
 use staunch_netlink::diagnosis::{Protocol, parse_inet_socket};
 use staunch_netlink::schema::parse_object;
@@ -33,7 +33,7 @@ use staunch_ports::{CollectRequest, Collected, Collector, Collects, Sink};
 
 use super::document::{self, Document, Items, Problems};
 use super::holders::Holders;
-use super::limits::{CAP_NET_ADMIN, Deadline, chain, has_capability, no_target, telling_modules};
+use super::limits::{CAP_NET_ADMIN, Deadline, has_capability, no_target, telling_modules};
 use super::sockets::{Raw, tell};
 use super::value::Fields;
 
@@ -97,7 +97,7 @@ impl FlowsCollector {
                 } else {
                     FailureKind::Unavailable
                 };
-                return Err(Failure::new(kind, &chain(&error)));
+                return Err(Failure::new(kind, &WithCauses(&error).to_string()));
             }
         }
         let mut found = Vec::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use staunch_model::{EvidenceKind, Failure, FailureKind, Span, Target};
+use staunch_model::{EvidenceKind, Failure, FailureKind, Span, Target, WithCauses};
 use staunch_netlink::socket::SocketError;
 use staunch_ports::{CollectRequest, Collected};
 
@@ -78,19 +78,7 @@ pub(super) fn of_netlink(doing: &str, error: &SocketError) -> Failure {
         (_, SocketError::Interrupted) => FailureKind::Conflict,
         _ => FailureKind::Unavailable,
     };
-    Failure::new(kind, &format!("cannot {doing}: {}", chain(error)))
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(it) = cause {
-        text.push_str(": ");
-        text.push_str(&it.to_string());
-        cause = it.source();
-    }
-    text
+    Failure::new(kind, &format!("cannot {doing}: {}", WithCauses(error)))
 }
 
 /// Whether this thread has a capability; true when that cannot be read, because trying says it then.

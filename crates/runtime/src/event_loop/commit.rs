@@ -92,10 +92,14 @@ impl EventLoop {
         for ask in self.state.durable.queries.drain(..) {
             ask(self.engine.state());
         }
-        for followed in self.state.durable.frames.drain(..) {
-            if let Some(follower) = &self.follower {
+        let frames = &mut self.state.durable.frames;
+        if let (Some(log), Some((last, ..))) = (self.telemetry.log.get(), frames.last()) {
+            log.durable_up_to(last.0);
+        }
+        for (lsn, now, frame) in frames.drain(..) {
+            for follower in &self.followers {
                 // A full channel makes a gap, which the follower closes from the journal.
-                drop(follower.try_send(followed));
+                drop(follower.try_send((lsn, now, Arc::clone(&frame))));
             }
         }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod archive;
+mod followers;
 mod in_place;
 mod journal;
 mod preserve;
@@ -60,17 +61,30 @@ fn start(journal: &GatedJournal, world: &World) -> Runtime {
 
 fn start_with(journal: &GatedJournal, world: &World, playbook: Playbook, preserver: Option<Preserver>) -> Runtime {
     let parts = Parts {
+        preserver,
+        ..parts(journal, world)
+    };
+    start_of(parts, playbook)
+}
+
+/// The parts of a runtime that nobody follows and that preserves nothing.
+fn parts(journal: &GatedJournal, world: &World) -> Parts {
+    Parts {
         journal: Box::new(journal.clone()),
         actions: vec![Box::new(world.driver())],
         traffic: None,
         notifiers: Vec::new(),
-        preserver,
+        preserver: None,
         signals: Vec::new(),
-        follower: None,
+        followers: Vec::new(),
+        log: None,
         clock: Arc::new(SystemClock),
         installation: InstallationId([7; 8]),
         build: "test".into(),
-    };
+    }
+}
+
+fn start_of(parts: Parts, playbook: Playbook) -> Runtime {
     let policy = Policy {
         limits: staunch_engine::limits::DEFAULT,
         never_touch: Vec::new(),

@@ -241,7 +241,7 @@ pub struct Counts {
     pub effects: u64,
     /// Drift sweeps.
     pub sweeps: u64,
-    /// Frames the followers had to fetch from the journal because they were too slow.
+    /// Times that who follows the journal (index, log, traces) fell behind and had to fetch frames from it.
     pub follower_gaps: u64,
     /// Spans that a receiver of traces has taken.
     #[serde(default)]

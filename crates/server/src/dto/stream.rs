@@ -19,7 +19,7 @@ pub struct StreamQuery {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamEntry {
-    /// The frame that says so.
+    /// The frame that says so; of what is about the stream itself, the last one that was told.
     pub lsn: u64,
     /// When.
     pub at: Timestamp,
@@ -49,6 +49,8 @@ pub enum StreamKind {
     Command,
     /// Staunch as a whole: its mode, its circuit breaker, what is never touched.
     Installation,
+    /// This stream itself, which is no part of the record: that it has fallen behind, and that it goes on.
+    Stream,
 }
 
 impl StreamKind {
@@ -61,6 +63,7 @@ impl StreamKind {
             Self::Notice => "notice",
             Self::Command => "command",
             Self::Installation => "installation",
+            Self::Stream => "stream",
         }
     }
 }

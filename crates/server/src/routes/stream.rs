@@ -1,6 +1,7 @@
 //! What happens, as it happens: server-sent events, read from the index as fast as each client takes them.
 //!
-//! Never keeps anything for a client but its place: who is slow, or was away, is told later and not less.
+//! Never keeps anything for a client but its place: who is slow, or was away, is told later and not less. While the index
+//! does not know what has happened, the client is told so, once: silence means that nothing has.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,7 +23,9 @@ use tokio::time::{Instant, sleep};
 use crate::app::{Caller, Shared, StreamTurn};
 use crate::auth::Right;
 use crate::dto::{StreamEntry, StreamKind, StreamQuery};
-use crate::limits::{STREAM_LOOK_INTERVAL, STREAM_PAGE, STREAM_RETRY_INTERVAL, STREAMS_MAX, STREAMS_OF_ONE_MAX};
+use crate::limits::{
+    STREAM_BEHIND_MAX, STREAM_LOOK_INTERVAL, STREAM_PAGE, STREAM_RETRY_INTERVAL, STREAMS_MAX, STREAMS_OF_ONE_MAX,
+};
 use crate::problem::Failed;
 
 /// What happens from now on, or from a place on.
@@ -55,6 +58,7 @@ pub(crate) async fn happening(
         ready: VecDeque::new(),
         told_to: None,
         begun: false,
+        behind: None,
         shown: headers.get(header::AUTHORIZATION).cloned(),
         checked_at: Instant::now(),
         app,
@@ -78,6 +82,8 @@ struct Follower {
     ready: VecDeque<Happening>,
     /// Whether the client knows where it is.
     begun: bool,
+    /// Since when something has happened that cannot be told yet, and whether the client knows.
+    behind: Option<(Instant, bool)>,
     /// The frame up to which nothing is left to be told.
     told_to: Option<u64>,
     /// What the client has shown, which may be revoked.
@@ -100,11 +106,19 @@ impl Follower {
             if let Some(it) = self.ready.pop_front() {
                 return Some(event(&it));
             }
-            let pause = if self.is_up_to_date() || self.read().await {
+            let read = if self.is_up_to_date() {
+                Ok(())
+            } else {
+                self.read().await
+            };
+            let pause = if read.is_ok() {
                 STREAM_LOOK_INTERVAL
             } else {
                 STREAM_RETRY_INTERVAL
             };
+            if let Some(what) = self.news_of_itself(read) {
+                return Some(self.about_itself(what));
+            }
             if !self.ready.is_empty() {
                 continue;
             }
@@ -120,8 +134,11 @@ impl Follower {
         matches!((self.told_to, self.app.journal_lsn()), (Some(told), Some(end)) if told >= end)
     }
 
-    /// Reads what the index has by now. False when it does not answer: it is asked again after a while.
-    async fn read(&mut self) -> bool {
+    /// Reads what the index has by now.
+    ///
+    /// # Errors
+    /// Why the index does not know all that has happened: it is asked again after a while.
+    async fn read(&mut self) -> Result<(), String> {
         let (place, incident) = (self.place, self.query.incident);
         let read = move |index: &IndexReader| {
             let position = index.position()?;
@@ -133,15 +150,56 @@ impl Follower {
             };
             Ok((position, some, end))
         };
-        let Ok((position, some, end)) = self.app.look_up(read).await else {
-            return false;
-        };
+        let (position, some, end) = self
+            .app
+            .look_up(read)
+            .await
+            .map_err(|failed| failed.detail().to_owned())?;
         self.place = end;
-        if some.is_empty() {
-            self.told_to = Some(position.0);
+        // What it has is told first, whatever is the matter with it.
+        if !some.is_empty() {
+            self.ready = some.into();
+            return Ok(());
         }
-        self.ready = some.into();
-        true
+        self.told_to = Some(position.0);
+        if self.is_up_to_date() {
+            return Ok(());
+        }
+        match self.app.index_trouble() {
+            Some(why) => Err(format!("the index of the journal cannot be written: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    /// What the client has to know of the stream itself after it was `read`: that it has been behind for a while, or goes
+    /// on.
+    fn news_of_itself(&mut self, read: Result<(), String>) -> Option<String> {
+        let Err(why) = read else {
+            let (_, is_known) = self.behind.take()?;
+            return is_known.then(|| "what has happened can be told again, and follows".to_owned());
+        };
+        let (since, is_known) = self.behind.get_or_insert_with(|| (Instant::now(), false));
+        if *is_known || since.elapsed() < STREAM_BEHIND_MAX {
+            return None;
+        }
+        *is_known = true;
+        Some(format!(
+            "something has happened that cannot be told here yet: {why}. Containment goes on, and the server's log tells it"
+        ))
+    }
+
+    /// The event that tells `what` of the stream itself. It has no id: who loses the stream comes back to what was told
+    /// last.
+    fn about_itself(&self, what: String) -> Event {
+        let entry = StreamEntry {
+            lsn: self.place.lsn,
+            at: self.app.service.handle.now(),
+            kind: StreamKind::Stream,
+            incident: None,
+            transaction: None,
+            what,
+        };
+        with_json(Event::default(), &entry)
     }
 
     /// Whether the token, if one was shown, is still one that may look; asked from time to time.
@@ -173,8 +231,13 @@ fn event(it: &Happening) -> Event {
             _ => it.what.clone(),
         },
     };
-    let event = Event::default().id(Id(it.place).to_string()).event(kind.name());
-    match serde_json::to_string(&entry) {
+    with_json(Event::default().id(Id(it.place).to_string()), &entry)
+}
+
+/// `event` with `entry`.
+fn with_json(event: Event, entry: &StreamEntry) -> Event {
+    let event = event.event(entry.kind.name());
+    match serde_json::to_string(entry) {
         // JSON has no line breaks but escaped ones, and no other text is in the event.
         Ok(json) => event.data(json),
         Err(error) => event.comment(error.to_string()),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ring::hmac;
+use staunch_model::WithCauses;
 
 use super::{Scheme, SendersError};
 use crate::files::{self, FileError, FileWatch, Stamp, stamp};
@@ -73,8 +74,7 @@ impl Secrets {
                 // As with tokens: a slip of the pen must not turn events away in the middle of an incident.
                 Err(error) => {
                     if known.watch.has_failed(stamps) {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::error!(sender, %error, cause, "the secrets cannot be read; the earlier ones stay good");
+                        tracing::error!(sender, error = %WithCauses(&error), "the secrets cannot be read; the earlier ones stay good");
                     }
                 }
             }

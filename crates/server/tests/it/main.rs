@@ -109,10 +109,14 @@ impl Staunch {
             notifiers: Vec::new(),
             preserver: None,
             signals: Vec::new(),
-            follower: index.map(|index| {
-                let (inner, gate) = (Box::new(index), index_gate.clone());
-                Box::new(Slow { inner, gate }) as Box<dyn Follower>
-            }),
+            followers: index
+                .map(|index| {
+                    let (inner, gate) = (Box::new(index), index_gate.clone());
+                    Box::new(Slow { inner, gate }) as Box<dyn Follower>
+                })
+                .into_iter()
+                .collect(),
+            log: None,
             clock: clock.clone(),
             installation: InstallationId([7; 8]),
             build: "test".into(),

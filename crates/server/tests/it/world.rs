@@ -164,12 +164,14 @@ pub(crate) struct Slow {
 }
 
 impl Follower for Slow {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
         self.gate.pass();
         self.inner.follow(lsn, now, frame);
     }
-
-    fn is_durable(&mut self, _: Lsn) {}
 
     fn position(&self) -> Lsn {
         self.inner.position()
@@ -179,8 +181,8 @@ impl Follower for Slow {
         self.inner.flush();
     }
 
-    fn catch_up(&mut self) {
-        self.inner.catch_up();
+    fn catch_up(&mut self, until: Lsn) {
+        self.inner.catch_up(until);
     }
 
     fn look_after(&mut self) {

@@ -37,7 +37,6 @@ use crate::exit::{Exit, Fault};
 use crate::feeds::{Feeds, Fetching};
 use crate::finding::Finding;
 use crate::lists::Watch;
-use crate::logbook::TellsDurable;
 use crate::lookups::Lookups;
 use crate::names::Names;
 use crate::output::now;
@@ -136,9 +135,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         preserver,
         runs,
     )?;
-    if let Some(inner) = opened.parts.follower.take() {
-        opened.parts.follower = Some(Box::new(TellsDurable::new(inner, Arc::clone(&meters.log))));
-    }
+    opened.parts.log = config.evidence.enabled.then(|| Arc::clone(&meters.log));
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
@@ -172,7 +169,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         // Nobody else sets it.
         let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
     }
-    meters.show_in(runtime.handle().telemetry(), config.evidence.enabled);
+    meters.show_in(runtime.handle().telemetry());
     lists.tell(&runtime.handle());
     context.tell(&runtime.handle());
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;

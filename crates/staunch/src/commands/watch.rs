@@ -133,7 +133,10 @@ impl Watch {
                     };
                     print(&text)?;
                     self.last = Some(id);
-                    if let Some(left) = &mut self.left {
+                    // What the stream says of itself has not happened to anybody.
+                    if let Some(left) = &mut self.left
+                        && entry.kind != StreamKind::Stream
+                    {
                         *left -= 1;
                         if *left == 0 {
                             return Ok(true);
@@ -157,7 +160,7 @@ impl Watch {
         let about = entry.incident.map_or_else(String::new, |id| id.to_string());
         let tone = match entry.kind {
             StreamKind::Incident | StreamKind::Transaction => Tone::Plain,
-            StreamKind::Notice => Tone::Warning,
+            StreamKind::Notice | StreamKind::Stream => Tone::Warning,
             StreamKind::Command | StreamKind::Installation => Tone::Strong,
         };
         let whose = entry.transaction.map_or_else(String::new, |id| format!("{id} "));

@@ -53,14 +53,18 @@ impl Outbox {
         }
     }
 
-    /// Whose spans nobody sends.
+    /// One whose spans a test takes.
     #[cfg(test)]
-    pub(super) fn for_nobody() -> Self {
-        let (queue, _) = bounded(0);
-        Self {
-            queue,
-            tally: Arc::default(),
-        }
+    pub(super) fn for_a_test() -> (Self, Receiver<Vec<Span>>) {
+        let (queue, sent) = bounded(16);
+        let tally = Arc::default();
+        (Self { queue, tally }, sent)
+    }
+
+    /// Spans that were counted as lost.
+    #[cfg(test)]
+    pub(super) fn lost(&self) -> u64 {
+        self.tally.lost.value()
     }
 
     /// Counts spans that are not made or not sent.

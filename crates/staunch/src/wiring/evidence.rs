@@ -104,14 +104,11 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    /// Has `telemetry` show them; the log only where one is kept.
-    pub(crate) fn show_in(self, telemetry: &Telemetry, is_logged: bool) {
+    /// Has `telemetry` show those of the vault and of the copies; the engine's loop has that of the log.
+    pub(crate) fn show_in(self, telemetry: &Telemetry) {
         // Nobody else sets them.
         let _ = telemetry.copies.set(self.copies);
         let _ = telemetry.vault.set(self.vault);
-        if is_logged {
-            let _ = telemetry.log.set(self.log);
-        }
     }
 }
 
@@ -202,7 +199,7 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), NoVault> {
         at_once: bucket.map_or(Duration::ZERO, |it| it.wait.to_std()),
         ..DirVaultOptions::default()
     };
-    let made = super::private_dir(dir).map_err(|error| disk_failure("make the directory", dir, &error));
+    let made = super::place::private_dir(dir).map_err(|error| disk_failure("make the directory", dir, &error));
     made.map_err(NoVault::of_disk)?;
     let vault = DirVault::open(&dir.join(VAULT), options).map_err(NoVault::of_disk)?;
     let here = vault.check_here().map_err(NoVault::of_disk)?;

@@ -446,6 +446,17 @@ pub(crate) fn brute_force_from(address: &str) -> String {
     event.to_string()
 }
 
+/// A process that ends with the test, also where it stands still.
+#[allow(dead_code, reason = "the torture has processes of its own")]
+pub(crate) struct Ended(pub(crate) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// What a command wrote to stderr.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

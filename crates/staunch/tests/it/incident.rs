@@ -1,12 +1,12 @@
 //! `staunch incident timeline` and `staunch watch`.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use staunch_server::dto::StreamEntry;
 
-use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, wait_until};
+use crate::harness::{Ended, Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, wait_until};
 
 #[test]
 fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal() {
@@ -144,16 +144,6 @@ fn the_page_of_an_incident_needs_nothing_else_and_trends_tell_of_it() {
     });
 }
 
-/// `staunch watch` in the background; ended with the test.
-struct Watching(Child);
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[test]
 fn what_happens_is_watched_across_a_restart_and_nothing_is_left_out() {
     in_namespace("incident::watch", || {
@@ -165,7 +155,7 @@ fn what_happens_is_watched_across_a_restart_and_nothing_is_left_out() {
             .env("STAUNCH_CONFIG", home.config())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut watching = Watching(command.spawn().expect("the binary starts"));
+        let mut watching = Ended(command.spawn().expect("the binary starts"));
         let mut lines = BufReader::new(watching.0.stdout.take().expect("it is piped")).lines();
         let mut up_to = |what: &str| {
             let mut told: Vec<StreamEntry> = Vec::new();

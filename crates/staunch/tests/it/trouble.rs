@@ -7,9 +7,10 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
-use staunch_model::StateKind;
+use staunch_model::{StateKind, TransactionId};
+use staunch_server::dto::{Status, StreamEntry, StreamKind};
 
-use crate::harness::{Home, SMALL, STAUNCH, element, elements, exploit_from, in_namespace, stderr, wait_until};
+use crate::harness::{Ended, Home, SMALL, STAUNCH, element, elements, exploit_from, in_namespace, stderr, wait_until};
 
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
@@ -88,7 +89,7 @@ fn a_second_installation_on_the_same_table_is_refused() {
         first.kill();
         two.configure(&sweeps);
         let after = two.serve();
-        let swept = || after.get::<staunch_server::dto::Status>("/v1/status").swept_at;
+        let swept = || after.get::<Status>("/v1/status").swept_at;
         wait_until("a sweep", || swept().is_some());
         let at = swept();
         wait_until("another sweep", || swept() > at);
@@ -231,7 +232,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         assert_eq!(last, 503, "the disk did not fill up after {blocked} events");
         assert!(blocked > 0);
         assert!(!elements().is_empty());
-        let status = || server.get::<staunch_server::dto::Status>("/v1/status");
+        let status = || server.get::<Status>("/v1/status");
         assert!(status().journal_full.is_some());
         assert!(server.ok(&["status"]).contains("FULL: first refused"));
         let said = crate::harness::stdout(&server.run(&["doctor"]));
@@ -243,7 +244,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         let begins = |line: &&str| line.contains("ERROR") && line.contains("only lifting containment goes on");
         assert_eq!(log.lines().filter(begins).count(), 1, "{log}");
         // The index is on that disk too, and whoever misses something in it is told why.
-        let index = || server.get::<staunch_server::dto::Status>("/v1/status").index;
+        let index = || server.get::<Status>("/v1/status").index;
         let newest = format!("INC-{blocked}");
         wait_until("trouble of the index", || {
             index().is_some_and(|it| it.trouble.is_some())
@@ -296,7 +297,9 @@ fn an_index_that_cannot_be_opened_at_the_start_comes_back_by_itself() {
         let server = home.serve();
         assert!(home.log().contains("there is no index"), "{}", home.log());
         server.take(&exploit_from("203.0.113.2"));
-        wait_until("the containment without an index", || element("203.0.113.2").is_some());
+        wait_until("the containment without an index, in the log", || {
+            element("203.0.113.2").is_some() && home.log().contains("TX-2 in force until")
+        });
         let why = "unable to open database file";
         let listed = server.run(&["incident", "list"]);
         assert_eq!(listed.status.code(), Some(9), "{listed:?}");
@@ -315,7 +318,7 @@ fn an_index_that_cannot_be_opened_at_the_start_comes_back_by_itself() {
         // No further frame comes.
         fs::remove_dir(&index).expect("it is empty");
         wait_until("the index to come back", || {
-            let index = server.get::<staunch_server::dto::Status>("/v1/status").index;
+            let index = server.get::<Status>("/v1/status").index;
             index.is_some_and(|it| it.trouble.is_none() && it.lag == Some(0))
         });
         let listed = server.ok(&["incident", "list"]);
@@ -328,13 +331,80 @@ fn an_index_that_cannot_be_opened_at_the_start_comes_back_by_itself() {
 }
 
 #[test]
+fn while_the_index_cannot_be_written_the_log_and_the_watchers_are_told() {
+    in_namespace("trouble::an_index_that_is_locked", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.1"));
+        wait_until("the incident in the index", || {
+            server.ok(&["incident", "list"]).contains("203.0.113.1")
+        });
+        let told = home.path("told");
+        let mut command = crate::harness::staunch(&["watch", "--after", "0", "--json"]);
+        command
+            .env("STAUNCH_CONFIG", home.config())
+            .stdout(fs::File::create(&told).expect("it is our directory"));
+        let _watching = Ended(command.spawn().expect("the binary starts"));
+        let told = || -> Vec<StreamEntry> {
+            let text = fs::read_to_string(&told).expect("it is there");
+            // What is being written has no end yet.
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            whole
+                .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
+                .collect()
+        };
+        let of_itself = || told().into_iter().filter(|it| it.kind == StreamKind::Stream);
+        wait_until("the first one to be told", || {
+            told().iter().any(|it| it.what.contains("outcome: contained"))
+        });
+        assert_eq!(of_itself().count(), 0, "{:?}", told());
+
+        // Somebody else writes to it, and does not end.
+        let other = rusqlite::Connection::open(home.data().join("index.sqlite")).expect("it opens");
+        other.execute_batch("BEGIN IMMEDIATE").expect("it is free");
+        server.take(&exploit_from("203.0.113.2"));
+        wait_until("the containment in the log", || {
+            home.log().contains("TX-2 in force until")
+        });
+        wait_until("the watcher to be told of the trouble", || of_itself().count() == 1);
+        let trouble = of_itself().next().expect("it was counted").what;
+        assert!(
+            trouble.contains("cannot be told here yet") && trouble.contains("database is locked"),
+            "{trouble}"
+        );
+        let counts = server.get::<Status>("/v1/status").counts;
+        assert_eq!(counts.follower_gaps, 1, "of all the frames it fell behind once");
+
+        other.execute_batch("ROLLBACK").expect("it is ours");
+        wait_until("the second one to be told", || {
+            let is_last = |it: &StreamEntry| it.what.contains("outcome: contained");
+            told().iter().filter(|it| is_last(it)).count() == 2
+        });
+        let told = told();
+        let goes_on = told
+            .iter()
+            .position(|it| it.kind == StreamKind::Stream && it.what.contains("told again"));
+        let goes_on = goes_on.expect("that it goes on is told");
+        let (before, after) = told.split_at(goes_on);
+        let is_second = |it: &StreamEntry| it.transaction == Some(TransactionId(2));
+        assert!(
+            !before.iter().any(is_second) && after.iter().any(is_second),
+            "{told:#?}"
+        );
+        // The log has each line once.
+        let lines = home.log().matches("TX-2 in force until").count();
+        assert_eq!(lines, 1, "{}", home.log());
+    });
+}
+
+#[test]
 fn files_that_vanish_under_a_server_are_noticed() {
     in_namespace("trouble::files_that_vanish", || {
         let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"6s\"\n"));
         let server = home.serve();
         server.take(&exploit_from("203.0.113.1"));
         wait_until("the containment", || element("203.0.113.1").is_some());
-        let status = || server.get::<staunch_server::dto::Status>("/v1/status");
+        let status = || server.get::<Status>("/v1/status");
 
         let index = home.data().join("index.sqlite");
         for ending in ["", "-wal", "-shm"] {

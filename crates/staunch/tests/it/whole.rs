@@ -9,7 +9,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_store::export::{INVENTORY, Inventory, SUMS};
 use staunch_store::{LogKey, LogProof};
 
-use crate::harness::{Home, SMALL, Server, element, stderr, stdout, wait_until};
+use crate::harness::{Ended, Home, SMALL, Server, element, stderr, stdout, wait_until};
 use crate::processes::{hostname, where_processes_freeze};
 use crate::recover::Business;
 
@@ -75,16 +75,6 @@ fn alert(pid: u32) -> String {
         "output_fields": { "proc.pid": pid, "proc.name": "sh", "fd.sip": ATTACKER }
     })
     .to_string()
-}
-
-/// A process that ends with the test, also where it stands still.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 fn is_frozen(pid: u32) -> bool {

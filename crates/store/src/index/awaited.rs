@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use staunch_model::{Frame, Timestamp};
+use staunch_model::{Frame, Timestamp, WithCauses};
 use staunch_ports::{Follower, Lsn};
 
 use super::read::Shared;
-use super::{Index, IndexError, IndexReader, error_cause};
+use super::{Index, IndexError, IndexReader};
 
 /// The pause between two attempts: somebody who has made room sees it in force within moments.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -34,14 +34,14 @@ impl AwaitedIndex {
     pub fn new(path: &Path, journal_dir: &Path, why: &IndexError) -> Self {
         let shared = Shared::new(path);
         shared.set_fits(false);
-        shared.set_trouble(Some(reason(why).into()));
+        shared.set_trouble(Some(super::why(why)));
         Self {
             path: path.to_owned(),
             journal_dir: journal_dir.to_owned(),
             shared,
             opened: None,
             retry_at: None,
-            why: told(why),
+            why: WithCauses(why).to_string(),
         }
     }
 
@@ -63,13 +63,12 @@ impl AwaitedIndex {
                 self.opened = Some(index);
             }
             Err(error) => {
-                let told = told(&error);
+                let told = WithCauses(&error).to_string();
                 if told != self.why {
-                    let cause = error_cause(&error);
-                    tracing::error!(%error, cause, "there is no index, for another reason than before");
+                    tracing::error!(error = %told, "there is no index, for another reason than before");
                     self.why = told;
                 }
-                self.shared.set_trouble(Some(reason(&error).into()));
+                self.shared.set_trouble(Some(super::why(&error)));
                 self.retry_at = Some(Instant::now() + PAUSE);
             }
         }
@@ -77,6 +76,10 @@ impl AwaitedIndex {
 }
 
 impl Follower for AwaitedIndex {
+    fn name(&self) -> &'static str {
+        "index"
+    }
+
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
         match &mut self.opened {
             Some(index) => index.follow(lsn, now, frame),
@@ -84,8 +87,6 @@ impl Follower for AwaitedIndex {
             None => self.attempt(),
         }
     }
-
-    fn is_durable(&mut self, _: Lsn) {}
 
     fn position(&self) -> Lsn {
         self.opened.as_ref().map_or(Lsn(0), Follower::position)
@@ -97,9 +98,9 @@ impl Follower for AwaitedIndex {
         }
     }
 
-    fn catch_up(&mut self) {
+    fn catch_up(&mut self, until: Lsn) {
         match &mut self.opened {
-            Some(index) => index.catch_up(),
+            Some(index) => index.catch_up(until),
             None => self.attempt(),
         }
     }
@@ -110,15 +111,4 @@ impl Follower for AwaitedIndex {
             None => self.attempt(),
         }
     }
-}
-
-/// Why, as the trouble of the index is told.
-fn reason(error: &IndexError) -> String {
-    let cause = error_cause(error);
-    if cause.is_empty() { error.to_string() } else { cause }
-}
-
-/// All that `error` says, to tell one reason from another.
-fn told(error: &IndexError) -> String {
-    format!("{error}: {}", error_cause(error))
 }

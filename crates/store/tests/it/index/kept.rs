@@ -35,7 +35,7 @@ fn it_catches_up_with_the_journal_and_goes_on_from_there() {
     let mut index = setup.open();
     assert_eq!(index.position(), Lsn(3));
     setup.append(&frames[3..6]);
-    index.catch_up();
+    index.catch_up(Lsn(7));
     assert_eq!(index.position(), Lsn(6));
     // A frame that it has already, and one that would leave a gap.
     index.follow(Lsn(6), at(6), &frames[5]);

@@ -1,8 +1,6 @@
 //! What errors of the packet filter mean to the engine and to an operator.
 
-use std::error::Error;
-
-use staunch_model::{Failure, FailureKind, Outcome};
+use staunch_model::{Failure, FailureKind, Outcome, WithCauses};
 use staunch_netlink::nftables::NftError;
 use staunch_netlink::socket::SocketError;
 use thiserror::Error;
@@ -66,14 +64,7 @@ fn hint(source: &NftError) -> &'static str {
 
 /// The failure that an error is.
 pub(in crate::actions) fn failure(error: &NftError) -> Failure {
-    let mut what = error.to_string();
-    let mut cause = error.source();
-    while let Some(it) = cause {
-        what.push_str(": ");
-        what.push_str(&it.to_string());
-        cause = it.source();
-    }
-    Failure::new(kind(error), &what)
+    Failure::new(kind(error), &WithCauses(error).to_string())
 }
 
 /// What became of a change that ended in an error.

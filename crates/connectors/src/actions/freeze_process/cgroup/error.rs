@@ -1,10 +1,9 @@
 //! What an operator is told of errors.
 
-use std::error::Error as _;
 use std::io;
 
 use nix::libc;
-use staunch_model::{Failure, FailureKind};
+use staunch_model::{Failure, FailureKind, WithCauses};
 
 use super::group::GroupError;
 use super::mount::RootError;
@@ -23,8 +22,7 @@ pub(super) fn unreadable(what: &str, error: &io::Error) -> Failure {
 
 /// The failure of finding where to look.
 pub(in crate::actions) fn no_root(error: &RootError) -> Failure {
-    let cause = error.source().map(|it| format!(": {it}")).unwrap_or_default();
-    Failure::new(FailureKind::Unavailable, &format!("{error}{cause}"))
+    Failure::new(FailureKind::Unavailable, &WithCauses(error).to_string())
 }
 
 /// The class of an error of the kernel, and what it means here.
