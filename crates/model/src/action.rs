@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::TransactionId;
 use crate::target::Aim;
 use crate::time::Span;
+use crate::transaction::StateKind;
 
 /// The kinds of action there are. A kind says what is achieved; a driver says how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +64,16 @@ impl ActionKind {
     #[must_use]
     pub const fn is_irreversible(self) -> bool {
         matches!(self, Self::KillProcess)
+    }
+
+    /// What is said to have become of one that is in this state, to who counts. What nothing undoes is never released:
+    /// when its lease ends, or a person takes it off the list, there was nothing to release.
+    #[must_use]
+    pub const fn result(self, state: StateKind) -> &'static str {
+        match state {
+            StateKind::Released if self.is_irreversible() => "nothing-to-release",
+            state => state.name(),
+        }
     }
 
     /// What it is aimed at.

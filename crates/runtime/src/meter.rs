@@ -21,9 +21,6 @@ pub(crate) const SEALED: &str = "sealed";
 /// Evidence that was not there when containment waited no longer.
 pub(crate) const MISSED: &str = "missed";
 
-/// What becomes of what nothing undoes when its lease ends: it leaves the list, and nothing was released.
-const NOTHING_TO_RELEASE: &str = "nothing-to-release";
-
 /// Pieces of evidence that are remembered until they are sealed; what was missed for good would stay otherwise.
 const ASKED_MAX: usize = 4_096;
 
@@ -345,10 +342,7 @@ enum Next {
 fn labels(action: ActionKind, result: StateKind) -> ActionResult {
     ActionResult {
         action: action.name(),
-        result: match result {
-            StateKind::Released if action.is_irreversible() => NOTHING_TO_RELEASE,
-            result => result.name(),
-        },
+        result: action.result(result),
     }
 }
 

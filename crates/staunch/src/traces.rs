@@ -10,11 +10,13 @@ mod send;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use staunch_connectors::otlp::{Attribute, Span, SpanId, TraceId, Value};
+use staunch_engine::EngineState;
 use staunch_model::{
-    Change, ContentHash, Event, Frame, IncidentId, InstallationId, Record, StateKind, Timestamp, TransactionId,
+    ActionKind, Change, ContentHash, Event, Frame, IncidentId, InstallationId, Record, StateKind, Timestamp,
+    TransactionId,
 };
 use staunch_ports::{Follower, Lsn};
 
@@ -41,17 +43,20 @@ pub(crate) struct Tracer {
 
 impl Tracer {
     /// A tracer of what comes after `position` in the journal that is in the directory `journal`. `playbooks` are the
-    /// names of those in force at the start.
+    /// names of those in force at the start; `before` is told what was contained then.
     pub(crate) fn new(
         journal: PathBuf,
         position: Lsn,
         installation: InstallationId,
         playbooks: BTreeMap<ContentHash, Box<str>>,
+        before: Arc<OnceLock<Actions>>,
         outbox: Outbox,
     ) -> Self {
         let fold = Fold {
             installation,
             playbooks,
+            in_force: Actions::new(),
+            before,
             origins: BTreeMap::new(),
             open: BTreeMap::new(),
             left_out: 0,
@@ -100,6 +105,14 @@ impl Follower for Tracer {
     }
 }
 
+/// What transactions do, by their ids.
+pub(crate) type Actions = BTreeMap<TransactionId, ActionKind>;
+
+/// What everything does that `state` contains.
+pub(crate) fn contained(state: &EngineState) -> Actions {
+    state.containments().map(|it| (it.id, it.kind)).collect()
+}
+
 /// What frames have told so far.
 struct Fold {
     installation: InstallationId,
@@ -107,6 +120,10 @@ struct Fold {
     /// The incidents whose transactions may still be planned.
     origins: BTreeMap<IncidentId, Origin>,
     open: BTreeMap<TransactionId, Open>,
+    /// Of what has come into force since the start, at most [`FOLLOWED_MAX`].
+    in_force: Actions,
+    /// Of what was in force at the start.
+    before: Arc<OnceLock<Actions>>,
     /// Spans for which there was no room.
     left_out: u64,
 }
@@ -124,6 +141,8 @@ struct Open {
     begun: Option<Timestamp>,
     phase: &'static str,
     since: Timestamp,
+    /// What it does, where that is known.
+    action: Option<ActionKind>,
     about: Vec<Attribute>,
     spans: Vec<Span>,
 }
@@ -223,6 +242,7 @@ impl Fold {
             begun: Some(begun),
             phase: "triage",
             since: begun,
+            action: Some(*kind),
             about,
             spans: Vec::new(),
         };
@@ -260,12 +280,16 @@ impl Fold {
                 self.left_out += 1;
                 return None;
             }
+            let before = || self.before.get().and_then(|it| it.get(&id)).copied();
+            let action = self.in_force.remove(&id).or_else(before);
             let mut about = vec![text("staunch.transaction", id.to_string())];
+            about.extend(action.map(|it| text("staunch.action", it.name())));
             about.extend(cause(change));
             let open = Open {
                 begun: None,
                 phase,
                 since: place.now,
+                action,
                 about,
                 spans: Vec::new(),
             };
@@ -282,6 +306,12 @@ impl Fold {
             }
             Next::Ends(result) => {
                 let it = self.open.remove(&id)?;
+                if let (Some(action), StateKind::InForce) = (it.action, result) {
+                    if self.in_force.len() >= FOLLOWED_MAX {
+                        self.in_force.pop_first();
+                    }
+                    self.in_force.insert(id, action);
+                }
                 let ids = Ids::of(self.installation, id);
                 let (spans, left_out) = it.end(&ids, place, change, result);
                 self.left_out += left_out;
@@ -358,7 +388,8 @@ impl Open {
             _ => None,
         };
         let failed: Option<Box<str>> = failed.map(Into::into);
-        self.about.push(text("staunch.result", result.name()));
+        let named = self.action.map_or(result.name(), |it| it.result(result));
+        self.about.push(text("staunch.result", named));
         if let Change::Refused { reason, .. } = change {
             self.about.push(text("staunch.refused.reason", reason.name()));
             self.about.push(text("staunch.refused.why", reason.to_string()));

@@ -43,7 +43,7 @@ use crate::output::now;
 use crate::playbooks::{Texts, say_idle};
 use crate::reach::Reach;
 use crate::stage::STAGE_PREFIX;
-use crate::{log, wiring};
+use crate::{log, traces, wiring};
 
 /// How long the engine may take to stop: its own deadline for actions in flight, and a snapshot.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -168,6 +168,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(sending) = &sending {
         // Nobody else sets it.
         let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
+        let contained = runtime.handle().query(traces::contained);
+        let _ = sending.before.set(contained.unwrap_or_default());
     }
     meters.show_in(runtime.handle().telemetry());
     lists.tell(&runtime.handle());

@@ -3,7 +3,7 @@
 //! Never waits for room, and never keeps more than [`TRACES_MAX`] transactions: a receiver that is away costs spans,
 //! which are counted, and nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
@@ -12,6 +12,7 @@ use staunch_model::Printable;
 use staunch_runtime::telemetry::SpanTally;
 use ureq::Agent;
 
+use super::Actions;
 use crate::client::secure;
 use crate::exit::{Exit, Fault};
 
@@ -78,6 +79,8 @@ pub(crate) struct Sending {
     stop: Sender<()>,
     ended: Receiver<()>,
     pub(crate) tally: Arc<SpanTally>,
+    /// Told what was in force at the start, by who has asked the engine.
+    pub(crate) before: Arc<OnceLock<Actions>>,
 }
 
 impl Sending {
@@ -112,7 +115,13 @@ impl Sending {
             queue,
             tally: tally.clone(),
         };
-        Ok((Self { stop, ended, tally }, outbox))
+        let sending = Self {
+            stop,
+            ended,
+            tally,
+            before: Arc::default(),
+        };
+        Ok((sending, outbox))
     }
 
     /// Has what is left sent, once the outbox is gone, and waits for that for a moment.

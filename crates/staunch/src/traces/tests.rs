@@ -59,6 +59,7 @@ fn what_was_passed_over_is_in_the_trace_all_the_same() {
         before,
         InstallationId::default(),
         BTreeMap::new(),
+        Arc::new(OnceLock::from(Actions::from([(TX, ActionKind::KillProcess)]))),
         outbox,
     );
     tracer.catch_up(end.next());
@@ -67,6 +68,13 @@ fn what_was_passed_over_is_in_the_trace_all_the_same() {
     let told: Vec<_> = spans.iter().map(|it| (it.name, it.start, it.end)).collect();
     let at = |second: u64| Timestamp::from_micros(second * 1_000_000);
     assert_eq!(told, [("release", at(1), at(2))]);
+    // What it does was told once at the start, and that nothing undoes it is known.
+    for (name, value) in [
+        ("staunch.action", "kill-process"),
+        ("staunch.result", "nothing-to-release"),
+    ] {
+        assert!(spans[0].attributes.contains(&text(name, value)), "{name}: {spans:?}");
+    }
 }
 
 #[test]
@@ -74,7 +82,14 @@ fn traces_that_cannot_be_followed_any_more_are_counted_as_lost() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (outbox, sent) = Outbox::for_a_test();
     let nowhere = dir.path().join("nowhere");
-    let mut tracer = Tracer::new(nowhere, Lsn(0), InstallationId::default(), BTreeMap::new(), outbox);
+    let mut tracer = Tracer::new(
+        nowhere,
+        Lsn(0),
+        InstallationId::default(),
+        BTreeMap::new(),
+        Arc::default(),
+        outbox,
+    );
     tracer.follow(Lsn(1), Timestamp::EPOCH, &release_begins());
     tracer.catch_up(Lsn(9));
     assert_eq!(tracer.outbox.lost(), 1);

@@ -1,5 +1,7 @@
 //! Who follows the journal: the index, the log of what happens, and traces.
 
+use std::sync::Arc;
+
 use staunch_connectors::otlp::Resource;
 use staunch_model::WithCauses;
 use staunch_playbook::Compiled;
@@ -53,6 +55,7 @@ pub(crate) fn traces(config: &Config, opened: &mut Opened, compiled: &[Compiled]
         opened.journal_start,
         opened.installation,
         names.collect(),
+        Arc::clone(&sending.before),
         outbox,
     );
     opened.parts.followers.push(Box::new(tracer));

@@ -216,7 +216,10 @@ fn a_transaction_is_a_trace_from_its_event_to_its_check() {
     }
     let release = release.expect("it came");
     assert_eq!(release.parent_span_id, root.span_id);
-    assert_eq!(texts(&release.attributes)["staunch.transaction"], "TX-1");
+    let about = texts(&release.attributes);
+    for (name, value) in [("staunch.transaction", "TX-1"), ("staunch.action", "block-ip")] {
+        assert_eq!(about.get(name).map(String::as_str), Some(value), "{name}: {about:?}");
+    }
     assert!(metric(&server, "staunch_spans_lost_total") == 0);
     wait_until("the count", || metric(&server, "staunch_spans_sent_total") >= 1);
 }
