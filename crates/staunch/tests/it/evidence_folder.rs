@@ -373,6 +373,11 @@ fn what_was_sealed_a_moment_ago_is_waited_for() {
     let rest: Vec<String> = lines.iter().collect();
     assert_eq!((done.status.code(), &*done.stdout), (Some(0), &b"late"[..]), "{rest:?}");
     assert!(rest.join(" ").ends_with(": proved"), "{rest:?}");
+    // The log that proves it is on record, and the one from before the wait.
+    let show = stdout(&home.run(&["evidence", "show", "EV-2", "--json"]));
+    for entries in [2, 4] {
+        assert!(show.contains(&format!("has {entries} entries")), "{entries}: {show}");
+    }
 
     // Without a server nobody is waited for; the next start logs it.
     let late = store(&server, 1, 3, b"later");
@@ -431,6 +436,15 @@ fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
         let why =
             format!("THE LOG WAS PUT BACK: its checkpoint stands for 2 entries, and {how} that stands for {size}");
         assert!(code == Some(6) && told.contains(&why), "{code:?}: {told}");
+        let told = stdout(&home.run(&["evidence", "verify", "--json"]));
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let found = told["findings"].as_array().expect("what was found").iter();
+        let is_found = found.filter_map(Value::as_str).any(|it| it == why);
+        let how = why.trim_start_matches("THE LOG WAS PUT BACK: ");
+        assert!(
+            told["proved"] == false && is_found && told["put_back"] == how,
+            "{told:#}"
+        );
     };
 
     // The checkpoint alone: the files of those after it are there.
@@ -440,6 +454,8 @@ fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
     put(&newest);
     assert_eq!(get("EV-3").0, Some(0));
     assert_eq!(verify().0, Some(0), "it is whole");
+    let whole = stdout(&home.run(&["evidence", "verify", "--json"]));
+    assert!(whole.contains("\"put_back\": null"), "{whole}");
 
     // All of it: whoever has had evidence in hand since has written down what the log was.
     fs::rename(&log, home.path("newest")).expect("it is ours");

@@ -83,10 +83,11 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         Destination::HasIt => Ok(bytes),
     };
     // Before a byte of it is given away.
-    let noted = log.noted().map_or_else(String::new, |it| format!("; {it}"));
+    let noted = log.noted();
     let bytes = custody.done(incident, deed, act, |bytes| {
         let done = if was_there { "was there already" } else { "done" };
-        format!("{done}, {bytes} bytes{noted}")
+        let of_log = noted.as_ref().map_or_else(String::new, |it| format!("; {it}"));
+        format!("{done}, {bytes} bytes{of_log}")
     })?;
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
     let stand_for_it: Vec<&SealedManifest> = manifests.iter().filter(says).collect();
@@ -106,6 +107,15 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
             args.wait
         ));
     });
+    // What proves it must not be taken away again unseen.
+    if let Some(grown) = log.noted().filter(|it| noted.as_ref() != Some(it)) {
+        let outcome = format!("its proof was waited for; {grown}");
+        let deed = Deed {
+            outcome: Some(&outcome),
+            ..deed
+        };
+        custody.note_after(incident, deed);
+    }
     let put_back = match log.has_any(&hashes) {
         Some(false) => log.put_back(&custody, incident),
         _ => None,

@@ -78,6 +78,8 @@ struct Verified {
     checkpoint: Option<(u64, Sha256Hash)>,
     /// Whether the log continues the earlier checkpoint that was given.
     continues_earlier: Option<bool>,
+    /// How it is known that the log was signed with more entries before; `null` where nothing tells of that.
+    put_back: Option<String>,
     /// What the log was held against of its anchors, when that was asked for.
     anchors: Option<AnchorsChecked>,
     entries: u64,
@@ -187,22 +189,23 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         }
         findings.push(finding);
     });
-    let mut of_log = 0;
+    let mut put_back = None;
     if let Some(signed) = &summary.checkpoint {
         let before = noted.and_kept_elsewhere(&dir, signed.size);
         // One that is none by now says nothing of how far the log has come since.
         let size = signed_size(&dir, &key).unwrap_or(signed.size);
-        if let Some(how) = put_back_by(before, size) {
-            of_log += 1;
+        put_back = put_back_by(before, size);
+        if let Some(how) = &put_back {
             findings.push(format!("THE LOG WAS PUT BACK: {how}"));
         }
     }
+    let is_sound = of_journal + of_anchors + of_handling == 0 && put_back.is_none() && summary.findings == left_behind;
     let mut verified = verified(&summary, args.earlier.is_some(), findings);
+    verified.put_back = put_back;
     verified.left_behind = left_behind + left_by_crash;
     verified.copy = !is_live(&dir, args.path.as_deref(), &args.data);
     verified.anchors = anchors;
     verified.handled = handled;
-    let is_sound = of_journal + of_anchors + of_handling + of_log == 0 && summary.findings == left_behind;
     // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand
     // may have put there what is not in the log.
     let is_all_signed = left_behind == 0 || !verified.copy;
@@ -240,6 +243,7 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
         unlogged: summary.unlogged.into(),
         checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
         continues_earlier: asked.then_some(summary.continues_earlier),
+        put_back: None,
         anchors: None,
         entries: summary.entries,
         manifests: summary.manifests,
