@@ -48,16 +48,22 @@ pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit,
     finish(&score, &dir, &signer, args.json)
 }
 
-/// What the record says of everything that the drill asks for.
+/// What the record says of everything that the drill asks for, with a mark that tells this run from every other.
 fn reason(drill: &Scenario, said: Option<&str>) -> Result<String, Fault> {
+    let mut mark = [0; 4];
+    getrandom::fill(&mut mark).map_err(|error| {
+        let what = format!("this machine gives no random numbers: {error}");
+        Fault::new(Exit::Failed, what)
+    })?;
+    let run = format!("the drill {}, run {:08x}", drill.name, u32::from_be_bytes(mark));
     let Some(said) = said else {
-        return Ok(format!("the drill {}", drill.name));
+        return Ok(run);
     };
     if is_blank(said) {
         let hint = "say why in --reason \"...\", or leave it out: the record names the drill";
         return Err(Fault::new(Exit::Usage, "the reason is blank").hint(hint));
     }
-    let reason = format!("the drill {}: {said}", drill.name);
+    let reason = format!("{run}: {said}");
     if reason.len() > REASON_BYTES_MAX {
         let (bytes, most) = (reason.len(), REASON_BYTES_MAX);
         let what = format!("with the name of the drill, the reason has {bytes} bytes; at most {most} are kept");

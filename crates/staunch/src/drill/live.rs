@@ -1,8 +1,9 @@
 //! A drill under way on a running Staunch, within the scope that its configuration declares.
 //!
 //! Never posts an event whose plan touches anything but an address of the scope, never ends the fault of another drill,
-//! and leaves neither a fault of its own nor a containment behind, also when it is interrupted. Only a fault whose
-//! order got no answer may go on, until its time is over: nobody can tell then whose it is.
+//! and leaves neither a fault of its own nor a containment behind, also when it is interrupted, or when the answer to
+//! its order was lost: the record says then whose order it was, by the mark in the reason of this run. Only where the
+//! record cannot be asked may a fault go on, until its time is over.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use staunch_model::{DrillFault, DrillId, IncidentId, Printable, Span};
-use staunch_server::dto::{DrillRequest, DrillStopRequest, DrillStopped, DrillView, EventPlan, Ruling, Taken, path};
+use staunch_server::dto::{
+    Commands, DrillRequest, DrillStopRequest, DrillStopped, DrillView, EventPlan, Ruling, Taken, path,
+};
+use staunch_store::index::CommandRow;
 
 use super::score::{Alert, Expected, Notes};
 use crate::client::Client;
@@ -77,7 +81,7 @@ pub(crate) struct Wanted {
     pub(crate) source: String,
     /// The address to begin with, if one was named.
     pub(crate) address: Option<IpAddr>,
-    /// What the record says of why its commands were given.
+    /// What the record says of why its commands were given: no other run of a drill says the same.
     pub(crate) reason: String,
 }
 
@@ -239,6 +243,24 @@ impl Running {
         Ok(())
     }
 
+    /// Finds out what became of an order that got no answer. What is not on record by now does not begin any more, since
+    /// nobody waits for its answer.
+    fn find_order(&mut self) -> Result<(), Fault> {
+        if !self.in_doubt {
+            return Ok(());
+        }
+        let mut found = None;
+        let is_known = self.wait(|| {
+            let newest: Commands = self.client.get(path::COMMANDS, &json!({ "limit": 100 }))?;
+            let is_it = |it: &&CommandRow| it.reason == self.wanted.reason && it.command.get("drill").is_some();
+            found = newest.commands.iter().find(is_it).map(|it| DrillId(it.lsn));
+            Ok(found.is_some() || newest.index.lag == Some(0))
+        })?;
+        self.in_doubt = !is_known;
+        self.ordered = found;
+        Ok(())
+    }
+
     /// Ends the fault, if this drill has ordered one that has not ended.
     pub(super) fn all_well(&mut self) -> Result<(), Fault> {
         if self.ordered.is_none() {
@@ -347,7 +369,7 @@ impl Running {
     pub(super) fn leave(&mut self) -> Result<(), Fault> {
         // From here on nobody interrupts.
         self.interrupted = Arc::default();
-        let well = self.all_well();
+        let well = self.find_order().and_then(|()| self.all_well());
         let released = self.release();
         let gone = well.and(released);
         let noted = self.note_all();
