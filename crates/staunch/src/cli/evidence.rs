@@ -159,7 +159,7 @@ pub(crate) struct EvidenceGetArgs {
     /// The name of the artefact, or its SHA-256, when there are several
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The file to write, which must not be there; `-` for stdout
+    /// The file to write, which must not be there; `-` for stdout, which must not be a terminal
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// A file with the secret keys that encrypted evidence is read with, as `age-keygen` writes it, which nobody else

@@ -18,7 +18,7 @@ mod show;
 mod verify;
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,6 +225,18 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
         text
     })?;
     Ok(Exit::Ok)
+}
+
+/// Makes sure that `what` is not written to a terminal, which the words of an attacker would steer.
+///
+/// # Errors
+/// When stdout is one. Nothing was written.
+fn no_terminal(what: &str) -> Result<(), Fault> {
+    if !io::stdout().is_terminal() {
+        return Ok(());
+    }
+    let message = format!("stdout is a terminal, which {what} could steer");
+    Err(Fault::new(Exit::Usage, message).hint("name a file, or hand it to a program: `--output - | less`"))
 }
 
 /// All that is stored of one piece of evidence.

@@ -1,7 +1,7 @@
 //! Folders of evidence without a server: a copy that somebody has added to, and an export that is killed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::pty::openpty;
 use serde_json::{Value, json};
 use staunch_ports::Vault as _;
 use staunch_store::vault::logged::Logbook;
@@ -468,6 +469,32 @@ fn a_log_that_was_put_back_is_told_as_that_and_not_as_one_that_is_behind() {
     is_told("an anchor has kept one", 6);
     drop(server);
     is_told("an anchor has kept one", 6);
+}
+
+/// What an attacker has written could steer it, and an archive is none to read.
+#[test]
+fn nothing_of_it_is_written_to_a_terminal() {
+    let (home, _) = home(b"\x1b[2J");
+    for command in [&["get", "EV-1"][..], &["export", "INC-1"]] {
+        let terminal = openpty(None, None).expect("there are terminals");
+        let refused = Command::new(STAUNCH)
+            .arg("evidence")
+            .args(command)
+            .args(["--output", "-"])
+            .env("STAUNCH_CONFIG", home.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(terminal.slave))
+            .output()
+            .expect("it starts");
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(stderr(&refused).contains("stdout is a terminal"), "{refused:?}");
+        // Whoever writes to it has ended.
+        let mut shown = Vec::new();
+        let end = fs::File::from(terminal.master).read_to_end(&mut shown);
+        assert!(shown.is_empty(), "{end:?}: {shown:?}");
+    }
+    let handled = home.run(&["evidence", "show", "EV-1"]);
+    assert!(!stdout(&handled).contains("begun"), "{handled:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use staunch_store::{
 
 use super::handled::{Custody, Deed, place};
 use super::verify::{earlier, encrypted_text, verifier};
-use super::{Findings, NewFile, bucket, fault, folder, lines, size, unwritten};
+use super::{Findings, NewFile, bucket, fault, folder, lines, no_terminal, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::client::named_files_must_be_there;
 use crate::commands::{incident, load};
@@ -65,6 +65,9 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let named = args.output.clone();
     let path = named.unwrap_or_else(|| PathBuf::from(format!("{incident}.evidence.tar.zst")));
     let is_stdout = path == Path::new("-");
+    if is_stdout {
+        no_terminal("an archive")?;
+    }
     let to = if is_stdout { "stdout".to_owned() } else { place(&path)? };
     let file = (!is_stdout).then(|| NewFile::make(&path)).transpose()?;
     let deed = Deed {

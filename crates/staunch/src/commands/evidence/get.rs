@@ -11,7 +11,7 @@ use staunch_store::age::Identity;
 use super::handled::{Custody, Deed, is_at_work, is_live, place};
 use super::in_log::InLog;
 use super::new_file::has_already;
-use super::{NewFile, fault, find, open_with, size, unwritten};
+use super::{NewFile, fault, find, no_terminal, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{say_wrapped, warn_wrapped};
@@ -57,6 +57,9 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         .open(hash)
         .map_err(|failure| refused(&failure, args.identity.is_some()))?;
     let is_stdout = args.output == Path::new("-");
+    if is_stdout {
+        no_terminal("an artefact")?;
+    }
     let to = (!is_stdout).then(|| place(&args.output)).transpose()?;
     let destination = Destination::of(&args.output, is_stdout, hash)?;
     let deed = Deed {
