@@ -1,6 +1,7 @@
 //! Logging: lines of text or JSON on stderr, in which nothing can steer a terminal or forge a line.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -8,6 +9,18 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::config::{LogFormat, LogSettings};
 use crate::exit::{Exit, Fault};
 use crate::output::json_escaped;
+
+/// Whether the log is JSON, once it is written.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Writes to the log why the program ends. False when the log is none of JSON: people are told elsewhere.
+pub(crate) fn end(fault: &Fault) -> bool {
+    let is_json = IS_JSON.load(Ordering::Relaxed);
+    if is_json {
+        tracing::error!(exit_code = fault.exit.code(), hint = fault.advice(), "{}", fault.told());
+    }
+    is_json
+}
 
 /// Starts logging as `settings` say.
 ///
@@ -31,6 +44,7 @@ pub(crate) fn start(settings: &LogSettings) -> Result<(), Fault> {
             .with_writer(Escaping { json: true })
             .try_init(),
     };
+    IS_JSON.store(matches!(settings.format, LogFormat::Json), Ordering::Relaxed);
     done.map_err(|error| Fault::doing(Exit::Failed, "cannot start logging", error.as_ref()))
 }
 

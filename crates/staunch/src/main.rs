@@ -76,6 +76,10 @@ fn main() -> ExitCode {
 
 /// Says what went wrong, as data where data was asked for.
 fn told(fault: &exit::Fault, json: bool) -> ExitCode {
+    // Who reads a log of JSON reads nothing else there.
+    if log::end(fault) {
+        return fault.exit.into();
+    }
     let text = if json {
         fault.json_line()
     } else {

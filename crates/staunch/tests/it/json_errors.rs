@@ -206,3 +206,27 @@ fn stderr_is_json_alone_where_json_is_asked_for() {
         );
     });
 }
+
+/// Who collects a log of JSON reads its lines as that, and the last one says why there are no more.
+#[test]
+fn a_log_of_json_ends_with_json() {
+    let home = Home::new(&format!("{SMALL}[log]\nformat = \"json\"\n"));
+    let _first = serving(&home, &["--allow-unauthenticated-loopback"]);
+    let Err(second) = home.try_serve(&["--driver", "memory", "--allow-unauthenticated-loopback"]) else {
+        panic!("two servers on one journal")
+    };
+    let said = stderr(&second);
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let last = lines.last().expect("it says something");
+    assert_eq!(
+        (&last["level"], &last["exit_code"]),
+        (&"ERROR".into(), &7.into()),
+        "{last}"
+    );
+    let message = last["message"].as_str().unwrap_or_default();
+    assert!(message.contains("is in use by process"), "{last}");
+    assert!(last["hint"].is_string(), "{last}");
+}
