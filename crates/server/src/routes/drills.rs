@@ -90,7 +90,11 @@ impl Order {
     /// Records what `request` asks for, and has it begin when `asker` still waits for that then.
     async fn begin(self, request: DrillRequest, mut asker: oneshot::Sender<Result<DrillView, Failed>>) {
         let Self { drills, app, caller } = self;
-        let turn = app.drill.clone().lock_owned().await;
+        // Nothing is kept of who does not wait any more, however long the one before takes.
+        let turn = tokio::select! {
+            turn = app.drill.clone().lock_owned() => turn,
+            () = asker.closed() => return,
+        };
         if asker.is_closed() {
             return;
         }
