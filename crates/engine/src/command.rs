@@ -55,6 +55,7 @@ impl Turn<'_> {
         };
         match result {
             Ok(affected) => self.put(Record::CommandDone { affected }),
+            Err(_) if is(Mutant::RefusalIsDone) => self.put(Record::CommandDone { affected: Vec::new() }),
             Err(why) => self.put(Record::CommandRefused { why: why.into() }),
         }
     }
@@ -121,6 +122,9 @@ impl Turn<'_> {
             .collect();
         // Mostly it is in order already.
         all.sort();
+        if is(Mutant::ReleaseLeavesOne) {
+            all.pop();
+        }
         let mut affected = Vec::new();
         for (_, id) in all.into_iter().take(limits::RELEASES_PER_TURN_MAX) {
             let it = self.state.transactions[&id].clone();
@@ -208,6 +212,9 @@ impl Turn<'_> {
 
     fn deny(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         self.waiting(id)?;
+        if is(Mutant::DenyRefused) {
+            return Err(format!("{id} is not to be denied"));
+        }
         let reason = Box::new(RefusalReason::Denied { by: by.name.clone() });
         self.change(
             id,

@@ -78,6 +78,14 @@ pub enum Mutant {
     ApprovalSkipped,
     /// An approval counts after it has expired.
     ApprovalOutlived,
+    /// What was released ends as rolled back.
+    ReleaseIsRollback,
+    /// What waits for a person cannot be denied.
+    DenyRefused,
+    /// A command that is refused is answered as done.
+    RefusalIsDone,
+    /// Everything is released but one.
+    ReleaseLeavesOne,
     /// Observe mode acts.
     ObserveActs,
     /// The circuit breaker never opens.
@@ -112,7 +120,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 55] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -149,6 +157,10 @@ impl Mutant {
         Self::SiblingsKept,
         Self::ApprovalSkipped,
         Self::ApprovalOutlived,
+        Self::ReleaseIsRollback,
+        Self::DenyRefused,
+        Self::RefusalIsDone,
+        Self::ReleaseLeavesOne,
         Self::ObserveActs,
         Self::BreakerShut,
         Self::EvidenceIgnored,

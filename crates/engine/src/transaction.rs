@@ -66,6 +66,7 @@ pub fn after(state: &State, change: &Change) -> Result<State, IllegalChange> {
         (S::InForce,          C::RollbackStarted { cause, .. }) => S::RollingBack(cause.clone()),
 
         (S::Releasing(it),    C::Resent(_) | C::Postponed { .. } | C::Lifted(_) | C::ProbedPresent(_)) => S::Releasing(it.clone()),
+        (S::Releasing(it),    C::ReleaseVerified) if is(Mutant::ReleaseIsRollback) => S::RolledBack(it.clone()),
         (S::Releasing(it),    C::ReleaseVerified)               => S::Released(it.clone()),
         (S::Releasing(_),     C::GaveUp(reason))                => S::Stuck(reason.clone()),
 

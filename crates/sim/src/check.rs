@@ -8,6 +8,7 @@
 
 mod acts;
 mod changes;
+mod commands;
 mod end;
 mod fold;
 mod invariant;
@@ -135,11 +136,12 @@ impl Model {
             return fail(Invariant::TimeGoesOn, format!("{now} comes after {}", self.now));
         }
         self.now = now;
+        let answer = self.has_to_be(frame, now);
         for (at, record) in frame.records.iter().enumerate() {
             self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
-        Ok(())
+        answer.map_or(Ok(()), |answer| Self::answered(frame, &answer))
     }
 
     fn record(&mut self, frame: &Frame, at: usize, record: &Record, now: Timestamp) -> Found {

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 51] = {
+const NAMED: [(Mutant, Invariant); 55] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -52,6 +52,9 @@ const NAMED: [(Mutant, Invariant); 51] = {
         (M::SiblingsKept, I::AllOrNothing),
         (M::ApprovalSkipped, I::Approval),
         (M::ApprovalOutlived, I::Approval),
+        (M::DenyRefused, I::CommandsAnswered),
+        (M::RefusalIsDone, I::CommandsAnswered),
+        (M::ReleaseLeavesOne, I::CommandsAnswered),
         (M::ObserveActs, I::Mode),
         (M::BreakerShut, I::Breaker),
         (M::EvidenceIgnored, I::EvidenceFirst),
@@ -65,6 +68,7 @@ const NAMED: [(Mutant, Invariant); 51] = {
         (M::OrphansLeft, I::EndIsClean),
         (M::StuckSilently, I::StuckIsTold),
         (M::TextUnescaped, I::TextIsEscaped),
+        (M::ReleaseIsRollback, I::StatesFollow),
         (M::TimeGoesBack, I::TimeGoesOn),
         (M::WaitsForEver, I::EverythingEnds),
     ]

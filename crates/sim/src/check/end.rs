@@ -18,6 +18,24 @@ impl Model {
         })
     }
 
+    /// What the engine says that has become of transactions is what the records say, each of them.
+    ///
+    /// # Errors
+    /// The invariant that is broken, and how.
+    pub fn agrees(&self, states: impl Iterator<Item = (TransactionId, StateKind)>) -> Found {
+        for (id, state) in states {
+            let told = self.transactions.get(&id).map(|it| it.kind);
+            if told != Some(state) {
+                let told = told.map_or_else(|| "nothing".to_owned(), |it| it.to_string());
+                return fail(
+                    Invariant::StatesFollow,
+                    format!("{id} is {state}, and by its records {told}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing that has not ended is overdue, and no lease has run out without its release: at the time `now` of the
     /// engine, some time after everything was healed.
     ///

@@ -49,6 +49,8 @@ pub enum Invariant {
     AllOrNothing,
     /// What needs a person's approval has it, in time.
     Approval,
+    /// A command that can be carried out is, to all that it names, and one that cannot is refused.
+    CommandsAnswered,
     /// Observe mode does nothing.
     Mode,
     /// Nothing acts after too many failures.
@@ -63,6 +65,8 @@ pub enum Invariant {
     StuckIsTold,
     /// Text of others is escaped wherever it is shown.
     TextIsEscaped,
+    /// The state of a transaction is what its records make of it.
+    StatesFollow,
     /// The engine's time never goes back.
     TimeGoesOn,
     /// Everything comes to an end when faults stop.
@@ -95,6 +99,7 @@ impl fmt::Display for Invariant {
             Self::ReleaseOrder => "release-order",
             Self::AllOrNothing => "all-or-nothing",
             Self::Approval => "approval",
+            Self::CommandsAnswered => "commands-answered",
             Self::Mode => "mode",
             Self::Breaker => "breaker",
             Self::HurtIsLifted => "hurt-is-lifted",
@@ -102,6 +107,7 @@ impl fmt::Display for Invariant {
             Self::EvidenceFirst => "evidence-first",
             Self::StuckIsTold => "stuck-is-told",
             Self::TextIsEscaped => "text-is-escaped",
+            Self::StatesFollow => "states-follow",
             Self::TimeGoesOn => "time-goes-on",
             Self::EverythingEnds => "everything-ends",
             Self::NoPanic => "no-panic",

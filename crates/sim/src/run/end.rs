@@ -5,7 +5,7 @@ use super::*;
 impl Sim<'_> {
     /// Faults have stopped and sweeps have run: the state and the world agree.
     pub(super) fn check_in_force(&mut self) {
-        self.judge();
+        self.catch_up();
         if self.violation.is_some() {
             return;
         }
@@ -18,7 +18,8 @@ impl Sim<'_> {
         let found = disagreement(state, &self.world)
             .or_else(|| self.model.overdue(now).err())
             .or_else(|| self.model.all_or_nothing().err())
-            .or_else(|| self.unsealed(state));
+            .or_else(|| self.unsealed(state))
+            .or_else(|| self.model.agrees(kinds(self.folded.1.state())).err());
         if let Some((invariant, what)) = found {
             self.fail(invariant, what);
         }
@@ -104,6 +105,11 @@ impl Sim<'_> {
 /// Whether the two know the same. What is in the journal does not tell at which time the engine was asked last.
 pub(crate) fn same(replayed: &mut Engine, live: &Engine) -> bool {
     replayed.equals_at(live.state().now, live)
+}
+
+/// What has become of each transaction.
+fn kinds(state: &EngineState) -> impl Iterator<Item = (TransactionId, StateKind)> {
+    state.transactions.iter().map(|(id, it)| (*id, it.state.kind()))
 }
 
 pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invariant, String)> {
