@@ -334,10 +334,11 @@ impl Client {
             && !matches!(at, Timeout::Resolve | Timeout::Connect)
         {
             let what = format!("{} takes connections and does not answer", Printable(&self.shown));
-            return Fault::doing(Exit::Unreachable, what, error).hint(
+            let fault = Fault::doing(Exit::Unreachable, what, error).hint(
                 "its process may be stopped, or wait for its disk. A command may still be carried out when it goes on: look \
                  with `staunch containment list` then",
             );
+            return fault.silence();
         }
         Fault::doing(
             Exit::Unreachable,

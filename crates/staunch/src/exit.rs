@@ -137,6 +137,8 @@ pub(crate) struct Fault {
     causes: Vec<String>,
     hint: Option<String>,
     mistakes: Vec<MistakeInFile>,
+    /// Somebody was there, and said nothing.
+    is_silence: bool,
 }
 
 /// A mistake in a file that a fault is about.
@@ -173,6 +175,7 @@ impl Fault {
             causes: Vec::new(),
             hint: None,
             mistakes: Vec::new(),
+            is_silence: false,
         }
     }
 
@@ -229,6 +232,17 @@ impl Fault {
     /// True when something else has led to it.
     pub(crate) fn has_cause(&self) -> bool {
         !self.causes.is_empty()
+    }
+
+    /// The same, about somebody who takes connections and says nothing.
+    pub(crate) const fn silence(mut self) -> Self {
+        self.is_silence = true;
+        self
+    }
+
+    /// Whether somebody was there and said nothing.
+    pub(crate) const fn is_silence(&self) -> bool {
+        self.is_silence
     }
 
     /// What to do about it.

@@ -310,7 +310,7 @@ fn change_words(change: &Change) -> String {
         Change::Landed(_) => "acted; post-check".to_owned(),
         Change::Unproved { failure, .. } => format!("acted with unproved outcome: {failure}"),
         Change::Postponed { failure, until } => format!("again at {until}: {failure}"),
-        Change::Resent(_) => "sent again".to_owned(),
+        Change::Resent(_) => "the last request sent again".to_owned(),
         Change::PostCheckPassed { lease_until } => format!("in force until {lease_until}"),
         Change::RollbackStarted { cause, .. } => format!("rolling back: {cause}"),
         Change::UndoLanded { settled_at } => format!("undone, settles until {settled_at}"),

@@ -9,9 +9,9 @@ use super::trigger::parameters;
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Fault};
 use crate::files::must_be_there;
-use crate::output::{Output, Tone, fit, print, say, wrap};
+use crate::output::{Output, Tone, colors_on_stderr, fit, is_stderr_terminal, print, say, say_rendered, wrap};
 use crate::playbooks::{PATHS_HINT, Texts, errors, say_idle};
-use crate::{config, wiring};
+use crate::{config, lists, wiring};
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
     if let Some(code) = &args.explain {
@@ -25,12 +25,15 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
         Texts::signed(&args.paths, &config)
     };
     let outcome = texts.compile(&wiring::check_context(&config));
+    // A start is refused for a list that cannot be used. What this user may not read, the server may.
+    let lists = args.paths.is_empty().then(|| lists::read(&config));
+    let unusable = lists.and_then(Result::err).filter(|it| it.exit == Exit::Usage);
     let files = texts.count() + texts.snippet_files() + texts.unreadable.len();
     let (errors, all) = (
-        errors(&outcome.diagnostics) + texts.unreadable.len(),
+        errors(&outcome.diagnostics) + texts.unreadable.len() + usize::from(unusable.is_some()),
         outcome.diagnostics.len(),
     );
-    let warnings = all + texts.unreadable.len() - errors;
+    let warnings = all + texts.unreadable.len() + usize::from(unusable.is_some()) - errors;
     if args.json {
         let playbooks: Vec<_> = outcome
             .compiled
@@ -44,10 +47,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
             .collect();
         let answer = json!({ "files": files, "errors": errors, "warnings": warnings,
                              "playbooks": playbooks, "diagnostics": outcome.diagnostics, "idle": outcome.idle,
-                             "unreadable": texts.unreadable });
+                             "unreadable": texts.unreadable, "unusable_list": unusable.as_ref().map(Fault::told) });
         Output::new(true).show(&answer, |_| String::new())?;
     } else {
         texts.tell(&outcome.diagnostics);
+        if let Some(fault) = &unusable {
+            say_rendered(&fault.render(colors_on_stderr(), is_stderr_terminal()));
+        }
         if outcome.usable {
             Output::new(false).show(&(), |output| {
                 outcome.compiled.iter().map(|it| entry(output, it)).collect()
@@ -65,7 +71,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
         }
         say_idle(&outcome.idle);
     }
-    Ok(if outcome.usable { Exit::Ok } else { Exit::Usage })
+    let is_usable = outcome.usable && unusable.is_none();
+    Ok(if is_usable { Exit::Ok } else { Exit::Usage })
 }
 
 /// Shows the page of `code`.

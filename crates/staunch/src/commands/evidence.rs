@@ -36,7 +36,7 @@ use crate::files::{cannot_read, is_missing};
 use crate::output::{Output, Tone, warn, wrap};
 use crate::wiring;
 use in_log::InLog;
-use missed::Unrecorded;
+use missed::{Gone, Unrecorded};
 use new_file::NewFile;
 
 /// Findings that are told one by one.
@@ -144,6 +144,8 @@ struct List {
     evidence: Vec<Row>,
     /// What was asked for and missed, and has no record, by the index of the journal; `None` when there is none to ask.
     unrecorded: Option<Vec<Unrecorded>>,
+    /// What was sealed, by the same index, and is not in the vault any more; `None` where that is not known.
+    gone: Option<Vec<Gone>>,
     /// True when there is more than is listed.
     cut: bool,
 }
@@ -173,18 +175,24 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
         return Err(Fault::new(Exit::NotFound, format!("there is no {incident}"))
             .hint("`staunch incident list` shows those there are"));
     }
-    let unrecorded = missed::without_record(&from.data, &dir, incident, &rows);
+    let (unrecorded, gone) = missed::without_record(&from.data, &dir, incident, &rows)
+        .map(|it| (it.missed, it.gone))
+        .unzip();
+    // Of what is not listed nobody knows here whether it is there.
+    let gone = gone.filter(|_| !cut);
     let list = List {
         vault: dir,
         evidence: rows,
         unrecorded,
+        gone,
         cut,
     };
     Output::new(from.json).show(&list, |output| {
         let missed = list.unrecorded.as_deref().unwrap_or_default();
+        let gone = list.gone.as_deref().unwrap_or_default();
         if list.evidence.is_empty() {
-            if !missed.is_empty() {
-                return missed::text(output, missed);
+            if !missed.is_empty() || !gone.is_empty() {
+                return beside(output, missed, gone);
             }
             return match (incident, &list.unrecorded) {
                 (Some(incident), Some(_)) => format!("{incident} has asked for no evidence\n"),
@@ -218,13 +226,25 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
                 "the first {LISTED_MAX}; name an incident to see those of one\n"
             ));
         }
-        if !missed.is_empty() {
+        if !missed.is_empty() || !gone.is_empty() {
             text.push('\n');
-            text.push_str(&missed::text(output, missed));
+            text.push_str(&beside(output, missed, gone));
         }
         text
     })?;
     Ok(Exit::Ok)
+}
+
+/// What the vault lacks, for people: what is gone comes first.
+fn beside(output: &Output, missed: &[Unrecorded], gone: &[Gone]) -> String {
+    let mut texts = Vec::new();
+    if !gone.is_empty() {
+        texts.push(missed::gone_text(output, gone));
+    }
+    if !missed.is_empty() {
+        texts.push(missed::text(output, missed));
+    }
+    texts.join("\n")
 }
 
 /// Makes sure that `what` is not written to a terminal, which the words of an attacker would steer.

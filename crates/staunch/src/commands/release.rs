@@ -46,7 +46,15 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
         trust: args.trust,
         reason,
     };
-    let reply = client.command(path::RELEASE, &request)?;
+    let reply = client.command(path::RELEASE, &request).map_err(|fault| {
+        let here = fault.exit == Exit::Unreachable && args.change.show.server.url.is_none();
+        match fault.advice().map(str::to_owned) {
+            Some(advice) if here => fault.hint(format!(
+                "{advice}; without a server only all of it can be lifted: `staunch release --all`"
+            )),
+            _ => fault,
+        }
+    })?;
     wait(args, &client, &reply.affected)?;
     Output::new(args.change.show.json).show(&reply, |_| released_text(args, &reply.affected))?;
     match args.trust {

@@ -5,6 +5,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::harness::{Home, SMALL, exploit_from, in_namespace, wait_until};
@@ -259,6 +261,48 @@ fn what_a_running_server_suffers_from_is_told() {
                 .iter()
                 .any(|(health, text)| health == "problem" && text.contains("journal is lost"))
         });
+    });
+}
+
+/// It takes connections, as the kernel does for it.
+#[test]
+fn a_server_that_stands_still_is_not_called_absent() {
+    in_namespace("doctor::silent", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let id = Pid::from_raw(i32::try_from(server.id()).expect("a process id"));
+        kill(id, Signal::SIGSTOP).expect("it is our child");
+        let (found, _) = examine(&home, "server");
+        let (health, text) = &found[0];
+        assert!(
+            health == "problem" && text.contains("takes connections and does not answer"),
+            "{found:?}"
+        );
+        // Nobody is sent to end it as another program.
+        let (found, _) = examine(&home, "address");
+        assert!(found.iter().all(|(health, _)| health == "ok"), "{found:?}");
+        kill(id, Signal::SIGCONT).expect("it is our child");
+    });
+}
+
+#[test]
+fn a_journal_that_was_never_begun_is_no_problem_and_one_that_is_lost_is() {
+    in_namespace("doctor::begun", || {
+        let home = Home::new(SMALL);
+        // As a first start leaves it that found no room.
+        fs::create_dir_all(home.data().join("journal")).expect("it is ours");
+        finds(&home, "journal", "ok", "nothing is in it yet");
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the incident in the index", || {
+            server.ok(&["incident", "list"]).contains(ATTACKER)
+        });
+        server.ok(&["release", "--all", "--yes", "--reason", "a test"]);
+        server.kill();
+        for entry in fs::read_dir(home.data().join("journal")).expect("it is there") {
+            fs::remove_file(entry.expect("an entry").path()).expect("it is ours");
+        }
+        finds(&home, "journal", "problem", "there is no segment in it");
     });
 }
 

@@ -193,6 +193,39 @@ fn a_folder_is_told_of_within_eighty_columns_and_to_its_cause() {
     });
 }
 
+/// The journal knows what was sealed, also when another vault stands in the place of the one that had it.
+#[test]
+fn what_was_sealed_and_is_removed_is_told() {
+    in_namespace("evidence_told::removed", || {
+        let (home, _) = collected();
+        let list = || {
+            let told = stdout(&home.run(&["evidence", "list", "--json"]));
+            serde_json::from_str::<Value>(&told).expect("JSON")
+        };
+        assert_eq!(list()["gone"], serde_json::json!([]), "{}", list());
+        let doctor = || in_one_line(&stdout(&home.run(&["doctor"])));
+        assert!(!doctor().contains("is gone"), "{}", doctor());
+        fs::rename(home.data().join("evidence/vault"), home.path("aside")).expect("it is ours");
+        assert!(
+            doctor().contains("PROBLEM evidence: the vault in")
+                && doctor().contains("is gone, with all that was sealed"),
+            "{}",
+            doctor()
+        );
+
+        let server = home.serve();
+        let gone = list()["gone"].clone();
+        assert_eq!(gone[0]["evidence"], "EV-1", "{gone}");
+        assert!(gone[0]["sealed_at"].is_string(), "{gone}");
+        let told = server.ok(&["evidence", "list"]);
+        assert!(
+            in_one_line(&told).contains("NOT IN THE VAULT any more: somebody has removed"),
+            "{told}"
+        );
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+    });
+}
+
 #[test]
 fn who_may_not_look_is_told_that() {
     if !geteuid().is_root() {

@@ -207,6 +207,11 @@ fn ranges_of_a_provider_protect_its_services_and_not_who_rents_there() {
         assert!(stderr(&refused).contains("those of its customers too"), "{refused:?}");
         home.configure(&config("services = [\"CLOUDFRONT\", \"GLOBALACCELERATOR\"]\n"));
         assert!(doctor(&home).contains("it has no range of the service GLOBALACCELERATOR"));
+        // A start is refused for it, so whoever checks before one is told.
+        let refused = home.run(&["check"]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(stderr(&refused).contains("no range of the service"), "{refused:?}");
+        assert!(stderr(&refused).contains("1 error"), "{refused:?}");
 
         home.configure(&config("services = [\"CLOUDFRONT\"]\n"));
         let server = home.serve();

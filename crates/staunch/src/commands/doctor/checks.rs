@@ -15,6 +15,7 @@ use nix::unistd::AccessFlags;
 
 use super::{Finding, Health};
 use crate::cli::ServerArgs;
+use crate::client::is_served;
 use crate::config::Config;
 use crate::output::counted;
 use crate::playbooks::{Texts, errors};
@@ -33,7 +34,8 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
     } else {
         Err(Finding::new("server", Health::Unknown, "it is not known where it is"))
     };
-    let running = matches!(status, Ok(Some(_)));
+    // Also one that takes connections and does not say how it is.
+    let running = matches!(status, Ok(Some(_))) || (asks && is_served(&config.operators_socket()));
     let mut findings = vec![who::user(), playbooks(config), kept::data_directory(config)];
     findings.extend(kept::disk(config));
     let trouble = status.as_ref().ok().and_then(Option::as_ref);

@@ -1,5 +1,5 @@
-//! Evidence that was asked for and missed without a record, which the vault knows nothing of: a full disk takes no
-//! record either.
+//! Evidence that the vault knows nothing of, and the journal does: what was missed without a record, since a full disk
+//! takes no record either, and what was sealed and has been removed.
 //!
 //! Never asks a server: the index of the journal is beside the vault, and a copy has none.
 
@@ -34,18 +34,39 @@ pub(super) struct Unrecorded {
     why: Option<String>,
 }
 
-/// What the index beside the folder says was missed, and is not among `rows`; `None` when there is no index of this
+/// A piece that was sealed and is not there.
+#[derive(Debug, Serialize)]
+pub(super) struct Gone {
+    evidence: EvidenceId,
+    incident: IncidentId,
+    kind: EvidenceKind,
+    /// Of what, as text; `None` when it is of the machine as a whole.
+    target: Option<String>,
+    /// When it was sealed.
+    sealed_at: Timestamp,
+}
+
+/// What the vault lacks.
+#[derive(Debug, Default)]
+pub(super) struct Lacks {
+    /// The newest are last.
+    pub(super) missed: Vec<Unrecorded>,
+    /// The newest are last.
+    pub(super) gone: Vec<Gone>,
+}
+
+/// What the index beside the folder says was asked for and is not among `rows`; `None` when there is no index of this
 /// folder.
 pub(super) fn without_record(
     data: &DataArgs,
     folder: &Path,
     incident: Option<IncidentId>,
     rows: &[Row],
-) -> Option<Vec<Unrecorded>> {
+) -> Option<Lacks> {
     let file = index_of(data, folder)?;
     let known: BTreeSet<EvidenceId> = rows.iter().map(|it| it.evidence).collect();
     read(&file, incident, &known)
-        .map_err(|error| warn_wrapped(&format!("what was missed without a record is not known: {error}")))
+        .map_err(|error| warn_wrapped(&format!("what the vault lacks is not known: {error}")))
         .ok()
 }
 
@@ -65,32 +86,38 @@ fn index_of(data: &DataArgs, folder: &Path) -> Option<PathBuf> {
     Some(config.index_file()).filter(|file| is_own && file.exists())
 }
 
-fn read(
-    index: &Path,
-    incident: Option<IncidentId>,
-    known: &BTreeSet<EvidenceId>,
-) -> Result<Vec<Unrecorded>, IndexError> {
+fn read(index: &Path, incident: Option<IncidentId>, known: &BTreeSet<EvidenceId>) -> Result<Lacks, IndexError> {
     let index = IndexReader::open(index)?;
-    let mut found = Vec::new();
+    let mut lacks = Lacks::default();
     for incident in incidents(&index, incident)? {
         let Some(detail) = index.incident(incident)? else {
             continue;
         };
         for it in detail.evidence {
-            if let (Some(missed_at), None, false) = (it.missed_at, it.sealed_at, known.contains(&it.id)) {
-                found.push(Unrecorded {
+            match (it.sealed_at, it.missed_at) {
+                _ if known.contains(&it.id) => {}
+                (Some(sealed_at), _) => lacks.gone.push(Gone {
+                    evidence: it.id,
+                    incident,
+                    kind: it.kind,
+                    target: it.target,
+                    sealed_at,
+                }),
+                (None, Some(missed_at)) => lacks.missed.push(Unrecorded {
                     evidence: it.id,
                     incident,
                     kind: it.kind,
                     target: it.target,
                     missed_at,
                     why: it.why,
-                });
+                }),
+                (None, None) => {}
             }
         }
     }
-    found.sort_by_key(|it| (it.incident, it.evidence));
-    Ok(found)
+    lacks.missed.sort_by_key(|it| (it.incident, it.evidence));
+    lacks.gone.sort_by_key(|it| (it.incident, it.evidence));
+    Ok(lacks)
 }
 
 fn incidents(index: &IndexReader, only: Option<IncidentId>) -> Result<Vec<IncidentId>, IndexError> {
@@ -111,6 +138,35 @@ fn incidents(index: &IndexReader, only: Option<IncidentId>) -> Result<Vec<Incide
         found.extend(page.iter().map(|it| it.id));
     }
     Ok(found)
+}
+
+/// What has been removed, for people.
+pub(super) fn gone_text(output: &Output, gone: &[Gone]) -> String {
+    let count = gone.len();
+    let heading = format!(
+        "{count} {} sealed, by the journal, and {} NOT IN THE VAULT any more: somebody has removed {}",
+        if count == 1 { "piece was" } else { "pieces were" },
+        if count == 1 { "is" } else { "are" },
+        if count == 1 { "it" } else { "them" }
+    );
+    let mut text = format!("{}\n", output.paint(Tone::Bad, &lines(&heading, 0)));
+    for it in gone.iter().take(TOLD_MAX) {
+        let of = it.target.as_deref().unwrap_or("this machine");
+        let line = format!(
+            "{} of {}: {} of {}, sealed at {}",
+            it.evidence,
+            it.incident,
+            it.kind,
+            Printable(of),
+            it.sealed_at
+        );
+        text.push_str(&format!("  {}\n", lines(&line, 4)));
+    }
+    if count > TOLD_MAX {
+        let more = format!("and {} more; --json has them, or name an incident", count - TOLD_MAX);
+        text.push_str(&format!("  {more}\n"));
+    }
+    text
 }
 
 /// What was missed, for people.

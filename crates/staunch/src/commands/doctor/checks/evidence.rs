@@ -8,6 +8,7 @@ use nix::unistd::{AccessFlags, access};
 use staunch_model::{FailureKind, Printable};
 use staunch_server::dto::EvidenceView;
 use staunch_store::DirVault;
+use staunch_store::index::{IncidentFilter, IndexError, IndexReader};
 
 use super::super::{Finding, Health};
 use super::acting::has_capability;
@@ -46,11 +47,31 @@ pub(super) fn of_server(it: &EvidenceView) -> Option<Finding> {
                 it.vault_missed,
                 Printable(why)
             ),
-            "make room, or let the user of the server write there: what is asked for next is tried anew",
+            "make room, or let the user of the server write there: what is asked for next is tried anew. A vault whose folder \
+             is gone is made by the next start",
         ),
         (None, None) => return None,
     };
     Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
+}
+
+/// Whether any incident has had evidence sealed here, as far as the index tells.
+fn has_asked(config: &Config) -> bool {
+    let newest = IncidentFilter {
+        limit: 500,
+        ..IncidentFilter::default()
+    };
+    let sealed = || {
+        let index = IndexReader::open(&config.index_file())?;
+        for incident in index.incidents(&newest)? {
+            let detail = index.incident(incident.id)?;
+            if detail.is_some_and(|it| it.evidence.iter().any(|piece| piece.sealed_at.is_some())) {
+                return Ok::<_, IndexError>(true);
+            }
+        }
+        Ok(false)
+    };
+    config.index_file().exists() && sealed().unwrap_or(false)
 }
 
 /// What is found of this machine; with `trouble`, which a running server has, nothing is called well that it
@@ -62,8 +83,15 @@ pub(super) fn all(config: &Config, trouble: Option<Finding>) -> Vec<Finding> {
     }
     let dir = config.evidence_dir();
     let at = existing(&dir);
-    let is_well = trouble.is_none();
     let mut findings: Vec<Finding> = trouble.into_iter().collect();
+    // Whatever was asked for before.
+    if has_asked(config) && !dir.join(wiring::VAULT).exists() && kept_out(at, AccessFlags::X_OK).is_none() {
+        let text = format!("the vault in {} is gone, with all that was sealed", dir.display());
+        let fix = "put it back from a copy, or start the server again, which makes another; `staunch evidence list` names what \
+                   is gone then";
+        findings.push(Finding::new(CHECK, Health::Problem, text).fix(fix));
+    }
+    let is_well = findings.is_empty();
     if access(at, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
         let text = format!(
             "this user cannot keep evidence in {}: it is missed, and containment goes on",

@@ -156,6 +156,12 @@ pub(super) fn journal(config: &Config) -> Finding {
             return Finding::new(CHECK, Health::Unknown, "it cannot be read by this user")
                 .fix("run this as the user of the server");
         }
+        // As after a first start that found no room; one that was lost leaves its index.
+        Err(OpenError::Io { source, .. })
+            if source.kind() == io::ErrorKind::NotFound && !config.index_file().exists() =>
+        {
+            return Finding::new(CHECK, Health::Ok, "nothing is in it yet: the next start begins it");
+        }
         Err(error) => return Finding::of(CHECK, &open_fault(&error)),
     };
     // The newest snapshot says where to begin; what follows it is what a start reads.

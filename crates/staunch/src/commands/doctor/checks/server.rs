@@ -82,7 +82,8 @@ pub(super) fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<S
     let asked = Client::with(server, config, Patience::SHORT).and_then(|client| client.get(path::STATUS, &json!({})));
     match asked {
         Ok(status) => Ok(Some(status)),
-        Err(fault) if fault.exit == Exit::Unreachable => Ok(None),
+        // Whoever takes connections is there, and is not well.
+        Err(fault) if fault.exit == Exit::Unreachable && !fault.is_silence() => Ok(None),
         // A fault of the connection, such as a certificate that is not good, has a cause; what a server says has none.
         Err(fault) if fault.exit == Exit::Denied && !fault.has_cause() => Err(Finding::new(
             "server",
