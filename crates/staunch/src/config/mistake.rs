@@ -161,10 +161,15 @@ fn without_secrets(text: &str) -> String {
     shown
 }
 
-/// The word that was written, and those that are known, of ` `x`, expected one of `a`, `b``.
+/// The word that was written, and those that are known, of ` `x`, expected one of `a`, `b``. What was written may have
+/// quotes of its own; what is known has none.
 fn quoted(rest: &str) -> Option<(&str, Vec<&str>)> {
-    let mut quoted = rest.split('`').skip(1).step_by(2);
-    Some((quoted.next()?, quoted.collect()))
+    let rest = rest.trim_start().strip_prefix('`')?;
+    let (written, known) = match rest.rsplit_once("`, expected ") {
+        Some(both) => both,
+        None => (rest.rsplit_once('`')?.0, ""),
+    };
+    Some((written, known.split('`').skip(1).step_by(2).collect()))
 }
 
 /// The hint for a word that is none of `known`.
@@ -370,6 +375,16 @@ mod tests {
             "mode = \"enforced\"\n",
             "unknown value `enforced`",
             "did you mean `enforce`?",
+        );
+    }
+
+    /// The words of the reader put what was written between the same quotes.
+    #[test]
+    fn quotes_in_what_was_written_end_no_word() {
+        says(
+            "mode = \"a`, expected `\u{202e}b\"\n",
+            "unknown value `a`, expected `\\u{202e}b`",
+            "allowed: observe, approve, enforce",
         );
     }
 
