@@ -21,8 +21,8 @@ const TOOLS: [(&str, &str); 3] = [
 ];
 
 /// What the system has beside what every Debian has: what boots it, and what the guide has installed.
-const PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,udev,kmod,linux-image-amd64,iproute2,procps,ca-certificates,curl,git,nftables";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,udev,kmod,linux-image-amd64,iproute2,procps,ca-certificates,curl,git,nftables,\
+     unbound,dns-root-data";
 
 /// The guide, whose blocks of commands are run.
 const GUIDE: &str = "docs/guide/first-hour.md";

@@ -47,6 +47,11 @@ frozen() {
     grep -q "^frozen $2" /sys/fs/cgroup"$(sed 's/^0:://' /proc/"$1"/cgroup)"/cgroup.events
 }
 
+# A process has ended, and whoever started it has been told.
+ended() {
+    test ! -e /proc/"$1"
+}
+
 # A server has all of its sandbox.
 sandboxed() {
     staunch status --json | grep -q '"sandbox_gaps": \[\]'
@@ -56,6 +61,56 @@ sandboxed() {
 post() {
     curl -sS -H "Authorization: Bearer $TOKEN" --data-binary @- http://127.0.0.1:7450/v1/events/"$1"
     echo
+}
+
+now() {
+    date -u +%Y-%m-%dT%H:%M:%S.%NZ
+}
+
+# Falco has seen something of a process.
+falco() {
+    printf '{"hostname":"%s","priority":"Critical","rule":"%s","source":"syscall","time":"%s","output":"it happened","output_fields":{"proc.pid":%s,"proc.name":"sleep"}}' \
+        "$(uname -n)" "$1" "$(now)" "$2" | post falco
+}
+
+# Somebody has got into an account. It is no rule that a playbook of ours waits for.
+wazuh() {
+    printf '{"timestamp":"%s","rule":{"id":"100100","level":12,"description":"A login from nowhere.","groups":["syslog"]},"agent":{"id":"001","name":"%s"},"id":"1764064800.1","decoder":{"name":"sshd"},"data":{"srcip":"203.0.113.70","dstuser":"%s"}}' \
+        "$(now)" "$(uname -n)" "$1" | post wazuh
+}
+
+# Suricata has seen the question for a name.
+question() {
+    printf '{"timestamp":"%s","event_type":"alert","src_ip":"10.0.0.5","src_port":40112,"dest_ip":"10.0.0.2","dest_port":53,"proto":"UDP","app_proto":"dns","direction":"to_server","alert":{"action":"allowed","gid":1,"signature_id":1,"rev":1,"signature":"ET MALWARE Observed DNS Query to Known C2 Domain","category":"Domain Observed Used for C2 Detected","severity":1},"dns":{"version":2,"query":[{"type":"query","id":1,"rrname":"%s","rrtype":"A","tx_id":0,"opcode":0}]}}' \
+        "$(date -u +%Y-%m-%dT%H:%M:%S.000000+0000)" "$1" | post suricata
+}
+
+# The field of the password file that says when an account expires is this.
+expires() {
+    test "$(getent shadow "$1" | cut -d: -f8)" = "$2"
+}
+
+# Unbound denies a name, or answers and does not.
+denied() {
+    unbound-control list_local_zones | grep -q "^$1"
+}
+
+asked() {
+    unbound-control list_local_zones > /tmp/zones && ! grep -q "^$1" /tmp/zones
+}
+
+# The machine is off the network, or nftables answers and it is not.
+isolated() {
+    nft list set inet staunch_isolation isolated | grep -q elements
+}
+
+connected() {
+    nft list set inet staunch_isolation isolated > /tmp/isolated && ! grep -q elements /tmp/isolated
+}
+
+# All of the evidence of an incident is in the vault, be it late.
+sealed() {
+    staunch evidence list "$1" --json > /tmp/evidence && grep -q '"state": "sealed"' /tmp/evidence && ! grep -q '"state": "missed"' /tmp/evidence
 }
 
 # The alert of the guide, about another address.
@@ -153,6 +208,7 @@ cat >> /etc/staunch/staunch.toml << 'END'
 
 [processes]
 enabled = true
+kill = true
 
 [jobs.keep]
 program = "/usr/local/lib/staunch/keep.sh"
@@ -182,13 +238,8 @@ staunch doctor
 holds "its sandbox is whole with the drop-in" sandboxed
 sleep 1000 &
 SLEEP=$!
-now() {
-    date -u +%Y-%m-%dT%H:%M:%S.%NZ
-}
-printf '{"hostname":"%s","priority":"Critical","rule":"Detect crypto miners using the Stratum protocol","source":"syscall","time":"%s","output":"it mines","output_fields":{"proc.pid":%s,"proc.name":"sleep"}}' \
-    "$(uname -n)" "$(now)" "$SLEEP" | post falco
-printf '{"timestamp":"%s","rule":{"id":"40112","level":12,"description":"A login after many failures.","groups":["syslog"]},"agent":{"id":"001","name":"mail-1"},"id":"1764064800.1","decoder":{"name":"sshd"},"data":{"srcip":"203.0.113.70","dstuser":"ada"}}' \
-    "$(now)" | post wazuh
+falco "Detect crypto miners using the Stratum protocol" "$SLEEP"
+wazuh ada
 holds "the process is frozen, by cgroup v2" eventually frozen "$SLEEP" 1
 holds "the job has run in its sandbox" eventually test -s /var/lib/staunch/kept/ada
 staunch containment list
@@ -197,6 +248,116 @@ staunch release --all --yes --reason "that was a test"
 holds "the job is undone" eventually test ! -e /var/lib/staunch/kept/ada
 holds "the process goes on" eventually frozen "$SLEEP" 0
 kill "$SLEEP"
+
+step "whatever else a host contains and keeps, under the unit with every drop-in"
+for name in accounts evidence isolation domains; do
+    install -D -m 0644 /usr/share/doc/staunch/examples/drop-ins/"$name".conf /etc/systemd/system/staunch.service.d/"$name".conf
+done
+systemctl enable --now unbound
+holds "the resolver answers" eventually unbound-control status
+systemctl status unbound --no-pager --lines 20
+useradd -m -s /bin/bash eve
+install -m 600 /dev/null /root/kept.log
+echo "only root may read this" > /root/kept.log
+cat >> /etc/staunch/staunch.toml << 'END'
+
+[accounts]
+enabled = true
+
+[isolation]
+enabled = true
+management = ["192.0.2.0/24"]
+keep_sessions = true
+
+[domains]
+enabled = true
+control = "/run/unbound.ctl"
+resolver = "127.0.0.1:53"
+END
+mode="mode: { low: enforce, medium: enforce, high: enforce }"
+cat > /etc/staunch/playbooks/lock.yaml << END
+playbook: lock
+summary: Locks an account, and keeps before it whatever can be kept.
+attack: [T1078]
+trigger: { sources: [wazuh], when: event.user == "eve", incident: event.user }
+preserve:
+  - network
+  - sockets
+  - processes
+  - logins
+  - modules
+  - ruleset
+  - journal
+  - capture: { target: event.source.ip, window: 2s }
+  - files: { paths: [/root/kept.log] }
+contain:
+  - lock-account: { target: event.user, lease: 1h }
+$mode
+END
+cat > /etc/staunch/playbooks/kill.yaml << END
+playbook: kill
+summary: Ends a process.
+attack: [T1059]
+trigger: { sources: [falco], when: event.signature == "Something to end", incident: event.host }
+contain:
+  - kill-process: { target: 'event.raw.output_fields["proc.pid"]', lease: 1h, irreversible: yes }
+$mode
+END
+cat > /etc/staunch/playbooks/isolate.yaml << END
+playbook: isolate
+summary: Takes the machine off the network.
+attack: [T1547.006]
+trigger: { sources: [falco], when: event.signature == "Something in the kernel", incident: event.host }
+contain:
+  - isolate-host: { target: event.host, lease: 1h }
+$mode
+END
+cat > /etc/staunch/playbooks/deny.yaml << END
+playbook: deny
+summary: Denies a name.
+attack: [T1071.004]
+trigger: { sources: [suricata], when: 'event.signature.contains("DNS Query")', incident: event.source.ip }
+contain:
+  - sinkhole-domain: { target: 'event.raw.dns.query[0].rrname', lease: 1h }
+$mode
+END
+staunch check
+systemctl daemon-reload
+holds "it starts with every drop-in" systemctl restart staunch
+holds "it answers" up
+staunch doctor > /tmp/doctor
+cat /tmp/doctor
+holds "doctor finds nothing broken" has '^0 problems' /tmp/doctor
+holds "its sandbox is whole with every drop-in" sandboxed
+sleep 1000 &
+SLEEP=$!
+wazuh eve
+falco "Something to end" "$SLEEP"
+falco "Something in the kernel" 1
+question c2.evil.example
+holds "the account is locked" eventually expires eve 2
+su eve -c 'echo in' > /tmp/su 2>&1
+cat /tmp/su
+holds "nobody gets in as it" has 'expired' /tmp/su
+holds "the process is ended" eventually ended "$SLEEP"
+holds "the machine is off the network" eventually isolated
+holds "the name is denied" eventually denied c2.evil.example
+staunch incident list
+staunch containment list
+EVE="$(staunch evidence list --json | grep -o 'INC-[0-9]*' | sort -u | tail -1)"
+holds "all that can be kept is kept" eventually sealed "$EVE"
+staunch evidence list "$EVE"
+FILE="$(staunch evidence list "$EVE" | grep -o 'EV-[0-9]* *files' | grep -o 'EV-[0-9]*')"
+staunch evidence get "$FILE" --output /tmp/kept.log
+holds "so is the file that only root may read" has 'only root may read this' /tmp/kept.log
+lsattr -R /var/lib/staunch/evidence/vault > /tmp/attributes
+holds "what is kept is immutable" has '----i' /tmp/attributes
+holds "the evidence is proved" eventually staunch evidence verify
+staunch release --all --yes --reason "that was a test"
+holds "the account is open" eventually expires eve ""
+holds "the machine is on the network" eventually connected
+holds "the name is asked for" eventually asked c2.evil.example
+staunch containment list
 
 step "stopped, with a block in force"
 alert_of 203.0.113.48 | post suricata

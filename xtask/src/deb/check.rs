@@ -61,7 +61,9 @@ pub(super) fn check(target: &Path, package: &Path) -> Result<()> {
 /// A small Debian with `packages`, made once: `folder` of the target folder.
 pub(super) fn base(target: &Path, folder: &str, packages: &str) -> Result<PathBuf> {
     let base = target.join("deb").join(folder);
-    if base.join("done").exists() {
+    // One with other packages is made anew.
+    let done = base.join("done");
+    if fs::read_to_string(&done).is_ok_and(|it| it == packages) {
         return Ok(base);
     }
     if base.exists() {
@@ -72,7 +74,7 @@ pub(super) fn base(target: &Path, folder: &str, packages: &str) -> Result<PathBu
             .args(["--variant=minbase", &format!("--include={packages}"), RELEASE])
             .arg(&base),
     )?;
-    fs::write(base.join("done"), "")?;
+    fs::write(&done, packages)?;
     Ok(base)
 }
 
