@@ -257,8 +257,8 @@ systemctl enable --now unbound
 holds "the resolver answers" eventually unbound-control status
 systemctl status unbound --no-pager --lines 20
 useradd -m -s /bin/bash eve
-install -m 600 /dev/null /root/kept.log
-echo "only root may read this" > /root/kept.log
+install -m 600 -o eve -g eve /dev/null /home/eve/kept.log
+echo "only eve may read this" > /home/eve/kept.log
 cat >> /etc/staunch/staunch.toml << 'END'
 
 [accounts]
@@ -289,7 +289,7 @@ preserve:
   - ruleset
   - journal
   - capture: { target: event.source.ip, window: 2s }
-  - files: { paths: [/root/kept.log] }
+  - files: { paths: [/home/eve/kept.log] }
 contain:
   - lock-account: { target: event.user, lease: 1h }
 $mode
@@ -349,7 +349,7 @@ holds "all that can be kept is kept" eventually sealed "$EVE"
 staunch evidence list "$EVE"
 FILE="$(staunch evidence list "$EVE" | grep -o 'EV-[0-9]* *files' | grep -o 'EV-[0-9]*')"
 staunch evidence get "$FILE" --output /tmp/kept.log
-holds "so is the file that only root may read" has 'only root may read this' /tmp/kept.log
+holds "so is the file that only its owner may read" has "only eve may read this" /tmp/kept.log
 lsattr -R /var/lib/staunch/evidence/vault > /tmp/attributes
 holds "what is kept is immutable" has '----i' /tmp/attributes
 holds "the evidence is proved" eventually staunch evidence verify

@@ -1,7 +1,7 @@
 //! What happens, as it happens: server-sent events, read from the index as fast as each client takes them.
 //!
-//! Never keeps anything for a client but its place: who is slow, or was away, is told later and not less. While the index
-//! does not know what has happened, the client is told so, once: silence means that nothing has.
+//! Never keeps anything for a client but its place: who is slow, or was away, is told later and not less. While the
+//! index does not know what has happened, the client is told so, once: silence means that nothing has.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -171,8 +171,8 @@ impl Follower {
         }
     }
 
-    /// What the client has to know of the stream itself after it was `read`: that it has been behind for a while, or goes
-    /// on.
+    /// What the client has to know of the stream itself after it was `read`: that it has been behind for a while, or
+    /// goes on.
     fn news_of_itself(&mut self, read: Result<(), String>) -> Option<String> {
         let Err(why) = read else {
             let (_, is_known) = self.behind.take()?;

@@ -243,8 +243,8 @@ impl Running {
         Ok(())
     }
 
-    /// Finds out what became of an order that got no answer. What is not on record by now does not begin any more, since
-    /// nobody waits for its answer.
+    /// Finds out what became of an order that got no answer. What is not on record by now does not begin any more,
+    /// since nobody waits for its answer.
     fn find_order(&mut self) -> Result<(), Fault> {
         if !self.in_doubt {
             return Ok(());
