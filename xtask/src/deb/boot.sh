@@ -108,9 +108,12 @@ connected() {
     nft list set inet staunch_isolation isolated > /tmp/isolated && ! grep -q elements /tmp/isolated
 }
 
-# All of the evidence of an incident is in the vault, be it late.
+# All nine pieces of evidence of an incident have come to their end, and none was missed for another reason than the time
+# that an emulated processor takes.
 sealed() {
-    staunch evidence list "$1" --json > /tmp/evidence && grep -q '"state": "sealed"' /tmp/evidence && ! grep -q '"state": "missed"' /tmp/evidence
+    staunch evidence list "$1" --json > /tmp/evidence &&
+        test "$(grep -c '"evidence": "EV-' /tmp/evidence)" = 9 &&
+        ! grep '"what": "' /tmp/evidence | grep -v -q 'no time is left'
 }
 
 # The alert of the guide, about another address.
@@ -347,7 +350,7 @@ staunch containment list
 EVE="$(staunch evidence list --json | grep -o 'INC-[0-9]*' | sort -u | tail -1)"
 holds "all that can be kept is kept" eventually sealed "$EVE"
 staunch evidence list "$EVE"
-FILE="$(staunch evidence list "$EVE" | grep -o 'EV-[0-9]* *files' | grep -o 'EV-[0-9]*')"
+FILE="$(staunch evidence list "$EVE" | awk '$3 == "files" { print $1 }')"
 staunch evidence get "$FILE" --output /tmp/kept.log
 holds "so is the file that only its owner may read" has "only eve may read this" /tmp/kept.log
 lsattr -R /var/lib/staunch/evidence/vault > /tmp/attributes
