@@ -351,7 +351,7 @@ EVE="$(staunch evidence list --json | grep -o 'INC-[0-9]*' | sort -u | tail -1)"
 holds "all that can be kept is kept" eventually sealed "$EVE"
 staunch evidence list "$EVE"
 FILE="$(staunch evidence list "$EVE" | awk '$3 == "files" { print $1 }')"
-staunch evidence get "$FILE" --output /tmp/kept.log
+staunch evidence get "$FILE" file-001-kept.log --output /tmp/kept.log
 holds "so is the file that only its owner may read" has "only eve may read this" /tmp/kept.log
 lsattr -R /var/lib/staunch/evidence/vault > /tmp/attributes
 holds "what is kept is immutable" has '----i' /tmp/attributes
