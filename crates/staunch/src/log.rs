@@ -44,8 +44,9 @@ pub(crate) fn start(settings: &LogSettings) -> Result<(), Fault> {
             .with_writer(Escaping { json: true })
             .try_init(),
     };
+    done.map_err(|error| Fault::doing(Exit::Failed, "cannot start logging", error.as_ref()))?;
     IS_JSON.store(matches!(settings.format, LogFormat::Json), Ordering::Relaxed);
-    done.map_err(|error| Fault::doing(Exit::Failed, "cannot start logging", error.as_ref()))
+    Ok(())
 }
 
 /// Makes writers that escape. One call of `write` is one line: that is how the formatter writes.

@@ -108,8 +108,8 @@ connected() {
     nft list set inet staunch_isolation isolated > /tmp/isolated && ! grep -q elements /tmp/isolated
 }
 
-# All nine pieces of evidence of an incident have come to their end, and none was missed for another reason than the time
-# that an emulated processor takes.
+# All nine pieces of evidence of an incident have come to their end, and none was missed for another reason than the
+# time that an emulated processor takes.
 sealed() {
     staunch evidence list "$1" --json > /tmp/evidence &&
         test "$(grep -c '"evidence": "EV-' /tmp/evidence)" = 9 &&
@@ -347,7 +347,7 @@ holds "the machine is off the network" eventually isolated
 holds "the name is denied" eventually denied c2.evil.example
 staunch incident list
 staunch containment list
-EVE="$(staunch evidence list --json | grep -o 'INC-[0-9]*' | sort -u | tail -1)"
+EVE="$(staunch evidence list | awk '$3 == "files" { print $2; exit }')"
 holds "all that can be kept is kept" eventually sealed "$EVE"
 staunch evidence list "$EVE"
 FILE="$(staunch evidence list "$EVE" | awk '$3 == "files" { print $1 }')"

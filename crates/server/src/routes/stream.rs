@@ -1,7 +1,7 @@
 //! What happens, as it happens: server-sent events, read from the index as fast as each client takes them.
 //!
 //! Never keeps anything for a client but its place: who is slow, or was away, is told later and not less. While the
-//! index does not know what has happened, the client is told so, once: silence means that nothing has.
+//! index has a trouble, or gives no answer, the client is told so, once. One that is only slow is not told of.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -158,6 +158,7 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
     }
     let mut rows = Vec::new();
     let mut cut = false;
+    let mut is_unread = false;
     for incident in incidents(&vault, incident)? {
         vault
             .records(incident, &mut |sealed| {
@@ -168,7 +169,10 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
                 rows.push(Row::of(&sealed, &log));
                 ControlFlow::Continue(())
             })
-            .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
+            .unwrap_or_else(|failure| {
+                is_unread = true;
+                warn(&format!("{incident}: {failure}"));
+            });
     }
     rows.sort_by_key(|it| (it.incident, it.evidence, it.started_at));
     if let Some(incident) = incident.filter(|it| rows.is_empty() && missed::is_unknown(&from.data, &dir, *it)) {
@@ -178,8 +182,12 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
     let (unrecorded, gone) = missed::without_record(&from.data, &dir, incident, &rows)
         .map(|it| (it.missed, it.gone))
         .unzip();
-    // Of what is not listed nobody knows here whether it is there.
-    let gone = gone.filter(|_| !cut);
+    // Of what is not listed, or could not be read, nobody knows here whether it is there.
+    let mut gone = gone.filter(|_| !cut && !is_unread);
+    // What was sealed while this looked is there by now.
+    if let Some(gone) = &mut gone {
+        gone.retain(|it| find(&vault, it.evidence).is_err());
+    }
     let list = List {
         vault: dir,
         evidence: rows,

@@ -47,7 +47,7 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
         reason,
     };
     let reply = client.command(path::RELEASE, &request).map_err(|fault| {
-        let here = fault.exit == Exit::Unreachable && args.change.show.server.url.is_none();
+        let here = fault.exit == Exit::Unreachable && !fault.is_silence() && args.change.show.server.url.is_none();
         match fault.advice().map(str::to_owned) {
             Some(advice) if here => fault.hint(format!(
                 "{advice}; without a server only all of it can be lifted: `staunch release --all`"

@@ -433,7 +433,7 @@ fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
     match (ended, stopped) {
         (Ended::Failed(fault), _) => Err(fault),
         (_, Stopped::Done(Err(error))) => {
-            tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "the engine has ended");
+            tracing::error!(error = %staunch_model::WithCauses(&error), "the engine has ended");
             Err(Fault::of(Exit::Poisoned, &error).hint(START_AGAIN))
         }
         (_, Stopped::Panicked(why)) => {

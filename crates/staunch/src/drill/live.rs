@@ -243,20 +243,20 @@ impl Running {
         Ok(())
     }
 
-    /// Finds out what became of an order that got no answer. What is not on record by now does not begin any more,
-    /// since nobody waits for its answer.
+    /// Finds out what became of an order that got no answer. What is not on record by now stays in
+    /// doubt: the engine may be slow.
     fn find_order(&mut self) -> Result<(), Fault> {
         if !self.in_doubt {
             return Ok(());
         }
         let mut found = None;
-        let is_known = self.wait(|| {
+        self.wait(|| {
             let newest: Commands = self.client.get(path::COMMANDS, &json!({ "limit": 100 }))?;
             let is_it = |it: &&CommandRow| it.reason == self.wanted.reason && it.command.get("drill").is_some();
             found = newest.commands.iter().find(is_it).map(|it| DrillId(it.lsn));
             Ok(found.is_some() || newest.index.lag == Some(0))
         })?;
-        self.in_doubt = !is_known;
+        self.in_doubt = found.is_none();
         self.ordered = found;
         Ok(())
     }

@@ -219,7 +219,7 @@ fn what_was_sealed_and_is_removed_is_told() {
         assert!(gone[0]["sealed_at"].is_string(), "{gone}");
         let told = server.ok(&["evidence", "list"]);
         assert!(
-            in_one_line(&told).contains("NOT IN THE VAULT any more: somebody has removed"),
+            in_one_line(&told).contains("NOT IN THE VAULT any more, or cannot be read there"),
             "{told}"
         );
         assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");

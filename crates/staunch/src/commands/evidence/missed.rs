@@ -34,10 +34,10 @@ pub(super) struct Unrecorded {
     why: Option<String>,
 }
 
-/// A piece that was sealed and is not there.
+/// A piece that was sealed, and whose record is not found.
 #[derive(Debug, Serialize)]
 pub(super) struct Gone {
-    evidence: EvidenceId,
+    pub(super) evidence: EvidenceId,
     incident: IncidentId,
     kind: EvidenceKind,
     /// Of what, as text; `None` when it is of the machine as a whole.
@@ -144,7 +144,8 @@ fn incidents(index: &IndexReader, only: Option<IncidentId>) -> Result<Vec<Incide
 pub(super) fn gone_text(output: &Output, gone: &[Gone]) -> String {
     let count = gone.len();
     let heading = format!(
-        "{count} {} sealed, by the journal, and {} NOT IN THE VAULT any more: somebody has removed {}",
+        "{count} {} sealed, by the journal, and {} NOT IN THE VAULT any more, or cannot be read there; `staunch evidence verify` \
+         looks closer at {}",
         if count == 1 { "piece was" } else { "pieces were" },
         if count == 1 { "is" } else { "are" },
         if count == 1 { "it" } else { "them" }

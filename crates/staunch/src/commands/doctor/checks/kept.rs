@@ -156,9 +156,11 @@ pub(super) fn journal(config: &Config) -> Finding {
             return Finding::new(CHECK, Health::Unknown, "it cannot be read by this user")
                 .fix("run this as the user of the server");
         }
-        // As after a first start that found no room; one that was lost leaves its index.
+        // As after a first start that found no room; one that was begun leaves the id of its installation.
         Err(OpenError::Io { source, .. })
-            if source.kind() == io::ErrorKind::NotFound && !config.index_file().exists() =>
+            if source.kind() == io::ErrorKind::NotFound
+                && !config.index_file().exists()
+                && !config.installation_file().exists() =>
         {
             return Finding::new(CHECK, Health::Ok, "nothing is in it yet: the next start begins it");
         }
