@@ -29,7 +29,7 @@ use thiserror::Error;
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::{Message, Submission};
 use crate::health::HealthReaders;
-use crate::helpers::Followed;
+use crate::helpers::Feed;
 use crate::notices::Telling;
 use crate::preserve::Preserver;
 use crate::seat::Seat;
@@ -78,7 +78,7 @@ pub(crate) struct EventLoop {
     pub(crate) notices: Sender<Telling>,
     pub(crate) preserver: Preserver,
     pub(crate) health: HealthReaders,
-    pub(crate) followers: Vec<Sender<Followed>>,
+    pub(crate) followers: Vec<Feed>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) linger: Duration,
     pub(crate) snapshot_every: u64,

@@ -1,6 +1,7 @@
 //! Helper threads: followers, the drift sweep and the refresh of enrichers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,21 @@ const LOOK_AFTER_MAX: Duration = Duration::from_secs(3);
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
+/// The way to the thread of a follower.
+pub(crate) struct Feed {
+    frames: Sender<Followed>,
+    /// The newest durable frame, whether or not it found room on the way.
+    newest: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// Hands a frame on, and waits for nobody: what finds no room is fetched from the journal by the follower.
+    pub(crate) fn put(&self, followed: Followed) {
+        self.newest.store(followed.0.0, Ordering::Release);
+        drop(self.frames.try_send(followed));
+    }
+}
+
 /// Starts the thread that feeds a follower, and has it look after itself every `interval`, or oftener. Frames that do
 /// not fit into the channel are fetched from the journal.
 ///
@@ -36,9 +52,11 @@ pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,
     interval: Duration,
-) -> std::io::Result<(Sender<Followed>, JoinHandle<()>)> {
+) -> std::io::Result<(Feed, JoinHandle<()>)> {
     let interval = interval.min(LOOK_AFTER_MAX);
     let (sender, frames): (_, Receiver<Followed>) = bounded(FOLLOWED_MAX);
+    let newest = Arc::new(AtomicU64::new(0));
+    let known = Arc::clone(&newest);
     let name = follower.name().to_owned();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let mut look_at = Instant::now() + interval;
@@ -47,10 +65,13 @@ pub(crate) fn follower(
             let first = match frames.recv_deadline(look_at) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return close_gap(follower.as_mut(), &known),
             };
             if Instant::now() >= look_at {
                 follower.look_after();
+                if first.is_none() {
+                    close_gap(follower.as_mut(), &known);
+                }
                 look_at = Instant::now() + interval;
             }
             let Some(first) = first else { continue };
@@ -70,7 +91,17 @@ pub(crate) fn follower(
             follower.flush();
         }
     })?;
-    Ok((sender, thread))
+    let feed = Feed { frames: sender, newest };
+    Ok((feed, thread))
+}
+
+/// Has `follower` take from the journal what found no room and was followed by nothing, at the end of a burst.
+fn close_gap(follower: &mut dyn Follower, newest: &AtomicU64) {
+    let newest = Lsn(newest.load(Ordering::Acquire));
+    if newest > follower.position() {
+        follower.catch_up(newest.next());
+        follower.flush();
+    }
 }
 
 /// Starts the thread that sweeps every `interval`, and at once, and looks whether the machine's clock was set.

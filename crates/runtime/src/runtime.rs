@@ -179,8 +179,8 @@ impl Runtime {
         threads.extend(notifiers);
         let mut followers = Vec::with_capacity(parts.followers.len());
         for part in parts.followers {
-            let (sender, thread) = helpers::follower(part, telemetry.clone(), sweep_interval)?;
-            followers.push(sender);
+            let (feed, thread) = helpers::follower(part, telemetry.clone(), sweep_interval)?;
+            followers.push(feed);
             threads.push(thread);
         }
         if let Some(enricher) = parts.traffic {

@@ -98,8 +98,7 @@ impl EventLoop {
         }
         for (lsn, now, frame) in frames.drain(..) {
             for follower in &self.followers {
-                // A full channel makes a gap, which the follower closes from the journal.
-                drop(follower.try_send((lsn, now, Arc::clone(&frame))));
+                follower.put((lsn, now, Arc::clone(&frame)));
             }
         }
     }

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use staunch_model::{Frame, StateKind, Timestamp};
+use crossbeam_channel::{Receiver, bounded};
+use staunch_model::{Command, Frame, Mode, StateKind, Timestamp};
 use staunch_ports::{Follower, Journal as _, Lsn};
 use staunch_runtime::Parts;
 use staunch_runtime::telemetry::LogMeter;
 
 use super::journal::GatedJournal;
 use super::world::World;
-use super::{LIMIT, parts, playbook, start_of, submit, wait_for};
+use super::{LIMIT, command, parts, playbook, start_of, submit, wait_for, wait_for_sweep};
 
 /// Remembers the frames that it was given.
 struct Takes(Arc<Mutex<Vec<Lsn>>>);
@@ -77,8 +78,62 @@ fn one_that_takes_nothing_keeps_no_other_from_what_happens() {
     let end = journal.tail().lsn;
     let all: Vec<Lsn> = (1..=end.0).map(Lsn).collect();
     assert_eq!(*taken.lock().expect("nobody panics with it"), all);
-    // The first frame is no gap; of all the others it fell behind once.
-    assert_eq!(*missed.lock().expect("nobody panics with it"), all[1..]);
+    // The first frame is no gap; of all the others it fell behind once, and it is asked once more in the end.
+    let asked: Vec<Lsn> = (2..=end.0 + 1).map(Lsn).collect();
+    assert_eq!(*missed.lock().expect("nobody panics with it"), asked);
     assert_eq!(counts().follower_gaps, 1);
     assert_eq!(log.ask(), end.0, "what is durable does not hang on a follower");
+}
+
+/// Takes the first frame when it may, and whatever it is told to catch up with.
+struct Slow {
+    may: Receiver<()>,
+    position: Arc<Mutex<Lsn>>,
+}
+
+impl Follower for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn follow(&mut self, lsn: Lsn, _: Timestamp, _: &Frame) {
+        if lsn == Lsn(1) {
+            self.may.recv().expect("the test lets it go on");
+        }
+        *self.position.lock().expect("nobody panics with it") = lsn;
+    }
+
+    fn position(&self) -> Lsn {
+        *self.position.lock().expect("nobody panics with it")
+    }
+
+    fn catch_up(&mut self, until: Lsn) {
+        *self.position.lock().expect("nobody panics with it") = Lsn(until.0 - 1);
+    }
+}
+
+/// More than there is room for on the way, and nothing comes behind it.
+#[test]
+fn the_end_of_a_burst_is_followed_without_another_frame() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let (go_on, may) = bounded(1);
+    let position = Arc::default();
+    let slow = Slow {
+        may,
+        position: Arc::clone(&position),
+    };
+    let parts = Parts {
+        followers: vec![Box::new(slow)],
+        ..parts(&journal, &world)
+    };
+    let runtime = start_of(parts, playbook());
+    let handle = runtime.handle();
+    wait_for_sweep(&handle);
+    // Each is a frame, and has nothing done after it.
+    for _ in 0..3_000 {
+        command(&handle, Command::SetMode(Mode::Enforce));
+    }
+    go_on.send(()).expect("it waits");
+    runtime.stop().expect("it stops cleanly");
+    assert_eq!(*position.lock().expect("nobody panics with it"), journal.tail().lsn);
 }

@@ -179,7 +179,7 @@ fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Re
         return Err(Fault::new(Exit::NotFound, format!("there is no {incident}"))
             .hint("`staunch incident list` shows those there are"));
     }
-    let (unrecorded, gone) = missed::without_record(&from.data, &dir, incident, &rows)
+    let (unrecorded, gone) = missed::lacks(&from.data, &dir, incident, &rows)
         .map(|it| (it.missed, it.gone))
         .unzip();
     // Of what is not listed, or could not be read, nobody knows here whether it is there.

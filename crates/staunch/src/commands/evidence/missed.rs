@@ -57,12 +57,7 @@ pub(super) struct Lacks {
 
 /// What the index beside the folder says was asked for and is not among `rows`; `None` when there is no index of this
 /// folder.
-pub(super) fn without_record(
-    data: &DataArgs,
-    folder: &Path,
-    incident: Option<IncidentId>,
-    rows: &[Row],
-) -> Option<Lacks> {
+pub(super) fn lacks(data: &DataArgs, folder: &Path, incident: Option<IncidentId>, rows: &[Row]) -> Option<Lacks> {
     let file = index_of(data, folder)?;
     let known: BTreeSet<EvidenceId> = rows.iter().map(|it| it.evidence).collect();
     read(&file, incident, &known)
@@ -71,7 +66,7 @@ pub(super) fn without_record(
 }
 
 /// Whether the index beside the folder knows no such incident; false when there is no index of this folder, or none
-/// that can be read, which [`without_record`] tells.
+/// that can be read, which [`lacks`] tells.
 pub(super) fn is_unknown(data: &DataArgs, folder: &Path, incident: IncidentId) -> bool {
     let found = index_of(data, folder).map(|file| IndexReader::open(&file)?.incident(incident));
     matches!(found, Some(Ok(None)))
@@ -142,58 +137,53 @@ fn incidents(index: &IndexReader, only: Option<IncidentId>) -> Result<Vec<Incide
 
 /// What has been removed, for people.
 pub(super) fn gone_text(output: &Output, gone: &[Gone]) -> String {
-    let count = gone.len();
     let heading = format!(
-        "{count} {} sealed, by the journal, and {} NOT IN THE VAULT any more, or cannot be read there; `staunch evidence verify` \
-         looks closer at {}",
-        if count == 1 { "piece was" } else { "pieces were" },
-        if count == 1 { "is" } else { "are" },
-        if count == 1 { "it" } else { "them" }
+        "{} sealed, by the journal, and NOT IN THE VAULT any more, or cannot be read there:",
+        pieces(gone.len())
     );
-    let mut text = format!("{}\n", output.paint(Tone::Bad, &lines(&heading, 0)));
-    for it in gone.iter().take(TOLD_MAX) {
-        let of = it.target.as_deref().unwrap_or("this machine");
-        let line = format!(
-            "{} of {}: {} of {}, sealed at {}",
-            it.evidence,
-            it.incident,
-            it.kind,
-            Printable(of),
-            it.sealed_at
-        );
-        text.push_str(&format!("  {}\n", lines(&line, 4)));
-    }
-    if count > TOLD_MAX {
-        let more = format!("and {} more; --json has them, or name an incident", count - TOLD_MAX);
-        text.push_str(&format!("  {more}\n"));
-    }
-    text
+    told(output, &heading, gone, |it| {
+        let what = piece(it.evidence, it.incident, it.kind, it.target.as_deref());
+        format!("{what}, sealed at {}", it.sealed_at)
+    })
 }
 
 /// What was missed, for people.
 pub(super) fn text(output: &Output, missed: &[Unrecorded]) -> String {
-    let count = missed.len();
     let heading = format!(
-        "{count} {} asked for and MISSED, and nothing of {} is in the vault, by the journal:",
-        if count == 1 { "piece was" } else { "pieces were" },
-        if count == 1 { "it" } else { "them" }
+        "{} asked for and MISSED, and nothing of {} is in the vault, by the journal:",
+        pieces(missed.len()),
+        if missed.len() == 1 { "it" } else { "them" }
     );
-    let mut text = format!("{}\n", output.paint(Tone::Bad, &lines(&heading, 0)));
-    for it in missed.iter().take(TOLD_MAX) {
-        let of = it.target.as_deref().unwrap_or("this machine");
+    told(output, &heading, missed, |it| {
+        let what = piece(it.evidence, it.incident, it.kind, it.target.as_deref());
         let why = it.why.as_deref().unwrap_or("nobody said why");
-        let line = format!(
-            "{} of {}: {} of {}: {}",
-            it.evidence,
-            it.incident,
-            it.kind,
-            Printable(of),
-            Printable(why)
-        );
-        text.push_str(&format!("  {}\n", lines(&line, 4)));
+        format!("{what}: {}", Printable(why))
+    })
+}
+
+fn pieces(count: usize) -> String {
+    match count {
+        1 => "1 piece was".to_owned(),
+        count => format!("{count} pieces were"),
     }
-    if count > TOLD_MAX {
-        let more = format!("and {} more; --json has them, or name an incident", count - TOLD_MAX);
+}
+
+fn piece(evidence: EvidenceId, incident: IncidentId, kind: EvidenceKind, target: Option<&str>) -> String {
+    let of = target.unwrap_or("this machine");
+    format!("{evidence} of {incident}: {kind} of {}", Printable(of))
+}
+
+/// A heading, and a line for each of the first of `all`.
+fn told<T>(output: &Output, heading: &str, all: &[T], line: impl Fn(&T) -> String) -> String {
+    let mut text = format!("{}\n", output.paint(Tone::Bad, &lines(heading, 0)));
+    for it in all.iter().take(TOLD_MAX) {
+        text.push_str(&format!("  {}\n", lines(&line(it), 4)));
+    }
+    if all.len() > TOLD_MAX {
+        let more = format!(
+            "and {} more; --json has them, or name an incident",
+            all.len() - TOLD_MAX
+        );
         text.push_str(&format!("  {more}\n"));
     }
     text
