@@ -18,7 +18,7 @@ impl Printable<'_> {
 }
 
 /// Shows an error with its causes, on one line: `cannot read the journal: No space left on device`. A cause that says
-/// what was said just before is not said again.
+/// what was said just before is not said again. It escapes nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct WithCauses<'a>(pub &'a dyn Error);
 
@@ -261,6 +261,34 @@ pub(crate) fn pad(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::
 mod tests {
     use super::*;
     use crate::id::TransactionId;
+
+    /// An error with the words and the cause that it is given.
+    #[derive(Debug)]
+    struct Of(&'static str, Option<Box<Of>>);
+
+    impl fmt::Display for Of {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Of {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|it| it as _)
+        }
+    }
+
+    #[test]
+    fn every_cause_is_said_and_none_twice_in_a_row() {
+        let of = |what, cause| Some(Box::new(Of(what, cause)));
+        let disk = of("no space", of("no space", of("error 28", None)));
+        let error = Of("cannot write", of("the disk", disk));
+        assert_eq!(
+            WithCauses(&error).to_string(),
+            "cannot write: the disk: no space: error 28"
+        );
+        assert_eq!(WithCauses(&Of("alone", None)).to_string(), "alone");
+    }
 
     #[test]
     fn text_that_fits_and_text_that_does_not_is_what_it_says() {

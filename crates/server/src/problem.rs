@@ -37,11 +37,6 @@ impl Failed {
         }
     }
 
-    /// What is wrong, in a sentence that is safe to show.
-    pub(crate) fn detail(&self) -> &str {
-        &self.problem.detail
-    }
-
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.problem.hint = Some(hint.into());
         self

@@ -165,7 +165,10 @@ impl Tls {
                 // Certificate and key are two files: between the two writes they do not match.
                 Err(error) => {
                     if known.watch.has_failed(stamps) {
-                        tracing::error!(error = %WithCauses(&error), "the certificate cannot be read; the earlier one stays in use");
+                        tracing::error!(
+                            error = %WithCauses(&error),
+                            "the certificate cannot be read; the earlier one stays in use"
+                        );
                     }
                 }
             }

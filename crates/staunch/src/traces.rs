@@ -120,7 +120,7 @@ struct Fold {
     /// The incidents whose transactions may still be planned.
     origins: BTreeMap<IncidentId, Origin>,
     open: BTreeMap<TransactionId, Open>,
-    /// Of what has come into force since the start, at most [`FOLLOWED_MAX`].
+    /// Of what has come into force since the start, and is.
     in_force: Actions,
     /// Of what was in force at the start.
     before: Arc<OnceLock<Actions>>,
@@ -218,7 +218,7 @@ impl Fold {
         let mut about = vec![
             text("staunch.transaction", transaction.to_string()),
             text("staunch.incident", incident.to_string()),
-            text("staunch.action", kind.name()),
+            about_action(*kind),
             text("staunch.target", target.to_string()),
             text("staunch.lease", lease.to_string()),
         ];
@@ -268,6 +268,11 @@ impl Fold {
         }
     }
 
+    /// What a transaction does that was in force at the start.
+    fn was_in_force(&self, id: TransactionId) -> Option<ActionKind> {
+        self.before.get()?.get(&id).copied()
+    }
+
     fn change(&mut self, id: TransactionId, change: &Change, place: Place) -> Option<Vec<Span>> {
         let next = next(change)?;
         if !self.open.contains_key(&id) {
@@ -280,10 +285,9 @@ impl Fold {
                 self.left_out += 1;
                 return None;
             }
-            let before = || self.before.get().and_then(|it| it.get(&id)).copied();
-            let action = self.in_force.remove(&id).or_else(before);
+            let action = self.in_force.remove(&id).or_else(|| self.was_in_force(id));
             let mut about = vec![text("staunch.transaction", id.to_string())];
-            about.extend(action.map(|it| text("staunch.action", it.name())));
+            about.extend(action.map(about_action));
             about.extend(cause(change));
             let open = Open {
                 begun: None,
@@ -305,11 +309,13 @@ impl Fold {
                 None
             }
             Next::Ends(result) => {
-                let it = self.open.remove(&id)?;
+                let mut it = self.open.remove(&id)?;
+                if it.action.is_none() {
+                    // One that began with the start is followed before what was in force then is told.
+                    it.action = self.was_in_force(id);
+                    it.about.extend(it.action.map(about_action));
+                }
                 if let (Some(action), StateKind::InForce) = (it.action, result) {
-                    if self.in_force.len() >= FOLLOWED_MAX {
-                        self.in_force.pop_first();
-                    }
                     self.in_force.insert(id, action);
                 }
                 let ids = Ids::of(self.installation, id);
@@ -449,6 +455,10 @@ fn cause(change: &Change) -> Vec<Attribute> {
         Change::Approved { by } => vec![text("staunch.approved_by", &**by)],
         _ => Vec::new(),
     }
+}
+
+fn about_action(action: ActionKind) -> Attribute {
+    text("staunch.action", action.name())
 }
 
 fn text(name: &'static str, value: impl Into<Box<str>>) -> Attribute {

@@ -33,7 +33,6 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::names::{self, Names};
-use crate::narrator::Narrator;
 
 pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
@@ -111,8 +110,7 @@ pub(crate) fn open(
     let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
     let journal_start = journal.tail().lsn;
     let installation = installation(config, journal_start)?;
-    let (index, reader) = followers::index(config);
-    let narrator = Narrator::new(dir, journal_start);
+    let (followers, reader) = followers::all(config, journal_start);
     let clock: Arc<dyn Clock> = match rehearse {
         Some(orders) => Arc::new(WrongClock(orders.to_owned())),
         None => Arc::new(SystemClock),
@@ -144,7 +142,7 @@ pub(crate) fn open(
         notifiers: crate::notices::notifiers(config, installation),
         preserver,
         signals: crate::health::signals(config),
-        followers: vec![index, Box::new(narrator)],
+        followers,
         log: None,
         clock,
         installation,

@@ -150,11 +150,9 @@ impl Follower {
             };
             Ok((position, some, end))
         };
-        let (position, some, end) = self
-            .app
-            .look_up(read)
-            .await
-            .map_err(|failed| failed.detail().to_owned())?;
+        let asked = self.app.look_up(read).await;
+        // Why is in the log.
+        let (position, some, end) = asked.map_err(|_| "the index of the journal gives no answer".to_owned())?;
         self.place = end;
         // What it has is told first, whatever is the matter with it.
         if !some.is_empty() {
@@ -183,8 +181,11 @@ impl Follower {
             return None;
         }
         *is_known = true;
+        // Without an answer so far, nobody knows.
+        let happened = if self.told_to.is_some() { "has" } else { "may have" };
         Some(format!(
-            "something has happened that cannot be told here yet: {why}. Containment goes on, and the server's log tells it"
+            "something {happened} happened that cannot be told here yet: {why}. Containment goes on, and the server's log \
+             tells it"
         ))
     }
 

@@ -74,7 +74,10 @@ impl Secrets {
                 // As with tokens: a slip of the pen must not turn events away in the middle of an incident.
                 Err(error) => {
                     if known.watch.has_failed(stamps) {
-                        tracing::error!(sender, error = %WithCauses(&error), "the secrets cannot be read; the earlier ones stay good");
+                        tracing::error!(
+                            sender, error = %WithCauses(&error),
+                            "the secrets cannot be read; the earlier ones stay good"
+                        );
                     }
                 }
             }

@@ -7,6 +7,7 @@ use staunch_model::Printable;
 
 use super::trigger::parameters;
 use crate::cli::CheckArgs;
+use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::files::must_be_there;
 use crate::output::{Output, Tone, colors_on_stderr, fit, is_stderr_terminal, print, say, say_rendered, wrap};
@@ -26,8 +27,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
     };
     let outcome = texts.compile(&wiring::check_context(&config));
     // A start is refused for a list that cannot be used. What this user may not read, the server may.
-    let lists = args.paths.is_empty().then(|| lists::read(&config));
-    let unusable = lists.and_then(Result::err).filter(|it| it.exit == Exit::Usage);
+    let unusable = if args.paths.is_empty() {
+        unusable_list(&config)
+    } else {
+        None
+    };
     let files = texts.count() + texts.snippet_files() + texts.unreadable.len();
     let (errors, all) = (
         errors(&outcome.diagnostics) + texts.unreadable.len() + usize::from(unusable.is_some()),
@@ -73,6 +77,18 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
     }
     let is_usable = outcome.usable && unusable.is_none();
     Ok(if is_usable { Exit::Ok } else { Exit::Usage })
+}
+
+/// Why one of the lists cannot be used; `None` also where the only reason is that this user may not read it.
+fn unusable_list(config: &Config) -> Option<Fault> {
+    let is_mistake = |fault: &Fault| fault.exit == Exit::Usage;
+    let mut each = config
+        .never_touch
+        .files
+        .iter()
+        .filter_map(|it| lists::read_one(it).err());
+    each.find(is_mistake)
+        .or_else(|| lists::read(config).err().filter(is_mistake))
 }
 
 /// Shows the page of `code`.

@@ -36,6 +36,7 @@ use crate::files::{cannot_read, is_missing};
 use crate::output::{Output, Tone, warn, wrap};
 use crate::wiring;
 use in_log::InLog;
+pub(super) use missed::was_sealed;
 use missed::{Gone, Unrecorded};
 use new_file::NewFile;
 

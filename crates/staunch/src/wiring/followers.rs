@@ -5,17 +5,25 @@ use std::sync::Arc;
 use staunch_connectors::otlp::Resource;
 use staunch_model::WithCauses;
 use staunch_playbook::Compiled;
-use staunch_ports::Follower;
+use staunch_ports::{Follower, Lsn};
 use staunch_store::index::{AwaitedIndex, Index, IndexReader};
 
 use super::Opened;
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::narrator::Narrator;
 use crate::traces::{Sending, Tracer};
+
+/// Those that every server has, and a way to ask the index. The journal ends at `journal_start`.
+pub(super) fn all(config: &Config, journal_start: Lsn) -> (Vec<Box<dyn Follower>>, IndexReader) {
+    let (index, reader) = index(config);
+    let narrator = Narrator::new(config.journal_dir(), journal_start);
+    (vec![index, Box::new(narrator)], reader)
+}
 
 /// The index, and a way to ask it. Containment does not depend on it: without it only the questions of people go
 /// unanswered.
-pub(super) fn index(config: &Config) -> (Box<dyn Follower>, IndexReader) {
+fn index(config: &Config) -> (Box<dyn Follower>, IndexReader) {
     let (file, journal) = (config.index_file(), config.journal_dir());
     match Index::open(&file, &journal) {
         Ok(index) => {

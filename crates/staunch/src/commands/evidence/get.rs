@@ -86,7 +86,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         Destination::HasIt => Ok(bytes),
     };
     // Before a byte of it is given away.
-    let noted = log.noted();
+    let (noted, before) = (log.noted(), log.size());
     let bytes = custody.done(incident, deed, act, |bytes| {
         let done = if was_there { "was there already" } else { "done" };
         let of_log = noted.as_ref().map_or_else(String::new, |it| format!("; {it}"));
@@ -111,8 +111,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         ));
     });
     // What proves it must not be taken away again unseen.
-    if let Some(grown) = log.noted().filter(|it| noted.as_ref() != Some(it)) {
-        let outcome = format!("its proof was waited for; {grown}");
+    if let Some(grown) = log.noted().filter(|_| log.size() > before) {
+        let outcome = format!("after the wait; {grown}");
         let deed = Deed {
             outcome: Some(&outcome),
             ..deed

@@ -70,7 +70,7 @@ impl InLog {
     }
 
     /// The entries that it is signed with, as far as that is proved.
-    fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         let known = self.known.as_ref().ok();
         known.and_then(|it| it.checkpoint.as_ref()).map_or(0, |it| it.size)
     }

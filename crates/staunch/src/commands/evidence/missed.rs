@@ -12,6 +12,7 @@ use staunch_store::index::{IncidentFilter, IndexError, IndexReader};
 
 use super::{Row, lines};
 use crate::cli::DataArgs;
+use crate::config::Config;
 use crate::output::{Output, Tone, warn_wrapped};
 
 /// Incidents that are looked through, the newest of them.
@@ -63,6 +64,12 @@ pub(super) fn lacks(data: &DataArgs, folder: &Path, incident: Option<IncidentId>
     read(&file, incident, &known)
         .map_err(|error| warn_wrapped(&format!("what the vault lacks is not known: {error}")))
         .ok()
+}
+
+/// Whether anything was sealed, by the index of `config`; false where there is none, or none that can be read.
+pub(in crate::commands) fn was_sealed(config: &Config) -> bool {
+    let file = config.index_file();
+    file.exists() && read(&file, None, &BTreeSet::new()).is_ok_and(|it| !it.gone.is_empty())
 }
 
 /// Whether the index beside the folder knows no such incident; false when there is no index of this folder, or none

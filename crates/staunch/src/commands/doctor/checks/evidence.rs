@@ -8,7 +8,6 @@ use nix::unistd::{AccessFlags, access};
 use staunch_model::{FailureKind, Printable};
 use staunch_server::dto::EvidenceView;
 use staunch_store::DirVault;
-use staunch_store::index::{IncidentFilter, IndexError, IndexReader};
 
 use super::super::{Finding, Health};
 use super::acting::has_capability;
@@ -16,6 +15,7 @@ use super::kept::existing;
 use super::who::kept_out;
 use crate::anchors::{AnchorState, git_is_there};
 use crate::bucket;
+use crate::commands::evidence::was_sealed;
 use crate::config::{AnchorKind, AnchorSettings, Config, EvidenceBucket};
 use crate::output::{now, relative};
 use crate::wiring;
@@ -55,25 +55,6 @@ pub(super) fn of_server(it: &EvidenceView) -> Option<Finding> {
     Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
 }
 
-/// Whether any incident has had evidence sealed here, as far as the index tells.
-fn has_asked(config: &Config) -> bool {
-    let newest = IncidentFilter {
-        limit: 500,
-        ..IncidentFilter::default()
-    };
-    let sealed = || {
-        let index = IndexReader::open(&config.index_file())?;
-        for incident in index.incidents(&newest)? {
-            let detail = index.incident(incident.id)?;
-            if detail.is_some_and(|it| it.evidence.iter().any(|piece| piece.sealed_at.is_some())) {
-                return Ok::<_, IndexError>(true);
-            }
-        }
-        Ok(false)
-    };
-    config.index_file().exists() && sealed().unwrap_or(false)
-}
-
 /// What is found of this machine; with `trouble`, which a running server has, nothing is called well that it
 /// contradicts.
 pub(super) fn all(config: &Config, trouble: Option<Finding>) -> Vec<Finding> {
@@ -84,8 +65,8 @@ pub(super) fn all(config: &Config, trouble: Option<Finding>) -> Vec<Finding> {
     let dir = config.evidence_dir();
     let at = existing(&dir);
     let mut findings: Vec<Finding> = trouble.into_iter().collect();
-    // Whatever was asked for before.
-    if has_asked(config) && !dir.join(wiring::VAULT).exists() && kept_out(at, AccessFlags::X_OK).is_none() {
+    let is_there = dir.join(wiring::VAULT).exists() || kept_out(at, AccessFlags::X_OK).is_some();
+    if !is_there && was_sealed(config) {
         let text = format!("the vault in {} is gone, with all that was sealed", dir.display());
         let fix = "put it back from a copy, or start the server again, which makes another; `staunch evidence list` names what \
                    is gone then";
