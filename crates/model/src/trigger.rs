@@ -91,8 +91,8 @@ pub struct ParameterValue {
     pub from: String,
 }
 
-/// What became of an event at one playbook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// What became of an event at one playbook, in the order in which people ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TriggerOutcome {
     /// It matches.

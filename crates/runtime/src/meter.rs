@@ -169,6 +169,19 @@ impl Meter {
 }
 
 impl Meter {
+    /// How many acts were refused by each guard or other reason, those without any left out.
+    #[must_use]
+    pub fn refusal_counts(&self) -> Vec<(&'static str, u64)> {
+        let guards = GuardName::ALL.iter().map(|guard| guard.name());
+        counts_of(&self.refusals, guards.chain(RefusalReason::NAMES))
+    }
+
+    /// How many rollbacks were begun for each cause, those without any left out.
+    #[must_use]
+    pub fn rollback_counts(&self) -> Vec<(&'static str, u64)> {
+        counts_of(&self.rollbacks, Cause::NAMES)
+    }
+
     /// How many pieces of evidence were sealed, and how many missed, of all kinds.
     #[must_use]
     pub fn evidence_counts(&self) -> (u64, u64) {
@@ -348,6 +361,15 @@ fn labels(action: ActionKind, result: StateKind) -> ActionResult {
 
 const fn reason(reason: &'static str) -> Reason {
     Reason { reason }
+}
+
+/// What was counted under each of `names`, but for what never happened.
+fn counts_of(
+    family: &Family<Reason, Counter>,
+    names: impl IntoIterator<Item = &'static str>,
+) -> Vec<(&'static str, u64)> {
+    let count = |name| (name, family.get_or_create(&reason(name)).get());
+    names.into_iter().map(count).filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]

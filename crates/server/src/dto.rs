@@ -28,8 +28,8 @@ pub use record::{
 };
 pub use recovery::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryStepView, RecoveryView, WatchView};
 pub use status::{
-    ContextView, CopyView, Counts, EvidenceView, FeedView, Health, IndexView, ListView, LookupView, ModeBecause,
-    ModeView, Status, SweepFailure,
+    ActionCount, ContextView, CopyView, Counts, EvidenceView, FeedView, Health, IndexView, ListView, LookupView,
+    ModeBecause, ModeView, ReasonCount, Status, SweepFailure,
 };
 pub use staunch_model::{
     Clause, ClauseKind, ClauseValue, CommandReply, DrillFault, Explanation, TriggerOutcome, TriggerReport,

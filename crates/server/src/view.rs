@@ -18,8 +18,9 @@ use staunch_model::{
 };
 
 use crate::dto::{
-    Approval, Containment, ContextView, CopyView, DriftView, EvidenceView, FeedView, ListView, LookupView, ModeBecause,
-    ModeView, Protected, ProtectionOrigin, ProtectionView, STATUS_EXEMPTIONS_MAX, SweepFailure,
+    ActionCount, Approval, Containment, ContextView, CopyView, DriftView, EvidenceView, FeedView, ListView, LookupView,
+    ModeBecause, ModeView, Protected, ProtectionOrigin, ProtectionView, ReasonCount, STATUS_EXEMPTIONS_MAX,
+    SweepFailure,
 };
 use staunch_runtime::lookups::LookupReading;
 use staunch_runtime::telemetry::{ContextReading, CopyReading, FeedReading, ListReading, Telemetry};
@@ -30,10 +31,11 @@ pub(crate) use recovery::recovery;
 const SWEEPS_MISSED_MAX: u64 = 3;
 
 /// What the status says about the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) incidents_open: u64,
     pub(crate) in_force: u64,
+    pub(crate) in_force_by: Vec<ActionCount>,
     /// `None` when that cannot be told from the sweeps, so that each containment must be looked at.
     pub(crate) unverified: Option<u64>,
     pub(crate) under_way: u64,
@@ -52,6 +54,7 @@ pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
         match standing {
             StateKind::InForce => {
                 totals.in_force += count;
+                totals.in_force_by.push(ActionCount { action: kind, count });
                 if state.sweep_failed.contains_key(&kind) {
                     totals.unverified = totals.unverified.map(|it| it + count);
                 } else if state.swept_at.get(&kind).is_none_or(|at| is_overdue(state, *at, now)) {
@@ -295,6 +298,17 @@ pub(crate) fn lookups(telemetry: &Telemetry, now: Timestamp) -> Vec<LookupView> 
     readings.into_iter().map(view).collect()
 }
 
+/// How often what was not done, or was undone, for which reason, most first.
+pub(crate) fn reasons(counts: Vec<(&'static str, u64)>) -> Vec<ReasonCount> {
+    let view = |(reason, count): (&str, u64)| ReasonCount {
+        reason: reason.to_owned(),
+        count,
+    };
+    let mut counts: Vec<_> = counts.into_iter().map(view).collect();
+    counts.sort_by_key(|it| Reverse(it.count));
+    counts
+}
+
 /// How evidence stands, but for what is being taken, which the engine knows.
 pub(crate) fn evidence(telemetry: &Telemetry) -> EvidenceView {
     let (sealed, missed) = telemetry.meter.evidence_counts();
@@ -512,6 +526,10 @@ mod tests {
         let expect = |unverified| Totals {
             incidents_open: 7,
             in_force: 100_000,
+            in_force_by: vec![ActionCount {
+                action: kind,
+                count: 100_000,
+            }],
             unverified,
             under_way: 5,
             awaiting_approval: 4,

@@ -14,6 +14,10 @@ pub struct IncidentQuery {
     /// `open` or `closed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<staunch_model::IncidentStatus>,
+    /// How the contain phase stands: `contained`, `would-contain`, `awaiting-approval`, `refused`, `rolled-back` or
+    /// `stuck`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<staunch_model::IncidentOutcome>,
     /// The name of the playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playbook: Option<String>,

@@ -67,6 +67,9 @@ pub struct Status {
     pub incidents_open: u64,
     /// Containments in force.
     pub in_force: u64,
+    /// The same by the kind of action, those without any left out.
+    #[serde(default)]
+    pub in_force_by: Vec<ActionCount>,
     /// Of those, the ones that are not verified: stale or missing.
     pub unverified: u64,
     /// Transactions being carried out, lifted or rolled back.
@@ -84,6 +87,12 @@ pub struct Status {
     /// The newest of those, at most 4.
     #[serde(default)]
     pub exempted: Vec<ProtectionView>,
+    /// Acts that were refused since the start, by what refused them, most first.
+    #[serde(default)]
+    pub refusals: Vec<ReasonCount>,
+    /// Rollbacks that were begun since the start, by their cause, most first.
+    #[serde(default)]
+    pub rollbacks: Vec<ReasonCount>,
     /// Notices that nobody has taken yet.
     pub notices_pending: u64,
     /// When containments were last verified; `None` before the first sweep.
@@ -214,6 +223,24 @@ pub struct SweepFailure {
     pub action: ActionKind,
     /// Why.
     pub why: String,
+}
+
+/// How many containments there are of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ActionCount {
+    /// The kind.
+    pub action: ActionKind,
+    /// How many.
+    pub count: u64,
+}
+
+/// How often something was not done, or was undone, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReasonCount {
+    /// The word for it, as in the metrics.
+    pub reason: String,
+    /// How often since the start.
+    pub count: u64,
 }
 
 /// A reading of all counters, since the start.

@@ -65,6 +65,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         queue_depth: service.handle.queue_depth() as u64,
         incidents_open: 0,
         in_force: 0,
+        in_force_by: Vec::new(),
         unverified: 0,
         under_way: 0,
         awaiting_approval: 0,
@@ -72,6 +73,8 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         former: service.handle.former().len() as u64,
         exemptions: 0,
         exempted: Vec::new(),
+        refusals: view::reasons(service.handle.telemetry().meter.refusal_counts()),
+        rollbacks: view::reasons(service.handle.telemetry().meter.rollback_counts()),
         notices_pending: 0,
         swept_at: None,
         sweep_failures: Vec::new(),
@@ -91,6 +94,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
             status.playbooks = playbooks.map(|playbook| playbook.name.to_string()).collect();
             status.incidents_open = totals.incidents_open;
             status.in_force = totals.in_force;
+            status.in_force_by = totals.in_force_by;
             status.under_way = totals.under_way;
             status.awaiting_approval = totals.awaiting_approval;
             status.stuck = totals.stuck;
@@ -317,6 +321,7 @@ pub(crate) async fn incidents(
     let limit = limit(query.limit)?;
     let filter = IncidentFilter {
         status: query.status,
+        outcome: query.outcome,
         playbook: query.playbook,
         text: query.text,
         since: query.since,

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use staunch_connectors::logs::Format;
-use staunch_model::{IncidentId, Span, Timestamp};
+use staunch_model::{IncidentId, IncidentOutcome, Span, Timestamp};
 
 use super::{DataArgs, ServerArgs, ShowArgs};
 
@@ -37,6 +37,9 @@ pub(crate) enum IncidentCommand {
         /// Only those that are open, or closed
         #[arg(long, value_enum)]
         status: Option<IncidentState>,
+        /// Only those whose containment came to this
+        #[arg(long, value_name = "OUTCOME", value_parser = outcomes())]
+        outcome: Option<IncidentOutcome>,
         /// Only those of this playbook
         #[arg(long, value_name = "NAME")]
         playbook: Option<String>,
@@ -251,6 +254,13 @@ pub(crate) enum GraphFormat {
     Svg,
     /// For Graphviz
     Dot,
+}
+
+/// The outcomes of an incident, by their names.
+fn outcomes() -> impl TypedValueParser<Value = IncidentOutcome> {
+    let named = |name: String| IncidentOutcome::ALL.into_iter().find(|it| it.name() == name);
+    PossibleValuesParser::new(IncidentOutcome::ALL.map(IncidentOutcome::name))
+        .try_map(move |name| named(name).ok_or("it is no outcome"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
-use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_model::{IncidentId, IncidentOutcome, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
@@ -29,6 +29,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {
         IncidentCommand::List {
             status,
+            outcome,
             playbook,
             limit,
             show,
@@ -40,6 +41,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             });
             let query = IncidentQuery {
                 status,
+                outcome: *outcome,
                 playbook: playbook.clone(),
                 limit: Some(*limit),
                 ..Default::default()
@@ -241,11 +243,12 @@ fn list_text(output: &Output, found: &Incidents) -> String {
     output.table(&["id", "outcome", "opened", "events", "key and playbook"], &rows)
 }
 
-/// `contained`, or `closed` after a containment has ended.
+/// What came of an incident, and whether it is closed: what was contained is not any more once it is.
 fn state_of(it: &IncidentRow) -> String {
     let outcome = outcome_of(it);
     match it.status {
         IncidentStatus::Open => outcome,
+        IncidentStatus::Closed if it.outcome == Some(IncidentOutcome::Contained) => format!("was {outcome}"),
         IncidentStatus::Closed => format!("{outcome}, closed"),
     }
 }

@@ -319,7 +319,8 @@ fn event_text(output: &Output, event: &Understood) -> String {
         text.push_str(&line(output, if at == 0 { "known" } else { "" }, &known));
     }
     text.push('\n');
-    let reports: Vec<&TriggerReport> = event.triggers.iter().collect();
+    let mut reports: Vec<&TriggerReport> = event.triggers.iter().collect();
+    reports.sort_by_key(|it| it.outcome);
     text + &trigger::text(output, &reports, event.kind, &event.system)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{EvidenceView, InletReading, ProtectionOrigin, ProtectionView, Status, path};
+use staunch_server::dto::{EvidenceView, InletReading, ProtectionOrigin, ProtectionView, ReasonCount, Status, path};
 
 use super::reload::keys;
 use crate::cli::ShowArgs;
@@ -48,6 +48,14 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         );
     }
     let mut in_force = format!("{} in force", it.in_force);
+    if it.in_force_by.len() > 1 {
+        let each: Vec<_> = it
+            .in_force_by
+            .iter()
+            .map(|of| format!("{} {}", of.action, of.count))
+            .collect();
+        in_force.push_str(&format!(" ({})", each.join(", ")));
+    }
     if it.unverified > 0 {
         in_force.push_str(&format!(", {} of them NOT VERIFIED", it.unverified));
     }
@@ -80,6 +88,13 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         ),
     );
     line("incidents", format!("{} open", it.incidents_open));
+    if !it.refusals.is_empty() {
+        let acts = by_reason(&it.refusals, "act");
+        line("", format!("{acts} REFUSED: `staunch incident list --outcome refused`"));
+    }
+    if !it.rollbacks.is_empty() {
+        line("", by_reason(&it.rollbacks, "rollback"));
+    }
     if it.exemptions > 0 {
         let noun = if it.exemptions == 1 { "network" } else { "networks" };
         let count = it.exemptions;
@@ -231,6 +246,16 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         }
     }
     text
+}
+
+/// How many there were since the start, and for which reason how many.
+fn by_reason(counts: &[ReasonCount], noun: &str) -> String {
+    let all = counts.iter().map(|it| it.count).sum();
+    let each: Vec<_> = counts
+        .iter()
+        .map(|it| format!("{} {}", Printable(&it.reason), it.count))
+        .collect();
+    format!("{} since the start ({})", counted(all, noun), each.join(", "))
 }
 
 /// What a person keeps from being contained: until when, by whom, and why.

@@ -8,8 +8,11 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use staunch_model::StateKind;
+use staunch_netlink::nftables::Nft;
+use staunch_server::dto::Containment;
 
-use crate::harness::{Home, SMALL, exploit_from, in_namespace, wait_until};
+use crate::harness::{DEADLINE, Home, SMALL, exploit_from, in_namespace, wait_until};
 
 const ATTACKER: &str = "203.0.113.9";
 
@@ -178,6 +181,10 @@ fn each_thing_that_is_wrong_is_called_a_problem() {
         fs::create_dir(home.data()).expect("it is our directory");
         fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         finds(&home, "data directory", "warning", "mode 755");
+        let of_kernel = home.run(&["doctor", "--data-dir", "/proc/x"]);
+        let shown = String::from_utf8(of_kernel.stdout).expect("it is text");
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("nothing can be made below /proc"), "{shown}");
 
         fs::write(home.data().join("tokens"), "no token\n").expect("it is ours");
         finds(&home, "tokens", "problem", "line 1");
@@ -221,6 +228,44 @@ fn blocks_of_a_former_installation_are_told_with_how_to_lift_them() {
         assert_eq!(lifted.status.code(), Some(10), "{lifted:?}");
         let (findings, _) = examine(&home, "firewall");
         assert_eq!(findings.len(), 1, "{findings:?}");
+    });
+}
+
+#[test]
+fn what_the_firewall_lacks_of_what_the_server_has_in_force_is_told_before_the_sweep() {
+    in_namespace("doctor::missing", || {
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1h\"\n"));
+        let server = home.serve();
+        for address in [ATTACKER, "198.51.100.7"] {
+            server.take(&exploit_from(address));
+        }
+        let verified = |it: &[Containment]| it.iter().filter(|it| it.state == StateKind::InForce).count();
+        wait_until("the blocks", || verified(&server.containments()) == 2);
+        let all = examine(&home, "firewall").0;
+        assert_eq!(all.len(), 1, "{all:?}");
+
+        let mut nft = Nft::open("staunch", DEADLINE).expect("this thread may");
+        let address = ATTACKER.parse().expect("an address");
+        nft.delete_elements(&[address]).expect("it is there");
+        finds(&home, "firewall", "problem", "the server has 2 in force");
+        finds(&home, "firewall", "problem", "hold 1 of them");
+        nft.delete_table().expect("it is there");
+        finds(&home, "firewall", "problem", "hold 0 of them");
+        assert_eq!(verified(&server.containments()), 2, "no sweep has come between");
+    });
+}
+
+#[test]
+fn beside_a_running_server_its_own_blocks_are_not_those_of_a_former_installation() {
+    in_namespace("doctor::removed_below", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        fs::remove_file(home.data().join("installation")).expect("it is there");
+        let all = examine(&home, "firewall").0;
+        assert_eq!(all.len(), 1, "{all:?}");
+        finds(&home, "firewall", "ok", "hold 1 of ours");
     });
 }
 

@@ -57,6 +57,20 @@ fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal()
         let refused = server.ok(&["incident", "timeline", "INC-2"]);
         assert!(refused.contains("  notice   ~ NOTE-"), "{refused}");
         assert!(refused.contains("the branch"), "{refused}");
+
+        let of_outcome = |outcome: &str| server.ok(&["incident", "list", "--outcome", outcome]);
+        let (lifted, refused) = (of_outcome("contained"), of_outcome("refused"));
+        assert!(lifted.contains("INC-1  was contained"), "{lifted}");
+        assert!(!lifted.contains("INC-2"), "{lifted}");
+        assert!(refused.contains("INC-2  refused, closed"), "{refused}");
+        assert!(!refused.contains("INC-1"), "{refused}");
+        assert_eq!(server.ok(&["incident", "list", "--outcome", "stuck"]), "");
+        let status = server.ok(&["status"]);
+        assert!(
+            status.contains("1 act since the start (never-touch 1) REFUSED:"),
+            "{status}"
+        );
+        assert!(!status.contains("rollback"), "{status}");
     });
 }
 

@@ -225,6 +225,17 @@ fn source_test_shows_what_is_understood_and_why_a_playbook_does_not_match() {
 }
 
 #[test]
+fn source_test_names_the_playbooks_that_match_first() {
+    let home = Home::new(SMALL);
+    let alert = home.path("alert.json");
+    fs::write(&alert, exploit_from("203.0.113.9")).expect("it is our directory");
+    let alert = alert.display().to_string();
+    let told = stdout(&source_test(&home, &[&alert, "--as", "suricata"]));
+    let (matches, not) = (told.find("exploit-attempt-block  matches"), told.find("  does not"));
+    assert!(matches.is_some() && not.is_some() && matches < not, "{told}");
+}
+
+#[test]
 fn source_test_tells_apart_what_it_is_given() {
     let home = home();
     let file = home.path("event.json");

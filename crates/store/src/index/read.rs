@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use staunch_model::{IncidentId, IncidentStatus, NoticeId, StateKind, Timestamp, TransactionId};
+use staunch_model::{IncidentId, IncidentOutcome, IncidentStatus, NoticeId, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 
 use super::IndexError;
@@ -36,6 +36,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct IncidentFilter {
     /// Only open or only closed ones.
     pub status: Option<IncidentStatus>,
+    /// Only those whose contain phase stands like this.
+    pub outcome: Option<IncidentOutcome>,
     /// Only those of the playbook with this name.
     pub playbook: Option<String>,
     /// Only those whose key, or the target of one of whose transactions, contains this.

@@ -38,8 +38,8 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
     let running = matches!(status, Ok(Some(_))) || (asks && is_served(&config.operators_socket()));
     let mut findings = vec![who::user(), playbooks(config), kept::data_directory(config)];
     findings.extend(kept::disk(config));
-    let trouble = status.as_ref().ok().and_then(Option::as_ref);
-    let trouble = trouble.and_then(|it| evidence::of_server(&it.evidence));
+    let answer = status.as_ref().ok().and_then(Option::as_ref);
+    let trouble = answer.and_then(|it| evidence::of_server(&it.evidence));
     let is_kept_out = who::kept_out(&config.data_dir, AccessFlags::R_OK | AccessFlags::X_OK).is_some();
     if is_kept_out {
         // What is wrong with the machine cannot be told from what this user may not see.
@@ -58,7 +58,11 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
         findings.push(kept::journal(config));
         findings.push(kept::tokens(config));
         findings.extend(kept::credentials(config));
-        findings.extend(acting::all(config));
+        // A server that is named may be another machine's.
+        let here = answer.filter(|_| server.url.is_none());
+        findings.extend(acting::all(config, here.map(|it| it.installation)));
+        let again = || server::status_of(config, server).ok().flatten();
+        findings.extend(here.and_then(|it| acting::missing_in_firewall(config, it, again)));
         findings.extend(evidence::all(config, trouble));
     }
     findings.push(told::protections(config));

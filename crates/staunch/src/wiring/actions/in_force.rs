@@ -9,7 +9,7 @@ use staunch_connectors::actions::freeze_process::CgroupFreezeProcess;
 use staunch_connectors::actions::isolate_host::NftablesIsolateHost;
 use staunch_connectors::actions::lock_account::ShadowLockAccount;
 use staunch_connectors::actions::sinkhole_domain::UnboundSinkhole;
-use staunch_model::{ActionKind, Failure};
+use staunch_model::{ActionKind, Failure, InstallationId};
 use staunch_ports::{Action as _, Owned};
 
 use super::options::{blocking, isolating, limit_table, limiting, nobody, resolver, this_host};
@@ -18,18 +18,16 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::wiring::read_installation;
 
-/// What this machine's firewall holds of this installation; nothing when there is none yet.
+/// What this machine's firewall holds of the installation that is `running`, or else of the one of the data directory;
+/// nothing when there is none yet.
 ///
 /// # Errors
 /// Why it cannot be looked at.
-pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
-    let file = config.installation_file();
-    let installation = read_installation(&file).map_err(|error| {
-        let shown = file.display().to_string();
-        let what = format!("cannot read {}", staunch_model::Printable(&shown));
-        Fault::doing(Exit::Failed, what, &error)
-    })?;
-    let installation = installation.unwrap_or_default();
+pub(crate) fn firewall(config: &Config, running: Option<InstallationId>) -> Result<Owned, Fault> {
+    let installation = match running {
+        Some(running) => running,
+        None => installation_of(config)?,
+    };
     let failed = |failure: Failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}"));
     let mut owned = NftablesIp::new(blocking(config, installation))
         .owned()
@@ -40,6 +38,17 @@ pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
     owned.enforcing &= limited.enforcing || limited.targets.is_empty();
     owned.targets.extend(limited.targets);
     Ok(owned)
+}
+
+/// The installation whose data directory is configured; the id that nobody has where there is none yet.
+fn installation_of(config: &Config) -> Result<InstallationId, Fault> {
+    let file = config.installation_file();
+    let found = read_installation(&file).map_err(|error| {
+        let shown = file.display().to_string();
+        let what = format!("cannot read {}", staunch_model::Printable(&shown));
+        Fault::doing(Exit::Failed, what, &error)
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 /// How many blocks and limits in the tables of this configuration carry the label of an installation, whichever it is.

@@ -39,6 +39,10 @@ pub(super) fn incidents(db: &Connection, filter: &IncidentFilter) -> rusqlite::R
         }
         None => {}
     }
+    if let Some(outcome) = filter.outcome {
+        sql.push_str(" AND outcome = ?");
+        values.push(Box::new(outcome.name()));
+    }
     if let Some(playbook) = &filter.playbook {
         sql.push_str(" AND playbook = ?");
         values.push(Box::new(playbook.clone()));

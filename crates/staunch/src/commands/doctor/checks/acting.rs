@@ -2,15 +2,17 @@
 
 use std::fs;
 
-use staunch_model::FailureKind;
+use staunch_model::{ActionKind, FailureKind, InstallationId};
+use staunch_server::dto::{ActionCount, Status};
 
 use super::super::{Finding, Health};
 use crate::config::Config;
 use crate::wiring;
 
-pub(super) fn all(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![firewall(config)];
-    findings.extend(left_in_firewall(config));
+/// All of it, for the installation that is `running`, or that would be started.
+pub(super) fn all(config: &Config, running: Option<InstallationId>) -> Vec<Finding> {
+    let mut findings = vec![firewall(config, running)];
+    findings.extend(left_in_firewall(config, running));
     findings.extend(beside_firewall(config));
     findings
 }
@@ -23,10 +25,40 @@ pub(super) fn beside_firewall(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn firewall(config: &Config) -> Finding {
+/// That what the server of this machine has in force is not all in its firewall; nothing when it is. The server says
+/// how it is `again`, so that what comes and goes meanwhile is not taken for missing.
+pub(super) fn missing_in_firewall(
+    config: &Config,
+    status: &Status,
+    again: impl FnOnce() -> Option<Status>,
+) -> Option<Finding> {
+    const CHECK: &str = "firewall";
+    let in_force = |status: &Status| -> u64 {
+        let of_firewall = |it: &&ActionCount| matches!(it.action, ActionKind::BlockIp | ActionKind::RateLimitIp);
+        status.in_force_by.iter().filter(of_firewall).map(|it| it.count).sum()
+    };
+    // That it cannot be looked at is told by the other finding.
+    let held = wiring::firewall(config, Some(status.installation)).ok()?.targets.len() as u64;
+    let said = in_force(status);
+    if held >= said {
+        return None;
+    }
+    let said = said.min(in_force(&again()?));
+    if held >= said {
+        return None;
+    }
+    let table = &config.nftables.table;
+    let text = format!(
+        "the server has {said} in force, and the tables inet {table} and {table}_limit hold {held} of them: somebody          else has taken out the others"
+    );
+    let fix = "the next sweep finds what is missing, rolls it back and tells people; the next alert of an attacker                blocks it anew";
+    Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
+}
+
+fn firewall(config: &Config, running: Option<InstallationId>) -> Finding {
     const CHECK: &str = "firewall";
     let table = &config.nftables.table;
-    match wiring::firewall(config) {
+    match wiring::firewall(config, running) {
         Ok(owned) if !owned.targets.is_empty() && !owned.enforcing => {
             let text = format!(
                 "the tables inet {table} and {table}_limit hold {} of ours and one of them achieves nothing",
@@ -48,10 +80,10 @@ fn firewall(config: &Config) -> Finding {
 }
 
 /// What is in our tables and not of this installation, which blocks all the same; nothing when there is nothing.
-fn left_in_firewall(config: &Config) -> Option<Finding> {
+fn left_in_firewall(config: &Config, running: Option<InstallationId>) -> Option<Finding> {
     const CHECK: &str = "firewall";
     // That it cannot be looked at is told by the other finding.
-    let ours = wiring::firewall(config).ok()?.targets.len();
+    let ours = wiring::firewall(config, running).ok()?.targets.len();
     let left = match wiring::firewall_labelled(config) {
         Ok(labelled) => labelled.saturating_sub(ours),
         Err(fault) => return Some(Finding::of(CHECK, &fault)),

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
 use staunch_model::Timestamp;
@@ -32,7 +33,17 @@ pub(super) fn data_directory(config: &Config) -> Finding {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = existing(dir);
-            return if access(parent, AccessFlags::W_OK).is_ok() {
+            return if is_of_kernel(parent) {
+                Finding::new(
+                    CHECK,
+                    Health::Problem,
+                    format!(
+                        "{shown} is not there, and nothing can be made below {}",
+                        parent.display()
+                    ),
+                )
+                .fix("name another with data_dir or --data-dir")
+            } else if access(parent, AccessFlags::W_OK).is_ok() {
                 Finding::new(CHECK, Health::Ok, format!("{shown} is not there yet and can be made"))
             } else {
                 Finding::new(
@@ -84,6 +95,12 @@ pub(super) fn existing(path: &Path) -> &Path {
     let mut ancestors = path.ancestors();
     let found = ancestors.find(|it| it.is_dir());
     found.unwrap_or(Path::new("."))
+}
+
+/// Whether `path` is in a file system that shows what the kernel knows, and keeps no files.
+fn is_of_kernel(path: &Path) -> bool {
+    const KINDS: [FsType; 4] = [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC];
+    statfs(path).is_ok_and(|it| KINDS.contains(&it.filesystem_type()))
 }
 
 pub(super) fn disk(config: &Config) -> Vec<Finding> {
