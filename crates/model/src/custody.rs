@@ -56,6 +56,9 @@ pub struct EvidenceSource {
     pub provider: Option<Box<str>>,
     /// The account, project or cluster there.
     pub account: Option<Box<str>>,
+    /// The region there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Box<str>>,
     /// Its name there, such as an ARN or the UID of a pod.
     pub resource: Option<Box<str>>,
 }
@@ -158,6 +161,20 @@ pub enum Tlp {
     AmberStrict,
     /// Those who were given it only.
     Red,
+}
+
+impl Tlp {
+    /// The marking as it is written on what is shared.
+    #[must_use]
+    pub const fn marking(self) -> &'static str {
+        match self {
+            Self::Clear => "TLP:CLEAR",
+            Self::Green => "TLP:GREEN",
+            Self::Amber => "TLP:AMBER",
+            Self::AmberStrict => "TLP:AMBER+STRICT",
+            Self::Red => "TLP:RED",
+        }
+    }
 }
 
 /// How bytes were made smaller.
@@ -371,6 +388,9 @@ pub struct CollectionRecord {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
+    /// Until when containment waited for it. `None` in the records of builds that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// What was stored, in the order in which it was.
     pub artefacts: Vec<CollectedArtefact>,
     /// What could not be taken.

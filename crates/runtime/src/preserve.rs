@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use staunch_model::{
     ClockOffset, CollectorIdentity, ContentHash, EvidenceId, EvidenceKind, EvidenceSource, Failure, FailureKind, Input,
-    InstallationId, Sealed, Sha256Hash, Span,
+    InstallationId, Sealed, Sha256Hash, Span, Timestamp, Tlp,
 };
 use staunch_ports::{Clock, CollectRequest, Collector, Collects, Vault};
 
@@ -36,6 +36,17 @@ const LATE: Duration = Duration::from_millis(500);
 /// Tells how far the machine's clock is off; `None` when nobody knows.
 pub type ClockOffsetFn = Arc<dyn Fn() -> Option<ClockOffset> + Send + Sync>;
 
+/// What the organisation says of evidence, in its manifests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// How confidential it is, in words of the organisation.
+    pub classification: Option<Box<str>>,
+    /// Who may be shown it.
+    pub tlp: Option<Tlp>,
+    /// How long it is to be kept, from when it was taken. Nothing is deleted after it.
+    pub keep: Option<Span>,
+}
+
 /// What evidence is taken with.
 pub struct PreserveParts {
     /// Those that take it, at most one for each kind.
@@ -46,6 +57,8 @@ pub struct PreserveParts {
     pub meter: Arc<VaultMeter>,
     /// The machine that it is taken from.
     pub source: EvidenceSource,
+    /// What the organisation says of all that is taken.
+    pub labels: Labels,
     /// The version of the program.
     pub version: Box<str>,
     /// The SHA-256 of the program, once it is known.
@@ -65,6 +78,8 @@ pub struct PreserveParts {
 pub(crate) struct CollectOrder {
     pub(crate) kind: EvidenceKind,
     pub(crate) request: CollectRequest,
+    /// Until when containment waits for it.
+    pub(crate) deadline: Timestamp,
     pub(crate) playbook: Box<str>,
     pub(crate) playbook_hash: ContentHash,
 }
@@ -136,6 +151,7 @@ struct Common {
     vault: Arc<dyn Vault>,
     meter: Arc<VaultMeter>,
     source: EvidenceSource,
+    labels: Labels,
     version: Box<str>,
     build: Arc<OnceLock<Sha256Hash>>,
     tools: Vec<Box<str>>,
@@ -156,6 +172,7 @@ impl Preserver {
             vault: parts.vault,
             meter: parts.meter,
             source: parts.source,
+            labels: parts.labels,
             version: parts.version,
             build: parts.build,
             tools: parts.tools,
@@ -303,7 +320,11 @@ fn work(collectors: &[Shared], common: &Common, jobs: &Receiver<Job>) {
                 "other packets were captured until its deadline",
             )),
             Some(mut collector) => {
-                let taken = AssertUnwindSafe(|| collect(collector.as_mut(), common, &order, given_up));
+                let times = Times {
+                    waited: until,
+                    given_up,
+                };
+                let taken = AssertUnwindSafe(|| collect(collector.as_mut(), common, &order, times));
                 // Collectors keep nothing between two collections but what a filter or a connection needs.
                 catch_unwind(taken).unwrap_or_else(|_| {
                     tracing::error!(%evidence, kind = %order.kind, "a collector panicked; it goes on with what comes next");
@@ -318,11 +339,20 @@ fn work(collectors: &[Shared], common: &Common, jobs: &Receiver<Job>) {
     }
 }
 
+/// How much time a collection has.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Until when containment waits for it.
+    waited: Instant,
+    /// Until when it may go on.
+    given_up: Instant,
+}
+
 fn collect(
     collector: &mut dyn Collector,
     common: &Common,
     order: &CollectOrder,
-    until: Instant,
+    times: Times,
 ) -> Result<Sealed, Failure> {
     let about = collector.describe();
     let identity = CollectorIdentity {
@@ -332,7 +362,7 @@ fn collect(
         host: common.source.host.clone(),
         tools: common.tools.iter().cloned().chain(collector.tools()).collect(),
     };
-    let mut sink = VaultSink::new(common, order, until, identity, about);
+    let mut sink = VaultSink::new(common, order, times, identity, about);
     let request = &order.request;
     let done = collector
         .observe(request)

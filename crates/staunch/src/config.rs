@@ -37,7 +37,7 @@ pub(crate) use acting::{
     NftablesSettings, ProcessSettings, RateLimitSettings,
 };
 pub(crate) use context::{ContextFile, ContextSettings};
-pub(crate) use evidence::{AnchorKind, AnchorSettings, EvidenceBucket, EvidenceSettings, RetentionMode};
+pub(crate) use evidence::{AnchorKind, AnchorSettings, EvidenceBucket, EvidencePlace, EvidenceSettings, RetentionMode};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;

@@ -57,6 +57,13 @@ impl Manifest {
 }
 
 impl CollectionRecord {
+    /// True when it ended after containment had stopped waiting for it: what it holds may have been read, and was
+    /// sealed, after the act. `None` when the record does not say how long containment waited.
+    #[must_use]
+    pub fn is_late(&self) -> Option<bool> {
+        self.deadline.map(|deadline| self.ended_at > deadline)
+    }
+
     /// The one encoding, which is what its hash is of.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -22,6 +22,7 @@ fn manifest() -> Manifest {
                 machine_id: None,
                 provider: None,
                 account: None,
+                region: None,
                 resource: None,
             },
             volatility: 4,

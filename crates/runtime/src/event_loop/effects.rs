@@ -156,6 +156,7 @@ impl EventLoop {
                         options,
                         time_left: deadline.since(self.clock.now()),
                     },
+                    deadline,
                     playbook,
                     playbook_hash,
                 });

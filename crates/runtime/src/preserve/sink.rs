@@ -12,7 +12,7 @@ use staunch_model::{
 use staunch_ports::{About, Collects, Deposit, Sink};
 
 use super::held::{Held, put_missed};
-use super::{CollectOrder, Common};
+use super::{CollectOrder, Common, Times};
 
 /// The most artefacts of one collection, so that its record has a bound.
 const ARTEFACTS_MAX: usize = 10_000;
@@ -24,7 +24,7 @@ const WAITING_MAX: usize = 64;
 pub(super) struct VaultSink<'c> {
     common: &'c Common,
     order: &'c CollectOrder,
-    until: Instant,
+    times: Times,
     started_at: Timestamp,
     identity: CollectorIdentity,
     about: Collects,
@@ -51,14 +51,14 @@ impl<'c> VaultSink<'c> {
     pub(super) fn new(
         common: &'c Common,
         order: &'c CollectOrder,
-        until: Instant,
+        times: Times,
         identity: CollectorIdentity,
         about: Collects,
     ) -> Self {
         Self {
             common,
             order,
-            until,
+            times,
             started_at: common.clock.now(),
             identity,
             about,
@@ -72,7 +72,7 @@ impl<'c> VaultSink<'c> {
     }
 
     fn draft(&self, about: About, at: Timestamp, monotonic: Span) -> ManifestDraft {
-        let request = &self.order.request;
+        let (request, labels) = (&self.order.request, &self.common.labels);
         ManifestDraft {
             installation: self.installation(),
             evidence: request.evidence,
@@ -99,15 +99,24 @@ impl<'c> VaultSink<'c> {
                 at,
                 actor: format!("staunch@{}", self.common.source.host).into(),
                 action: HandlingAction::Collect,
-                reason: "preserved before containment".into(),
+                reason: self.reason(),
                 from: None,
                 to: None,
             }],
             changes_caused: self.about.changes.iter().map(|it| Box::from(*it)).collect(),
-            classification: None,
-            tlp: None,
-            keep_until: None,
+            classification: labels.classification.clone(),
+            tlp: labels.tlp,
+            keep_until: labels.keep.map(|keep| at + keep),
         }
+    }
+
+    /// Why it was taken, and whether in time: what has been read by now was read while containment waited, or not.
+    fn reason(&self) -> Box<str> {
+        if Instant::now() < self.times.waited {
+            return "preserved while containment waited for it".into();
+        }
+        let deadline = self.order.deadline;
+        format!("preserved late: containment waited for it until {deadline} and no longer").into()
     }
 
     fn installation(&self) -> InstallationId {
@@ -116,7 +125,7 @@ impl<'c> VaultSink<'c> {
     }
 
     fn check_time(&self) -> io::Result<()> {
-        if Instant::now() < self.until {
+        if Instant::now() < self.times.given_up {
             Ok(())
         } else {
             let what = "it took longer than this evidence may take";
@@ -160,6 +169,7 @@ impl<'c> VaultSink<'c> {
             collector: self.identity,
             started_at: self.started_at,
             ended_at: self.common.clock.now(),
+            deadline: Some(self.order.deadline),
             artefacts: self.artefacts,
             missed: self.missed,
             failure,

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use staunch_model::{
     Authority, ClockOffset, CollectionRecord, EvidenceId, EvidenceKind, EvidenceOptions, EvidenceSource, Failure,
-    FailureKind, IncidentId, MatchedStep, PreserveStep, Sha256Hash, Span, StateKind, Taken,
+    FailureKind, HandlingAction, IncidentId, MatchedStep, PreserveStep, Sha256Hash, Span, StateKind, Taken, Tlp,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{About, CollectRequest, Collected, Collector, Collects, Sink, Vault};
 use staunch_runtime::meter::EvidenceResult;
 use staunch_runtime::telemetry::VaultMeter;
-use staunch_runtime::{Handle, PreserveParts, Preserver, Runtime, Submission};
+use staunch_runtime::{Handle, Labels, PreserveParts, Preserver, Runtime, Submission};
 use staunch_testkit::vault::MemoryVault;
 
 use crate::journal::GatedJournal;
 use crate::world::World;
 use crate::{LIMIT, event, playbook, start_with, wait_for};
+
+/// How long ago the machine was started, by the runtime of these tests.
+const SINCE_BOOT: Span = Span::from_secs(1);
 
 /// Takes what the test hands over, as many artefacts as there are texts.
 struct Handed(EvidenceKind, Receiver<Result<Vec<&'static str>, Failure>>);
@@ -102,6 +105,11 @@ fn bench_with(other: EvidenceKind, deadline: Span, vault: MemoryVault) -> Bench 
             Box::new(Handed(other, handed_files)),
         ],
         vault: Arc::new(vault.clone()),
+        labels: Labels {
+            classification: Some("internal".into()),
+            tlp: Some(Tlp::AmberStrict),
+            keep: Some(Span::from_hours(24)),
+        },
         build: Arc::new(Sha256Hash::of(b"the program").into()),
         tools: vec!["Linux 6.18".into()],
         clock_offset: Arc::new(|| Some(offset())),
@@ -112,11 +120,12 @@ fn bench_with(other: EvidenceKind, deadline: Span, vault: MemoryVault) -> Bench 
             machine_id: None,
             provider: None,
             account: None,
+            region: None,
             resource: None,
         },
         version: "test".into(),
         clock: Arc::new(SystemClock),
-        since_boot: || Span::from_secs(1),
+        since_boot: || SINCE_BOOT,
     })
     .expect("threads");
     let mut asks = playbook();
@@ -284,6 +293,41 @@ fn every_artefact_has_its_custody() {
             .eq(["Linux 6.18", "a hand"])
     );
     assert_eq!(custody.clock_offset, Some(offset()));
+    assert_eq!(custody.volatility, EvidenceKind::Flows.volatility());
+    let asked_about = about("0.txt");
+    assert_eq!(
+        (&custody.name, &custody.method, &custody.locator),
+        (&asked_about.name, &asked_about.method, &asked_about.locator)
+    );
+    assert_eq!(custody.collected_at_monotonic, SINCE_BOOT);
+    assert_eq!(
+        custody.changes_caused,
+        ["nothing but the time".into()] as [Box<str>; 1],
+        "what each collection of its kind changes"
+    );
+    let [handling] = custody.handling.as_slice() else {
+        panic!("one hand took it: {:?}", custody.handling);
+    };
+    assert_eq!(
+        (handling.at, &*handling.actor, handling.action, &*handling.reason),
+        (
+            custody.collected_at,
+            "staunch@web-1",
+            HandlingAction::Collect,
+            "preserved while containment waited for it"
+        )
+    );
+    assert_eq!(
+        (custody.classification.as_deref(), custody.tlp, custody.keep_until),
+        (
+            Some("internal"),
+            Some(Tlp::AmberStrict),
+            Some(custody.collected_at + Span::from_hours(24))
+        )
+    );
+    let [record] = records(&bench.vault).try_into().expect("one record");
+    let record: CollectionRecord = record;
+    assert_eq!(record.is_late(), Some(false), "{record:?}");
     assert!(
         matches!(&custody.authority, Authority::Playbook { name, hash } if **name == *"test" && *hash == playbook().hash)
     );
@@ -350,7 +394,33 @@ fn late_evidence_is_kept_and_its_lateness_is_on_record() {
         .expect("it was missed");
     assert_eq!(missed.kind, FailureKind::TimedOut);
     wait_for_evidence(&bench.handle, 2, true);
+    let record = records(&bench.vault)
+        .into_iter()
+        .find(|it| it.evidence == EvidenceId(1))
+        .expect("it was sealed");
+    assert_eq!(record.is_late(), Some(true), "{record:?}");
+    let reasons = reasons(&bench.vault, 1);
+    let expected = format!(
+        "preserved late: containment waited for it until {} and no longer",
+        record.deadline.expect("it says so")
+    );
+    assert_eq!(reasons, [expected]);
     bench.runtime.stop().expect("it stops cleanly");
+}
+
+/// Why each artefact of a piece was taken, by its manifest.
+fn reasons(vault: &MemoryVault, id: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    vault
+        .manifests(IncidentId(1), &mut |it| {
+            let custody = &it.manifest.custody;
+            if custody.evidence == EvidenceId(id) {
+                found.extend(custody.handling.iter().map(|it| it.reason.to_string()));
+            }
+            ControlFlow::Continue(())
+        })
+        .expect("it lists");
+    found
 }
 
 /// How many manifests there are of a piece.

@@ -75,6 +75,12 @@ struct Row {
     target: Option<String>,
     started_at: Timestamp,
     ended_at: Timestamp,
+    /// Until when containment waited for it; `None` when its record does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+    /// Whether it came after that; `None` when its record does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late: Option<bool>,
     /// Whether it is there: `sealed`, `in-part`, or `missed`.
     state: &'static str,
     /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read, or is
@@ -103,6 +109,8 @@ impl Row {
             target: it.target.as_ref().map(ToString::to_string),
             started_at: it.started_at,
             ended_at: it.ended_at,
+            deadline: it.deadline,
+            late: it.is_late(),
             state: match (&it.failure, it.missed.len()) {
                 (Some(_), _) => "missed",
                 (None, 0) => "sealed",
@@ -129,6 +137,11 @@ impl Row {
                 let text = format!("sealed, {missed} {parts} missed: {first}{more}");
                 (Tone::Warning, Printable(&text).to_string())
             }
+        };
+        let (tone, text) = match self.late {
+            // Of what was missed nothing came late.
+            Some(true) if self.failure.is_none() => (Tone::Warning, format!("LATE, {text}")),
+            _ => (tone, text),
         };
         match self.in_log {
             Some(true) => (tone, text),
@@ -477,6 +490,37 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_late_is_called_so_in_the_list() {
+        let row = |late: Option<bool>, failure: Option<Failure>| Row {
+            evidence: EvidenceId(1),
+            incident: IncidentId(1),
+            kind: EvidenceKind::Sockets,
+            target: None,
+            started_at: Timestamp::from_micros(1),
+            ended_at: Timestamp::from_micros(3),
+            deadline: late.map(|_| Timestamp::from_micros(2)),
+            late,
+            state: "sealed",
+            in_log: Some(true),
+            artefacts: 1,
+            bytes: 5,
+            missed: 0,
+            first_missed: None,
+            failure,
+            record: Sha256Hash::of(b""),
+        };
+        let why = Failure::new(FailureKind::TimedOut, "too slow");
+        for (late, failure, expected) in [
+            (Some(true), None, "LATE, sealed"),
+            (Some(false), None, "sealed"),
+            (None, None, "sealed"),
+            (Some(true), Some(why.clone()), &*format!("missed: {why}")),
+        ] {
+            assert_eq!(row(late, failure).state().1, expected);
+        }
+    }
 
     #[test]
     fn long_words_are_broken_at_the_edge() {

@@ -512,6 +512,7 @@ impl Checker<'_> {
         let it = &config.evidence;
         let why = "an artefact has at least a MiB, and at most a PiB";
         self.number(&["evidence", "artefact_mib_max"], it.artefact_mib_max, 1, 1 << 30, why);
+        self.labels(it);
         let it = &config.archive;
         let why = "a file must take a block of events, and the longest of them";
         let path = |key| ["archive", key];

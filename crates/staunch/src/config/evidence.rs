@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use staunch_model::Span;
+use staunch_model::{Span, Tlp};
 
 /// What is preserved before containment, and the vault that it is kept in.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,11 +30,36 @@ pub(crate) struct EvidenceSettings {
     /// address, with a port where it is not 123. It is asked every five minutes, over UDP (SNTP); the clock is not
     /// set. Default none: nobody can tell. Since v0.1.
     pub(crate) clock: Option<String>,
+    /// How confidential what is taken is, in words of the organisation, which its manifests then say. At most 100
+    /// characters. Default nothing is said. Since v0.1.
+    pub(crate) classification: Option<String>,
+    /// Who may be shown what is taken, by the Traffic Light Protocol 2.0: `clear`, `green`, `amber`, `amber-strict` or
+    /// `red`. Default nothing is said. Since v0.1.
+    pub(crate) tlp: Option<Tlp>,
+    /// How long what is taken is to be kept by the rules of the organisation, which its manifests then say. Nothing
+    /// is deleted after it. `1d` to `36500d`. Default nothing is said. Since v0.1.
+    pub(crate) keep: Option<Span>,
+    /// Where this machine belongs, which manifests then say. Default nothing is said. Since v0.1.
+    pub(crate) source: EvidencePlace,
     /// A bucket that locks what is put there, for artefacts and copies of their manifests. Default none: artefacts
     /// stay in `dir`. Since v0.1.
     pub(crate) s3: Option<EvidenceBucket>,
     /// Where checkpoints of the transparency log are kept besides. Default nowhere. Since v0.1.
     pub(crate) anchors: Vec<AnchorSettings>,
+}
+
+/// Where this machine belongs, which the manifests of its evidence then say. Each has at most 300 characters.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EvidencePlace {
+    /// The cloud, hoster or cluster, such as `aws`. Default nothing is said. Since v0.1.
+    pub(crate) provider: Option<String>,
+    /// The account, project or cluster there. Default nothing is said. Since v0.1.
+    pub(crate) account: Option<String>,
+    /// The region there, such as `eu-central-1`. Default nothing is said. Since v0.1.
+    pub(crate) region: Option<String>,
+    /// The name of this machine there, such as its ARN. Default nothing is said. Since v0.1.
+    pub(crate) resource: Option<String>,
 }
 
 /// The bucket that artefacts are kept in, locked by S3 Object Lock: see
@@ -219,6 +244,10 @@ impl Default for EvidenceSettings {
             immutable: true,
             recipients: Vec::new(),
             clock: None,
+            classification: None,
+            tlp: None,
+            keep: None,
+            source: EvidencePlace::default(),
             s3: None,
             anchors: Vec::new(),
         }

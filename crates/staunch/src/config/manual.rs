@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 46] = [
+const SECTIONS: [(&str, &str, &str); 47] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -45,6 +45,7 @@ const SECTIONS: [(&str, &str, &str); 46] = [
     ("[journal]", "JournalSettings", CONFIG),
     ("[archive]", "ArchiveSettings", CONFIG),
     ("[evidence]", "EvidenceSettings", EVIDENCE),
+    ("[evidence.source]", "EvidencePlace", EVIDENCE),
     ("[evidence.s3]", "EvidenceBucket", EVIDENCE),
     ("[[evidence.anchors]]", "AnchorSettings", EVIDENCE),
     ("[drill]", "DrillSettings", CONFIG),

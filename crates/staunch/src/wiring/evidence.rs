@@ -15,12 +15,12 @@ use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, Writ
 use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
 use staunch_runtime::telemetry::{CopyMeter, LogMeter, Telemetry, VaultMeter};
-use staunch_runtime::{ClockOffsetFn, PreserveParts, Preserver};
+use staunch_runtime::{ClockOffsetFn, Labels, PreserveParts, Preserver};
 use staunch_store::age::Recipient;
 use staunch_store::disk_failure;
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
-use crate::config::Config;
+use crate::config::{Config, EvidencePlace};
 use crate::digest::sha256_of;
 use crate::exit::{Exit, Fault};
 use crate::logbook::{LogbookParts, LoggedVault};
@@ -49,7 +49,7 @@ pub(crate) fn preserver(
         return Ok(None);
     }
     super::make_data_dir(config)?;
-    let source = source();
+    let source = source(&config.evidence.source);
     let opening = Opening {
         config: config.clone(),
         log: Arc::clone(&meters.log),
@@ -83,6 +83,11 @@ pub(crate) fn preserver(
         vault,
         meter: Arc::clone(&meters.vault),
         source,
+        labels: Labels {
+            classification: config.evidence.classification.as_deref().map(Into::into),
+            tlp: config.evidence.tlp,
+            keep: config.evidence.keep,
+        },
         version: env!("CARGO_PKG_VERSION").into(),
         build: build()?,
         tools: tools(),
@@ -263,16 +268,18 @@ fn key_name(host: &str) -> String {
     format!("{host}/staunch")
 }
 
-/// This machine.
-fn source() -> EvidenceSource {
+/// This machine, which belongs to `place`.
+fn source(place: &EvidencePlace) -> EvidenceSource {
+    let named = |name: &Option<String>| name.as_deref().map(Into::into);
     EvidenceSource {
         kind: "host".into(),
         host: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into()),
         boot_id: line("/proc/sys/kernel/random/boot_id"),
         machine_id: line("/etc/machine-id"),
-        provider: None,
-        account: None,
-        resource: None,
+        provider: named(&place.provider),
+        account: named(&place.account),
+        region: named(&place.region),
+        resource: named(&place.resource),
     }
 }
 

@@ -43,6 +43,22 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["must end by itself", "\"90d\""],
         ),
         ("[limits]\nactions_in_flight_max = 0\n", "2:25", &["from 1 to 1024"]),
+        ("[evidence]\nkeep = \"1h\"\n", "2:8", &["\"1d\" to \"36500d\""]),
+        (
+            "[evidence]\ntlp = \"white\"\n",
+            "2:7",
+            &["unknown value", "amber-strict"],
+        ),
+        (
+            "[evidence]\nclassification = \"\"\n",
+            "2:18",
+            &["0 characters", "1 to 100 characters, or leave it out"],
+        ),
+        (
+            "[evidence]\nsource = { region = \"a\\nb\" }\n",
+            "2:21",
+            &["control characters", "in one line"],
+        ),
         (
             "[limits]\nacts_per_group_hour_max = 501\n",
             "2:27",

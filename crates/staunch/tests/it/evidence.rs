@@ -43,9 +43,11 @@ pub(crate) fn evidence(server: &Server) -> Vec<Value> {
 #[test]
 fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
     in_namespace("evidence::sealed", || {
-        let home = home(
-            "  - network\n  - flows: { target: event.source.ip }\n  - sockets\n  - processes\n  - modules\n  - ruleset\n",
-        );
+        let labels = "[evidence]\nclassification = \"internal\"\ntlp = \"amber-strict\"\nkeep = \"365d\"\nsource = { \
+                      provider = \"aws\", region = \"eu-central-1\" }\n";
+        let home = Home::new(&format!("{SMALL}{}", HTTP.replace("[evidence]\n", labels)));
+        let preserve = "  - network\n  - flows: { target: event.source.ip }\n  - sockets\n  - processes\n  - modules\n  - ruleset\n";
+        home.playbook("keep-first.yaml", &playbook(preserve));
         let server = home.serve();
         server.take(&exploit_from(ATTACKER));
         wait_until("the attacker is blocked", || element(ATTACKER).is_some());
@@ -58,6 +60,8 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
             assert_eq!(row["failure"], Value::Null, "{row}");
             assert_eq!(row["incident"], "INC-1", "{row}");
             assert!(row["bytes"].as_u64() > Some(0), "{row}");
+            assert_eq!(row["late"], false, "{row}");
+            assert!(row["ended_at"].as_str() < row["deadline"].as_str(), "{row}");
         }
         let incident: Value = server.json(&["incident", "show", "INC-1"]);
         let shown = incident["evidence"].as_array().expect("evidence");
@@ -67,6 +71,30 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         assert_eq!(sealed["record"], record, "the journal holds the hash of the record");
         let in_force = incident["transactions"][0]["in_force_at"].as_str().expect("in force");
         assert!(sealed["sealed_at"].as_str().expect("a time") < in_force, "{incident}");
+
+        let flows = sealed["id"].as_str().expect("an id");
+        let shown: Value = server.json(&["evidence", "show", flows]);
+        let custody = &shown["manifests"][0]["custody"];
+        assert_eq!(
+            (&custody["classification"], &custody["tlp"]),
+            (&"internal".into(), &"amber-strict".into()),
+            "{custody}"
+        );
+        assert!(
+            custody["keep_until"].as_str() > custody["collected_at"].as_str(),
+            "{custody}"
+        );
+        let place = &custody["source"];
+        assert_eq!(
+            (&place["provider"], &place["region"], &place["account"]),
+            (&"aws".into(), &"eu-central-1".into(), &Value::Null)
+        );
+        for known in ["boot_id", "machine_id"] {
+            assert!(place.get(known).is_some(), "{place}");
+        }
+        let text = server.ok(&["evidence", "show", flows]);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("TLP:AMBER+STRICT, internal, to be kept until "), "{text}");
 
         let stands = server.get::<Status>("/v1/status").evidence;
         assert_eq!((stands.sealed, stands.missed, stands.preserving), (6, 0, 0));

@@ -2,7 +2,7 @@
 //!
 //! Never changes what it reads, and never writes what it has not held against its hash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -65,6 +65,8 @@ pub struct ExportSummary {
     pub artefact_bytes: u64,
     /// Parts and collections that could not be taken.
     pub missed: u64,
+    /// Collections that ended after containment had stopped waiting for them.
+    pub late: u64,
     /// The files of the archive.
     pub files: u64,
     /// The bytes of the archive.
@@ -181,6 +183,7 @@ pub fn export_incident<W: Write>(
             artefacts: 0,
             artefact_bytes: 0,
             missed: 0,
+            late: 0,
             files: 0,
             bytes: 0,
             sha256: Sha256Hash::of(b""),
@@ -244,14 +247,14 @@ impl Export<'_> {
         let vault = DirVault::read_only(self.parts.vault);
         let mut objects = BTreeMap::new();
         let mut found = Vec::new();
-        let mut missed = 0;
+        let mut missed = BTreeSet::new();
         let read = vault.manifests(incident, &mut |sealed| {
             let custody = &sealed.manifest.custody;
             match &sealed.manifest.taken {
                 Taken::Stored { size, sha256, storage } => {
                     objects.insert(ObjectName::of(*sha256, storage), (*size, storage.size, storage.sha256));
                 }
-                Taken::Missed(_) => missed += 1,
+                Taken::Missed(_) => drop(missed.insert(sealed.hash)),
             }
             let name = format!("manifests/{}/{:08}.json", custody.evidence, sealed.manifest.sequence);
             let below = format!(
@@ -264,9 +267,16 @@ impl Export<'_> {
         });
         read.map_err(ExportError::Vault)?;
         self.summary.manifests = found.len() as u64;
+        let (mut late, mut without_manifest) = (0, 0);
         let read = vault.records(incident, &mut |sealed| {
             let (it, hash) = (&sealed.record, sealed.hash);
-            missed += u64::from(it.failure.is_some());
+            late += u64::from(it.is_late() == Some(true));
+            // What a record says of a part that has a manifest is the same miss.
+            if it.failure.is_some() && it.missed.is_empty() {
+                missed.insert(hash);
+            }
+            missed.extend(it.missed.iter().filter_map(|part| part.manifest));
+            without_manifest += it.missed.iter().filter(|part| part.manifest.is_none()).count();
             let name = format!("records/{}/{hash}.json", it.evidence);
             let below = format!("records/{incident}/{}/{hash}.json", it.evidence);
             let entry = LogEntry::new(Logged::Collection {
@@ -282,7 +292,8 @@ impl Export<'_> {
             return Err(ExportError::Nothing { incident });
         }
         self.summary.records = found.len() as u64 - self.summary.manifests;
-        self.summary.missed = missed;
+        self.summary.missed = (missed.len() + without_manifest) as u64;
+        self.summary.late = late;
         let files = self.items.len() + 2 * found.len() + 2 * objects.len() + self.parts.further.len() + 2;
         if files > FILES_MAX {
             return Err(ExportError::TooMany { files });

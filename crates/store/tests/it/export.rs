@@ -7,20 +7,21 @@ mod others;
 use std::fs;
 use std::io::Write as _;
 
-use staunch_model::{IncidentId, Sha256Hash};
+use staunch_model::{Failure, FailureKind, IncidentId, Sha256Hash};
+use staunch_ports::Vault as _;
 use staunch_store::export::Inventory;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::{ArchiveFinding, ExportError, LogKey, TransparencyLog};
-use staunch_testkit::contract::vault::{noise, store};
+use staunch_testkit::contract::vault::{draft, noise, record, store};
 
 use self::made::{Made, export, header, vault, verify};
-use crate::{ORIGIN, log_key, temp_dir};
+use crate::{ORIGIN, log_key, quick_dir, temp_dir};
 
 #[test]
 fn an_archive_and_its_folder_are_proved_with_the_key_alone() {
     let made = Made::new();
     let it = &made.summary;
-    assert_eq!((it.manifests, it.records, it.artefacts, it.missed), (17, 4, 16, 1));
+    assert_eq!((it.manifests, it.records, it.artefacts, it.missed), (17, 4, 16, 5));
     assert_eq!(it.artefact_bytes, 15 * 50 + 300_000);
     for path in [made.path("archive"), made.unpacked()] {
         let (summary, findings) = made.verify(&path);
@@ -40,6 +41,32 @@ fn an_archive_and_its_folder_are_proved_with_the_key_alone() {
     // The same evidence makes the same archive.
     let (again, _) = export(made.dir.path(), 1, &log_key()).expect("there is evidence");
     assert!(again == made.archive());
+}
+
+#[test]
+fn what_was_missed_and_what_came_late_is_counted_once() {
+    let dir = quick_dir();
+    let vault = vault(dir.path());
+    let log = TransparencyLog::open(&dir.path().join("log"), log_key(), None).expect("the log opens");
+    let mut book = Logbook::new(log).expect("it is empty");
+    let why = Failure::new(FailureKind::Denied, "no permission");
+    let missed = vault
+        .put_missed(draft(1, 1, "shadow"), why.clone())
+        .expect("it is stored");
+    let mut of_missed = record(&missed);
+    of_missed.missed[0].manifest = Some(missed.hash);
+    of_missed.failure = Some(why);
+    of_missed.deadline = Some(of_missed.ended_at);
+    let mut late = record(&store(&vault, 1, 2, b"flows"));
+    late.missed.clear();
+    late.deadline = Some(late.started_at);
+    for record in [&of_missed, &late] {
+        vault.put_record(record).expect("it is stored");
+    }
+    book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+        .expect("it is logged");
+    let (_, summary) = export(dir.path(), 1, &log_key()).expect("there is evidence");
+    assert_eq!((summary.missed, summary.late), (1, 1));
 }
 
 #[test]

@@ -42,6 +42,8 @@ struct Exported {
     records: u64,
     /// Parts and collections that could not be taken, of which there are records.
     missed: u64,
+    /// Collections that ended after containment had stopped waiting for them.
+    late: u64,
     /// Whether the timeline is in it.
     timeline: bool,
     /// The size and root of the log in it.
@@ -111,6 +113,7 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
         manifests: summary.manifests,
         records: summary.records,
         missed: summary.missed,
+        late: summary.late,
         timeline: has_timeline,
         checkpoint: (summary.checkpoint.size, summary.checkpoint.root),
     };
@@ -126,13 +129,17 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
 fn exported_text(it: &Exported) -> String {
     let of = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let what = format!(
-        "{}: {} of {}, {}, {}, {} missed; the log at {} entries{}",
+        "{}: {} of {}, {}, {}, {} missed{}; the log at {} entries{}",
         it.incident,
         of(it.artefacts, "artefact"),
         size(it.artefact_bytes),
         of(it.manifests, "manifest"),
         of(it.records, "record"),
         it.missed,
+        match it.late {
+            0 => String::new(),
+            late => format!(", {late} too late for containment to wait"),
+        },
         it.checkpoint.0,
         if it.timeline {
             ", and the timeline"

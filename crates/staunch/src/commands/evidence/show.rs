@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use staunch_model::{
-    ClockOffset, CollectionRecord, EvidenceId, Handled, Manifest, Printable, Receipt, Sha256Hash, Span, Storage, Taken,
+    ClockOffset, CollectionRecord, EvidenceId, Handled, Manifest, ManifestDraft, Printable, Receipt, Sha256Hash, Span,
+    Storage, Taken,
 };
 
 use super::handled::{self, Custody};
@@ -132,6 +133,15 @@ fn clock(offset: &ClockOffset) -> String {
     format!("{} {way}{wrong}, by {}", Span::from_micros(off), offset.told_by)
 }
 
+/// What the organisation says of it, for people; `None` when it says nothing.
+fn labels(custody: &ManifestDraft) -> Option<String> {
+    let tlp = custody.tlp.map(|it| it.marking().to_owned());
+    let classification = custody.classification.as_deref().map(str::to_owned);
+    let keep = custody.keep_until.map(|until| format!("to be kept until {until}"));
+    let all: Vec<String> = [tlp, classification, keep].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 /// Whether it is in the log, for people.
 fn in_log<T>(it: &SealedAs<T>, signed: Option<&Signed>) -> String {
     match (it.in_log, it.log_entry, signed) {
@@ -184,6 +194,10 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
         };
         let took = it.ended_at.since(it.started_at);
         line("taken", &format!("{}, in {took}", it.started_at));
+        if let (Some(deadline), Some(true), None) = (it.deadline, it.is_late(), &it.failure) {
+            let value = format!("containment waited for it until {deadline} and no longer");
+            line("LATE", &value);
+        }
         line(
             "by",
             &format!(
@@ -246,6 +260,9 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
         }
         if let Some(modified) = custody.modified {
             line("modified", &modified.to_string());
+        }
+        if let Some(labels) = labels(custody) {
+            line("labels", &labels);
         }
         line("manifest", &sealed.sha256.to_string());
         line("in log", &in_log(sealed, shown.checkpoint.as_ref()));

@@ -332,10 +332,14 @@ impl Recorded {
         for it in &detail.evidence {
             if let Some(at) = it.missed_at {
                 let why = it.why.as_deref().unwrap_or("no reason is recorded");
-                all.push(format!(
-                    "What would {} ({}) have shown? It was missed at {at}: {why}.",
-                    it.id, it.kind
-                ));
+                let of = format!("{} ({})", it.id, it.kind);
+                all.push(match it.sealed_at {
+                    Some(sealed) => format!(
+                        "What of {of} would have been different in time? Containment went on without it at {at}, and \
+                         it was sealed at {sealed}."
+                    ),
+                    None => format!("What would {of} have shown? It was missed at {at}: {why}."),
+                });
             }
         }
         for it in &self.beside.missed.all {

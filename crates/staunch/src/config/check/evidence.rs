@@ -1,11 +1,11 @@
-//! Where checkpoints of evidence are brought.
+//! What manifests of evidence say besides, and where checkpoints are brought.
 
 use staunch_model::{Printable, Span};
 use staunch_server::auth::why_no_name;
 
 use super::super::lookups::is_on_this_machine;
 use super::super::mistake::{Mistake, Step};
-use super::super::{AnchorKind, AnchorSettings, Config};
+use super::super::{AnchorKind, AnchorSettings, Config, EvidenceSettings};
 use super::{Checker, has_user};
 
 /// The most anchors: each has a thread of its own.
@@ -14,7 +14,49 @@ const ANCHORS_MAX: usize = 8;
 /// The longest name of a branch.
 const BRANCH_CHARS_MAX: usize = 100;
 
+/// The most characters of what the organisation says of its evidence.
+const CLASSIFICATION_CHARS_MAX: usize = 100;
+
+/// The most characters of each name of where a machine belongs.
+const PLACE_CHARS_MAX: usize = 300;
+
 impl Checker<'_> {
+    /// What manifests say besides: each of them has it, and has a bound.
+    pub(super) fn labels(&mut self, it: &EvidenceSettings) {
+        if let Some(keep) = it.keep {
+            let (least, most) = (Span::from_hours(24), Span::from_hours(36_500 * 24));
+            let why = "evidence is kept for days at least, and for a century at most";
+            self.span(&["evidence", "keep"], keep, least, most, why);
+        }
+        let place = &it.source;
+        for (path, value, most) in [
+            (
+                &["evidence", "classification"][..],
+                &it.classification,
+                CLASSIFICATION_CHARS_MAX,
+            ),
+            (&["evidence", "source", "provider"], &place.provider, PLACE_CHARS_MAX),
+            (&["evidence", "source", "account"], &place.account, PLACE_CHARS_MAX),
+            (&["evidence", "source", "region"], &place.region, PLACE_CHARS_MAX),
+            (&["evidence", "source", "resource"], &place.resource, PLACE_CHARS_MAX),
+        ] {
+            let Some(value) = value else { continue };
+            let key = path.last().copied().unwrap_or_default();
+            let chars = value.chars().count();
+            if chars == 0 || chars > most {
+                let hint = format!("write 1 to {most} characters, or leave it out");
+                self.add(
+                    path,
+                    format!("{key} has {chars} characters: every manifest has it"),
+                    hint,
+                );
+            } else if value.chars().any(char::is_control) {
+                let hint = "write it in one line".to_owned();
+                self.add(path, format!("{key} has control characters"), hint);
+            }
+        }
+    }
+
     pub(super) fn anchors(&mut self, config: &Config) {
         let anchors = &config.evidence.anchors;
         if anchors.len() > ANCHORS_MAX {

@@ -27,6 +27,7 @@ pub fn draft(incident: u64, evidence: u64, name: &str) -> ManifestDraft {
             machine_id: None,
             provider: None,
             account: None,
+            region: None,
             resource: None,
         },
         volatility: 4,
@@ -73,6 +74,7 @@ pub fn record(sealed: &SealedManifest) -> CollectionRecord {
         collector: collector(),
         started_at: Timestamp::from_micros(1),
         ended_at: Timestamp::from_micros(2),
+        deadline: None,
         artefacts,
         missed: vec![MissedArtefact {
             name: "shadow".into(),
