@@ -18,6 +18,6 @@ pub use conntrack::ConntrackShare;
 pub use domains::{DomainOptions, DomainTeller};
 pub use hosts::HostTeller;
 pub use jobs::JobTeller;
-pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections, resolver_addresses, session_peers};
+pub use own_addresses::{DiscoverError, RESOLV_CONF, Sessions, protections, resolver_addresses};
 pub use processes::{ProcessFinder, ProcessOptions, ProcessOptionsError};
 pub use this_host::ThisHost;

@@ -7,14 +7,13 @@
 //! be slow and an isolation must not be.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use nix::unistd::geteuid;
 use staunch_connectors::actions::isolate_host::{LIFELINES_WAIT, Lifelines};
-use staunch_connectors::enrichers::{PROC, session_peers};
+use staunch_connectors::enrichers::Sessions;
 use staunch_netlink::nftables::{ALLOWED_MAX, Allowed, Transport};
 
 use crate::called::Endpoint;
@@ -125,7 +124,7 @@ impl Lifelines for Reach {
 fn tell_sessions(asked: &Receiver<SyncSender<Vec<IpAddr>>>) {
     for answer in asked {
         // Who asked may have given up.
-        drop(answer.try_send(session_peers(Path::new(PROC))));
+        drop(answer.try_send(Sessions::default().peers().into_keys().collect()));
     }
 }
 

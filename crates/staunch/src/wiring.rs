@@ -16,7 +16,7 @@ use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::actions::exec_job::Runs;
 use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
-use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, own_addresses, protections};
+use staunch_connectors::enrichers::own_addresses::{RESOLV_CONF, Sessions, own_addresses, protections};
 use staunch_connectors::sources::SourceSettings;
 use staunch_model::{Description, InstallationId, NeverTouch, Policy, Printable, Protection, WithCauses};
 use staunch_playbook::{CheckContext, Compiled};
@@ -316,7 +316,7 @@ pub(crate) fn discover(config: &Config, called: &Names) -> Result<Vec<Protection
     if !config.never_touch.discover {
         return Ok(Vec::new());
     }
-    let mut found = protections(Path::new(RESOLV_CONF), Path::new(PROC)).map_err(|error| {
+    let mut found = protections(Path::new(RESOLV_CONF), &Sessions::default()).map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("protect them under [never_touch] networks and set discover = false")
     })?;
     // Whom a resolver on this machine asks is in another file.

@@ -1,10 +1,11 @@
 //! Finds the addresses that must never be blocked because this host would cut itself off.
 //!
 //! Never asks the network, and never protects a peer for being connected: it reads interfaces and routes of the network
-//! namespace of the calling thread, the resolver's configuration, and what sshd leaves in the environment of a session
-//! once somebody has logged in.
+//! namespace of the calling thread, the resolver's configuration, and what sshd and the machine's records of logins say
+//! of who has logged in.
 
 mod files;
+mod sessions;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,22 +19,12 @@ use staunch_model::{Printable, Protection};
 use staunch_netlink::link::{InterfaceAddress, LinkError, Links};
 use thiserror::Error;
 
-use files::{has_login, resolvers, ssh_peer};
+use files::resolvers;
+
+pub use sessions::Sessions;
 
 /// Where the addresses of the resolvers are.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// Where the processes are.
-pub const PROC: &str = "/proc";
-
-/// Processes whose environment is read. A busy server has some hundreds; it bounds the time that a start takes.
-const PROCESSES_MAX: usize = 16_384;
-
-/// Bytes that are read of one environment. sshd and login shells leave some kilobytes.
-const ENVIRONMENT_BYTES_MAX: u64 = 64 << 10;
-
-/// Bytes that are read of the status of a process, which has about 1.5 KB.
-const STATUS_BYTES_MAX: u64 = 8 << 10;
 
 /// How long the kernel's answer is awaited.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,22 +50,21 @@ pub enum DiscoverError {
 }
 
 /// Returns what this host depends on: its own addresses, its gateways, its resolvers as listed in `resolv_conf`, and
-/// the peers of authenticated SSH sessions of the processes under `proc`; ordered, without repetition. A file that is
-/// not there lists nothing.
+/// the peers of management `sessions`; ordered, without repetition. A file that is not there lists nothing.
 ///
-/// A session is known by `SSH_CONNECTION` or `SSH_CLIENT`, which sshd sets after authentication, in the environment of
-/// this process or of one whose user can log in. An open connection proves nothing: anybody can have one. Environments
-/// that this process may not read (those of other users, unless it is root) are passed over, and so are sessions
-/// without a process of their own (`ssh -N`): their addresses belong under `[never_touch]`.
+/// An open connection proves nothing: anybody can have one. A session that neither an environment that this process may
+/// read nor a record of logins tells of (without PAM and a terminal, to a process that is not root) is passed over: such
+/// addresses belong under `[never_touch]`.
 ///
 /// # Errors
 /// [`DiscoverError`]; a list with a part missing would protect too little.
-pub fn protections(resolv_conf: &Path, proc: &Path) -> Result<Vec<Protection>, DiscoverError> {
+pub fn protections(resolv_conf: &Path, sessions: &Sessions) -> Result<Vec<Protection>, DiscoverError> {
     let mut links = Links::open(TIMEOUT)?;
     let mut found = own(&links.addresses()?);
     found.extend(links.gateways()?.into_iter().map(|it| protect(it, "gateway")));
     found.extend(resolvers(&read(resolv_conf)?).map(|it| protect(it, "resolver")));
-    found.extend(sessions(proc).map(|it| protect(it, "management session (ssh)")));
+    let session = |(peer, told): (IpAddr, &str)| protect(peer, &format!("management session ({told})"));
+    found.extend(sessions.peers().into_iter().map(session));
     found.sort_by(|a, b| (a.network, &a.reason).cmp(&(b.network, &b.reason)));
     found.dedup();
     Ok(found)
@@ -91,16 +81,6 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, DiscoverError> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
-}
-
-/// The peers of authenticated SSH sessions of the processes under `proc`, as [`protections`] finds them: what may not
-/// be read is passed over.
-#[must_use]
-pub fn session_peers(proc: &Path) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = sessions(proc).map(|it| it.to_canonical()).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
 }
 
 /// The resolvers that are listed in `resolv_conf`; none when it is not there.
@@ -138,22 +118,6 @@ fn protect(address: IpAddr, reason: &str) -> Protection {
         network: IpNet::from(address.to_canonical()),
         reason: reason.into(),
     }
-}
-
-/// The peers of authenticated SSH sessions: our own, and those of processes whose user can log in.
-fn sessions(proc: &Path) -> impl Iterator<Item = IpAddr> {
-    let numbers = std::fs::read_dir(proc).into_iter().flatten().flatten();
-    let numbers = numbers.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-    });
-    let others = numbers.take(PROCESSES_MAX).filter(|process| {
-        let status = beginning(&process.join("status"), STATUS_BYTES_MAX);
-        status.is_some_and(|status| has_login(&String::from_utf8_lossy(&status)))
-    });
-    std::iter::once(proc.join("self"))
-        .chain(others)
-        .filter_map(|process| ssh_peer(&beginning(&process.join("environ"), ENVIRONMENT_BYTES_MAX)?))
 }
 
 /// The first `bytes_max` bytes of a file; nothing when it cannot be read, as when its process has ended.

@@ -5,7 +5,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use staunch_connectors::enrichers::{ConntrackShare, protections};
+use staunch_connectors::enrichers::{ConntrackShare, Sessions, protections};
+use staunch_connectors::evidence::LOGIN_RECORD_BYTES;
 use staunch_model::{Span, Timestamp, TrafficShare};
 use staunch_netlink::conntrack::set_accounting;
 use staunch_netlink::link::Links;
@@ -17,6 +18,16 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const SERVER: &str = "10.9.0.1";
 const HEAVY: &str = "10.9.0.2";
 const LIGHT: &str = "10.9.0.3";
+
+/// A record of utmp(5).
+fn login(kind: i16, pid: i32, address: [u8; 4]) -> Vec<u8> {
+    let address_at = if LOGIN_RECORD_BYTES == 384 { 348 } else { 360 };
+    let mut record = vec![0; LOGIN_RECORD_BYTES];
+    record[..2].copy_from_slice(&kind.to_ne_bytes());
+    record[4..8].copy_from_slice(&pid.to_ne_bytes());
+    record[address_at..address_at + 4].copy_from_slice(&address);
+    record
+}
 
 /// Sends bytes through a connection until they have all arrived.
 fn transfer((here, there): &mut (TcpStream, TcpStream), bytes: usize) {
@@ -155,7 +166,27 @@ fn what_this_host_depends_on_is_found() {
         process("13", 0, "HOME=/\0");
         process("notes", 0, "SSH_CONNECTION=192.0.2.5 50005 10.9.0.1 22\0");
         std::fs::create_dir(proc.join("14")).unwrap();
-        let found = protections(&resolv_conf, &proc).unwrap();
+        // Of what belongs to others, a server without privileges sees what root has written for all to read.
+        let utmp = folder.path().join("utmp");
+        let records = [
+            login(7, 13, [192, 0, 2, 6]),
+            login(8, 13, [192, 0, 2, 7]),
+            login(7, 99_999, [192, 0, 2, 8]),
+            login(7, 13, [0; 4]),
+        ];
+        std::fs::write(&utmp, records.concat()).unwrap();
+        let logind = folder.path().join("sessions");
+        std::fs::create_dir(&logind).unwrap();
+        let session = |name: &str, host: &str, state: &str| {
+            let text = format!("UID=1000\nSTATE={state}\nREMOTE=1\nREMOTE_HOST={host}\nCLASS=user\nLEADER=13\n");
+            std::fs::write(logind.join(name), text).unwrap();
+        };
+        session("3", "192.0.2.9", "active");
+        session("c4", "192.0.2.10", "closing");
+        // One that sshd tells of, too.
+        session("5", "192.0.2.2", "online");
+        let sessions_of = Sessions { proc, utmp, logind };
+        let found = protections(&resolv_conf, &sessions_of).unwrap();
         let shown: Vec<String> = found.iter().map(|it| format!("{} {}", it.network, it.reason)).collect();
         // Links give themselves link-local addresses, in their own time.
         let shown: Vec<&str> = shown
@@ -169,6 +200,8 @@ fn what_this_host_depends_on_is_found() {
             "127.0.0.0/8 own address of lo",
             "192.0.2.1/32 management session (ssh)",
             "192.0.2.2/32 management session (ssh)",
+            "192.0.2.6/32 management session (login)",
+            "192.0.2.9/32 management session (login)",
             "192.0.2.53/32 resolver",
             "::1/128 own address of lo",
             "2001:db8::3/128 management session (ssh)",
@@ -177,7 +210,13 @@ fn what_this_host_depends_on_is_found() {
         assert_eq!(shown, expect);
         drop(sessions);
         let absent = folder.path().join("absent");
-        let without = protections(&absent, &absent).unwrap();
+        let nowhere = Sessions {
+            proc: absent.clone(),
+            utmp: absent.clone(),
+            logind: absent.clone(),
+        };
+        assert!(sessions_of.has_records() && !nowhere.has_records());
+        let without = protections(&absent, &nowhere).unwrap();
         let depends_on_files = |reason: &str| reason == "resolver" || reason.starts_with("management session");
         assert!(!without.iter().any(|it| depends_on_files(&it.reason)));
     });

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::Value;
 use staunch_model::{Span, Timestamp};
+use staunch_netlink::link::Links;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Protections;
 
-use crate::harness::{Home, SMALL, element, elements, exploit_from, in_namespace, stderr, wait_until};
+use crate::harness::{
+    DEADLINE, Home, SMALL, element, elements, exploit_from, in_namespace, stderr, stdout, wait_until,
+};
 
 const ATTACKER: &str = "203.0.113.9";
 
@@ -188,6 +192,43 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
 }
 
 /// Packets from what Staunch calls can be forged: a block of it would silence whoever is paged.
+#[test]
+fn the_gateway_and_who_is_logged_in_are_never_blocked() {
+    in_namespace("protect::discovered", || {
+        const GATEWAY: &str = "198.51.100.2";
+        let mut links = Links::open(DEADLINE).expect("this thread may");
+        links.create_pair("here", "there").expect("it is our namespace");
+        for link in ["here", "there"] {
+            links.set_up(link).expect("it is there");
+        }
+        let address = |text: &str| text.parse().expect("an address");
+        links
+            .add_address("here", address("198.51.100.1"), 24)
+            .expect("it is up");
+        links
+            .add_route(None, address(GATEWAY), Some("here"))
+            .expect("it is near");
+        let mut session = Command::new("sleep")
+            .arg("600")
+            .env("SSH_CONNECTION", format!("{ATTACKER} 50001 198.51.100.1 22"))
+            .spawn()
+            .expect("sleep is there");
+
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        for (at, peer, reason) in [(1, ATTACKER, "management session (ssh)"), (2, GATEWAY, "gateway")] {
+            server.take(&exploit_from(peer));
+            let shown = || server.run(&["incident", "show", &format!("INC-{at}")]);
+            wait_until("the refusal", || stdout(&shown()).contains("outcome: refused"));
+            let told = stdout(&shown());
+            assert!(told.contains("never-touch") && told.contains(reason), "{told}");
+        }
+        assert_eq!(elements(), []);
+        session.kill().expect("it runs");
+        session.wait().expect("it has ended");
+    });
+}
+
 #[test]
 fn what_staunch_calls_is_never_blocked() {
     in_namespace("protect::called", || {

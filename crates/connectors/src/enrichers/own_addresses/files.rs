@@ -36,6 +36,22 @@ pub(super) fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
     })
 }
 
+/// The client's address in the file of a session of systemd-logind: one that a person has opened from elsewhere, and
+/// that has not ended.
+pub(super) fn logind_peer(session: &str) -> Option<IpAddr> {
+    let value = |key: &str| {
+        session
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    };
+    let is_of_person = value("CLASS").is_some_and(|class| class.starts_with("user"));
+    if value("REMOTE") != Some("1") || !is_of_person || value("STATE") == Some("closing") {
+        return None;
+    }
+    // With `UseDNS yes` it is a name, which may be anybody's.
+    value("REMOTE_HOST")?.split('%').next()?.parse().ok()
+}
+
 /// Whether the user of a process can log in, by the text of `/proc/<pid>/status`: root and people, not the accounts of
 /// services. A service that an attacker has taken over must not name addresses that are never blocked.
 pub(super) fn has_login(status: &str) -> bool {
@@ -75,6 +91,36 @@ mod tests {
         check(b"SSH_CONNECTION=192.0.2.1", None);
         check(b"NOT_SSH_CONNECTION=192.0.2.1 1 10.0.0.1 22\0SSH_CONNECTION\0\0", None);
         check(b"", None);
+    }
+
+    #[test]
+    fn the_client_of_a_session_of_logind_is_read() {
+        let session = |changed: &str| {
+            let text = "# This is private data. Do not parse.\nUID=1000\nUSER=ada\nACTIVE=1\nSTATE=active\nREMOTE=1\n\
+                        REMOTE_HOST=192.0.2.7\nSERVICE=sshd\nCLASS=user\nLEADER=4711\n";
+            let (key, _) = changed.split_once('=').unwrap_or_default();
+            let lines = text
+                .lines()
+                .filter(|line| key.is_empty() || !line.starts_with(&format!("{key}=")));
+            let lines: Vec<&str> = lines.chain([changed]).collect();
+            logind_peer(&lines.join("\n")).map(|it| it.to_string())
+        };
+        for open in ["", "STATE=online", "CLASS=user-early", "SERVICE=cockpit"] {
+            assert_eq!(session(open).as_deref(), Some("192.0.2.7"), "{open}");
+        }
+        assert_eq!(session("REMOTE_HOST=2001:db8::7").as_deref(), Some("2001:db8::7"));
+        assert_eq!(session("REMOTE_HOST=fe80::7%eth0").as_deref(), Some("fe80::7"));
+        for none in [
+            "REMOTE=0",
+            "STATE=closing",
+            "CLASS=greeter",
+            "CLASS=",
+            "REMOTE_HOST=",
+            "REMOTE_HOST=attacker.example",
+        ] {
+            assert_eq!(session(none), None, "{none}");
+        }
+        assert_eq!(logind_peer(""), None);
     }
 
     #[test]

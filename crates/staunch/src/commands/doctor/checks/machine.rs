@@ -5,6 +5,8 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 
+use staunch_connectors::enrichers::Sessions;
+
 use super::super::{Finding, Health};
 use crate::config::Config;
 
@@ -14,7 +16,8 @@ const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 /// Open files of a server beside its connections.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
 
-/// Whether the peers of other users' sessions are found: their environments tell, which only root may read.
+/// Whether the peers of other users' sessions are found: their environments tell, which only root may read, and records
+/// of logins, which everybody may.
 pub(super) fn sessions(config: &Config) -> Finding {
     const CHECK: &str = "management sessions";
     if !config.never_touch.discover {
@@ -26,6 +29,11 @@ pub(super) fn sessions(config: &Config) -> Finding {
             Health::Ok,
             "those of all users are seen by this user; a server sees what its user may",
         );
+    }
+    if Sessions::default().has_records() {
+        let text =
+            "those that systemd-logind or utmp record are seen by this user; one without PAM and a terminal is not";
+        return Finding::new(CHECK, Health::Ok, text);
     }
     Finding::new(CHECK, Health::Warning, "those of other users are not seen by this user")
         .fix("list the networks of administrators under [[never_touch.networks]]")
