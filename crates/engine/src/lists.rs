@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -212,6 +213,20 @@ impl Lists {
                 reason,
             };
             list.networks().map(found)
+        })
+    }
+
+    /// What is listed above `network`, or all of it: of each list in the order of its networks, list by list.
+    pub fn above(&self, network: Option<IpNet>) -> impl Iterator<Item = impl Iterator<Item = Found<'_>>> {
+        let from = network.map_or(Bound::Unbounded, Bound::Excluded);
+        self.0.iter().map(move |(path, list)| {
+            let entries = list.networks.range((from, Bound::Unbounded));
+            entries.map(move |(network, entry)| Found {
+                network: *network,
+                list: path,
+                line: entry.line,
+                reason: list.reason_of(entry),
+            })
         })
     }
 

@@ -337,7 +337,45 @@ pub(crate) fn evidence(telemetry: &Telemetry) -> EvidenceView {
 
 /// The networks of files: all that are around `address`, or the first `most`; and how many others there are.
 pub(crate) fn listed(state: &EngineState, address: Option<IpAddr>, most: usize) -> (Vec<ProtectionView>, u64) {
-    let view = |found: Found<'_>| ProtectionView {
+    match address {
+        Some(ip) => {
+            let around = (0..=IpNet::from(ip).prefix_len()).filter_map(|bits| Some(IpNet::new(ip, bits).ok()?.trunc()));
+            (
+                around
+                    .flat_map(|network| state.lists.at(network))
+                    .map(listed_view)
+                    .collect(),
+                0,
+            )
+        }
+        None => {
+            let all: usize = state.lists.iter().map(|(_, list)| list.len()).sum();
+            let first: Vec<_> = state.lists.all().take(most).map(listed_view).collect();
+            let left_out = (all - first.len()) as u64;
+            (first, left_out)
+        }
+    }
+}
+
+/// The first networks of files behind `after`, `most` and those that stand at the last of them; and how many follow.
+pub(crate) fn listed_page(state: &EngineState, after: Option<IpNet>, most: usize) -> (Vec<ProtectionView>, u64) {
+    let mut first: Vec<Found<'_>> = state
+        .lists
+        .above(after)
+        // One more of each list, to see where the page ends.
+        .flat_map(|of_list| of_list.take(most + 1))
+        .collect();
+    first.sort_by_key(|it| it.network);
+    if let Some(last) = first.get(most.saturating_sub(1)).map(|it| it.network) {
+        first.retain(|it| it.network <= last);
+    }
+    let all: usize = state.lists.above(after).map(Iterator::count).sum();
+    let left_out = (all - first.len()) as u64;
+    (first.into_iter().map(listed_view).collect(), left_out)
+}
+
+fn listed_view(found: Found<'_>) -> ProtectionView {
+    ProtectionView {
         network: found.network,
         origin: ProtectionOrigin::List,
         reason: Printable(found.reason).to_string(),
@@ -346,21 +384,6 @@ pub(crate) fn listed(state: &EngineState, address: Option<IpAddr>, most: usize) 
         by: None,
         since: None,
         until: None,
-    };
-    match address {
-        Some(ip) => {
-            let around = (0..=IpNet::from(ip).prefix_len()).filter_map(|bits| Some(IpNet::new(ip, bits).ok()?.trunc()));
-            (
-                around.flat_map(|network| state.lists.at(network)).map(view).collect(),
-                0,
-            )
-        }
-        None => {
-            let all: usize = state.lists.iter().map(|(_, list)| list.len()).sum();
-            let first: Vec<_> = state.lists.all().take(most).map(view).collect();
-            let left_out = (all - first.len()) as u64;
-            (first, left_out)
-        }
     }
 }
 

@@ -405,7 +405,8 @@ pub(crate) enum TokenRole {
     Viewer,
     /// Sees everything and decides on what is contained: release, renew, recover, approve, deny, protect
     Responder,
-    /// Does everything
+    /// Does everything; `admin` is another word for it
+    #[value(alias = "admin")]
     Operator,
 }
 

@@ -159,7 +159,7 @@ impl System {
                 sleep 0.1
             done
             cat /tmp/status /tmp/errors /tmp/log
-            $(sed -n 's/^ExecReload=//p' /lib/systemd/system/staunch.service | sed 's/ --reason.*//') --json
+            $(sed -n 's/^ExecReload=//p' /lib/systemd/system/staunch.service | sed 's/ --reason.*/ --reason trial/') --json
             kill -TERM $!
             wait $!";
         let said = self.says(&["sh", "-c", script])?;

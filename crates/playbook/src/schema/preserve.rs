@@ -180,10 +180,12 @@ impl Walk<'_, '_> {
     pub(super) fn unkept(&mut self, fields: &Fields<'_>, pieces: &[Piece], steps: &[Step]) {
         let contain = fields.get("contain");
         let ends = |step: &&Step| step.action.is_irreversible() && step.action.aims_at() == Aim::Process;
-        let for_good = steps.iter().find(ends);
-        if let (Some(step), Some(contain)) = (for_good, contain)
-            && pieces.iter().all(|(piece, _)| piece.evidence != EvidenceKind::Process)
-        {
+        let keeps = |step: &Step| {
+            let of_step = |piece: &PreserveStep| piece.evidence == EvidenceKind::Process && piece.target == step.target;
+            pieces.iter().any(|(piece, _)| of_step(piece))
+        };
+        let unkept = steps.iter().filter(ends).find(|step| !keeps(step));
+        if let (Some(step), Some(contain)) = (unkept, contain) {
             let message = format!("nothing keeps the process that `{}` ends", step.action);
             let hint = format!("add `preserve: [{{ process: {{ target: {} }} }}]`", step.target);
             self.report.warning("P092", contain.point(), &message, &hint);

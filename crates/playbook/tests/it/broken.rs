@@ -359,6 +359,13 @@ fn steps_are_checked_against_the_drivers() {
         "kill-process: { target: event.raw.pid",
     ) + "preserve: [process: { target: event.raw.pid }]\n";
     assert_eq!(check(&keeps).expect("what it ends is kept").warnings, []);
+    let of_another = keeps.replace(
+        "process: { target: event.raw.pid }",
+        "process: { target: event.raw.ppid }",
+    );
+    assert_ne!(of_another, keeps);
+    let warned = check(&of_another).expect("only a warning");
+    assert_eq!(places(&warned.warnings), [("P092", 16, 5)], "it keeps another process");
 }
 
 #[test]

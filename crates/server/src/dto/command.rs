@@ -32,10 +32,9 @@ pub struct RenewRequest {
     /// Whether it may end before the present lease does; left out, such a renewal is refused.
     #[serde(default)]
     pub shorten: bool,
-    /// Why, at most 500 bytes and not blank; it is recorded. May be left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why, at most 500 bytes and not blank; it is recorded.
     #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
-    pub reason: Option<String>,
+    pub reason: String,
 }
 
 /// Approve or deny a transaction that waits for it.
@@ -61,13 +60,12 @@ pub struct ModeRequest {
 }
 
 /// Read playbooks, protections, the table of risks and the context of the configuration again, as `SIGHUP` does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
-    /// Why, at most 500 bytes and not blank; it is recorded. May be left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why, at most 500 bytes and not blank; it is recorded.
     #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
-    pub reason: Option<String>,
+    pub reason: String,
 }
 
 /// What was read again, and is in force.

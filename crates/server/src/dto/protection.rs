@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Span, Timestamp, TransactionId};
+use staunch_store::index::ROWS_MAX;
 
 use super::{REASON_BYTES_MAX, REASON_PATTERN};
 
@@ -44,6 +45,15 @@ pub struct ProtectionQuery {
     /// Only those around this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// How many networks at most, up to 1,000, by network; all that stands at one network is on one page. Left out,
+    /// all but those of lists, and the first 1,000 of those. Not with `address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
+    pub limit: Option<u32>,
+    /// Only networks behind this one: `next` of the page before. Not with `address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub after: Option<IpNet>,
 }
 
 /// What is never touched.
@@ -54,9 +64,13 @@ pub struct Protections {
     /// By network. Around one address: the policy's first, then those of lists, and the narrowest of them first; a
     /// refusal names the first of all.
     pub protections: Vec<ProtectionView>,
-    /// Networks of lists that are not named here, because they are too many: ask for one address.
+    /// Networks of lists that are not named here, because they are too many: ask for one address, or page by page.
     #[serde(default)]
     pub left_out: u64,
+    /// What to give as `after` for the next page; `None` when there is none, or no pages were asked for.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub next: Option<IpNet>,
     /// What holds the address that was asked for, although it may be protected now.
     #[serde(default)]
     pub held_by: Vec<TransactionId>,

@@ -71,13 +71,6 @@ impl Asked {
         must_say_why(&reason)?;
         give(&app, &caller, &reason, command).await
     }
-
-    /// The same of a request whose reason may be left out.
-    async fn give<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, Option<String>)) -> Answer {
-        let (request, app, caller) = self.read().await?;
-        let (command, reason) = order(request);
-        give(&app, &caller, said(reason.as_deref())?, command).await
-    }
 }
 
 pub(crate) async fn release(asked: Asked) -> Answer {
@@ -111,7 +104,7 @@ pub(crate) async fn renew(asked: Asked) -> Answer {
         };
         (command, it.reason)
     };
-    asked.give(renewal).await
+    asked.give_because(renewal).await
 }
 
 pub(crate) async fn recover(asked: Asked) -> Answer {

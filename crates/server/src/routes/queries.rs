@@ -9,6 +9,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
 use serde::Serialize;
 use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
@@ -229,6 +230,13 @@ pub(crate) async fn protections(
     let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let now = app.service.handle.now();
     let address = query.address.map(|ip| ip.to_canonical());
+    let is_page = query.limit.is_some() || query.after.is_some();
+    if is_page && address.is_some() {
+        return Err(Failed::malformed(
+            "limit and after are for all networks, not for those around an address",
+        ));
+    }
+    let limit = limit(query.limit)? as usize;
     // The engine only hands out what there is; how it is shown is worked out here.
     let (policy, exemptions, (listed, left_out), held_by) = app
         .ask(move |state| {
@@ -236,7 +244,11 @@ pub(crate) async fn protections(
             let exemptions = state.exemptions.holding_at(now.max(state.now));
             let exemptions: Vec<_> = exemptions.filter(is_asked).cloned().collect();
             let held_by: Vec<_> = address.iter().flat_map(|ip| view::holding(state, *ip)).collect();
-            let listed = view::listed(state, address, LISTED_SHOWN_MAX);
+            let listed = if is_page {
+                view::listed_page(state, query.after, limit)
+            } else {
+                view::listed(state, address, LISTED_SHOWN_MAX)
+            };
             (state.policy.clone(), exemptions, listed, held_by)
         })
         .await?;
@@ -247,13 +259,42 @@ pub(crate) async fn protections(
         let listed = |it: &ProtectionView| it.file.is_some();
         protections.sort_by_key(|it| (personal(it), listed(it), Reverse(it.network.prefix_len())));
     }
+    let (next, left_out) = if is_page {
+        page_of(&mut protections, query.after, limit, left_out)
+    } else {
+        (None, left_out)
+    };
     let answer = Protections {
         now,
         protections,
         left_out,
+        next,
         held_by,
     };
     Ok(etag::clocked(ClockPart::new("now", &now), answer))
+}
+
+/// Leaves of `protections`, which are by network, a page of `limit` and what else stands at the last network of it.
+/// Gives back that network when others follow, and how many of lists do: beside these there are `left_out`.
+fn page_of(
+    protections: &mut Vec<ProtectionView>,
+    after: Option<IpNet>,
+    limit: usize,
+    left_out: u64,
+) -> (Option<IpNet>, u64) {
+    protections.retain(|it| after.is_none_or(|after| it.network > after));
+    let Some(last) = protections.get(limit - 1).or(protections.last()).map(|it| it.network) else {
+        return (None, left_out);
+    };
+    let is_behind = |it: &ProtectionView| it.network > last;
+    let listed_behind = protections
+        .iter()
+        .filter(|it| is_behind(it) && it.file.is_some())
+        .count() as u64;
+    let all = protections.len();
+    protections.retain(|it| !is_behind(it));
+    let follow = left_out + listed_behind;
+    ((follow > 0 || protections.len() < all).then_some(last), follow)
 }
 
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.

@@ -10,7 +10,7 @@ use staunch_runtime::{Handle, Recorded, Replier};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::commands::{Asked, said};
+use super::commands::{Asked, must_say_why};
 use crate::dto::{MISTAKES_MAX, Mistake, ReloadRequest, Reloaded};
 use crate::limits::RELOAD_TIMEOUT;
 use crate::problem::Failed;
@@ -18,10 +18,10 @@ use crate::service::{NotRecorded, NotReloaded};
 
 pub(crate) async fn again(asked: Asked) -> Result<Json<Reloaded>, Failed> {
     let (request, app, caller) = asked.read::<ReloadRequest>().await?;
-    let reason = said(request.reason.as_deref())?;
+    must_say_why(&request.reason)?;
     let reloads = app.service.reloads.clone();
     let reloads = reloads.ok_or_else(|| Failed::not_found("there is nothing that this server could read again"))?;
-    let (by, handle) = (caller.operator(reason), app.service.handle.clone());
+    let (by, handle) = (caller.operator(&request.reason), app.service.handle.clone());
     let patience = app.service.limits.answer_timeout;
     let (done, answer) = oneshot::channel();
     reloads.reload(

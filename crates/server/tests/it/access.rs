@@ -1,7 +1,7 @@
 //! Who may do what.
 
 use staunch_server::Role;
-use staunch_server::dto::{Commands, Health, Protections, Status, path};
+use staunch_server::dto::{CommandReply, Commands, Health, Protections, Status, path};
 
 use super::{Options, Staunch};
 
@@ -129,7 +129,11 @@ fn a_viewer_looks_and_a_responder_decides() {
         (path::UNPROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
         (path::APPROVE, r#"{"transaction": "TX-9", "reason": "ours"}"#, 409),
         (path::DENY, r#"{"transaction": "TX-9", "reason": "ours"}"#, 409),
-        (path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#, 404),
+        (
+            path::RENEW,
+            r#"{"transaction": "TX-9", "lease": "1h", "reason": "ours"}"#,
+            404,
+        ),
         (path::DRILL_STOP, "{}", 200),
     ];
     for (path, body, status) in decisions {
@@ -203,6 +207,37 @@ fn every_answer_has_the_protecting_headers_and_no_cors() {
         assert!(answer.has("x-content-type-options: nosniff"), "{answer:?}");
         assert!(answer.has("cache-control: no-store"), "{answer:?}");
         assert!(!answer.head.contains("access-control"), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_is_never_touched_is_read_page_by_page() {
+    let staunch = Staunch::start(Options::default());
+    let client = staunch.client();
+    for at in 1..=5 {
+        let body = format!(r#"{{"network": "198.51.100.{at}/32", "reason": "ours"}}"#);
+        client.post(path::PROTECT, &body).json::<CommandReply>();
+    }
+    let whole: Protections = client.get(path::PROTECTIONS).json();
+    assert_eq!((whole.next, whole.left_out), (None, 0));
+    let mut paged = Vec::new();
+    let mut pages = 0;
+    let mut after = String::new();
+    loop {
+        let page: Protections = client.get(&format!("{}?limit=2{after}", path::PROTECTIONS)).json();
+        pages += 1;
+        paged.extend(page.protections);
+        match page.next {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, whole.protections);
+    assert!(pages > 2, "{pages}");
+    for query in ["limit=0", "limit=1001", "limit=2&address=198.51.100.1", "after=x"] {
+        client
+            .get(&format!("{}?{query}", path::PROTECTIONS))
+            .problem(400, "malformed");
     }
 }
 

@@ -204,25 +204,37 @@ fn a_lease_is_renewed() {
     });
     staunch
         .client()
-        .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "999d"}"#)
+        .post(
+            path::RENEW,
+            r#"{"transaction": "TX-1", "lease": "999d", "reason": "ours"}"#,
+        )
         .problem(409, "refused");
     let shorter = staunch
         .client()
-        .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "1h"}"#)
+        .post(
+            path::RENEW,
+            r#"{"transaction": "TX-1", "lease": "1h", "reason": "ours"}"#,
+        )
         .problem(409, "refused");
     assert!(shorter.detail.contains("--shorten"), "{shorter:?}");
-    let body = r#"{"transaction": "TX-1", "lease": "1h", "shorten": true}"#;
+    let body = r#"{"transaction": "TX-1", "lease": "1h", "shorten": true, "reason": "ours"}"#;
     assert_eq!(affected(&staunch, path::RENEW, body), [TransactionId(1)]);
     until("it is shortened", || {
         containments(&staunch)[0].lease_until < Some(before + Span::from_hours(3))
     });
     staunch
         .client()
-        .post(path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#)
+        .post(
+            path::RENEW,
+            r#"{"transaction": "TX-9", "lease": "1h", "reason": "ours"}"#,
+        )
         .problem(404, "not-found");
     let problem = staunch
         .client()
-        .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "10"}"#)
+        .post(
+            path::RENEW,
+            r#"{"transaction": "TX-1", "lease": "10", "reason": "ours"}"#,
+        )
         .problem(400, "malformed");
     assert!(problem.detail.contains("not a duration"), "{problem:?}");
 }
@@ -529,6 +541,7 @@ fn what_changes_what_is_in_force_needs_a_reason() {
         (path::DENY, r#""transaction": "TX-1""#),
         (path::RECOVER, r#""incident": "INC-1""#),
         (path::RECOVER, r#""incident": "INC-1", "stop": true"#),
+        (path::RENEW, r#""transaction": "TX-1", "lease": "5h""#),
     ] {
         let missing = staunch
             .client()
@@ -542,46 +555,19 @@ fn what_changes_what_is_in_force_needs_a_reason() {
             assert!(problem.hint.is_some_and(|it| it.contains("`reason`")), "{path}");
         }
     }
+    let missing = staunch.client().post(path::RELOAD, "{}").problem(400, "malformed");
+    assert!(missing.detail.contains("missing field `reason`"), "{missing:?}");
+    for blank in BLANK {
+        let body = format!(r#"{{"reason": "{blank}"}}"#);
+        let problem = staunch.client().post(path::RELOAD, &body).problem(400, "malformed");
+        assert!(problem.detail.contains("`reason` is blank"), "{problem:?}");
+    }
+    // There is nothing here that could be read again, which is looked at behind the reason.
+    let body = r#"{"reason": "why"}"#;
+    staunch.client().post(path::RELOAD, body).problem(404, "not-found");
     staunch.wait_for_index();
     let commands: Commands = staunch.client().get(path::COMMANDS).json();
     assert!(commands.commands.is_empty(), "nothing was done: {commands:?}");
     assert_eq!(staunch.client().get(path::MODE).json::<ModeView>().mode, Mode::Enforce);
     assert!(staunch.world.is_blocked(ADDRESS), "nothing was released");
-}
-
-#[test]
-fn a_renewal_and_a_reload_need_no_reason_but_none_that_is_blank() {
-    let staunch = Staunch::start(Options::default());
-    event(&staunch, "brute", ADDRESS);
-    wait_for(&staunch, 1, StateKind::InForce);
-    for (path, body) in [
-        (path::RENEW, r#""transaction": "TX-1", "lease": "5h", "#),
-        (path::RELOAD, ""),
-    ] {
-        for blank in BLANK {
-            let body = format!(r#"{{{body}"reason": "{blank}"}}"#);
-            let problem = staunch.client().post(path, &body).problem(400, "malformed");
-            assert!(problem.detail.contains("`reason` is blank"), "{path}: {problem:?}");
-            assert!(problem.hint.is_some_and(|it| it.contains("leave it out")), "{path}");
-        }
-        let long = format!(r#"{{{body}"reason": "{}"}}"#, "x".repeat(501));
-        let problem = staunch.client().post(path, &long).problem(400, "malformed");
-        assert!(problem.detail.contains("501 bytes"), "{path}: {problem:?}");
-    }
-    // There is nothing here that could be read again, which is looked at behind the reason.
-    for none in ["{}", r#"{"reason": null}"#, r#"{"reason": "why"}"#] {
-        staunch.client().post(path::RELOAD, none).problem(404, "not-found");
-    }
-    for (at, why) in ["", r#", "reason": null"#, r#", "reason": "why""#].iter().enumerate() {
-        let body = format!(r#"{{"transaction": "TX-1", "lease": "{}h"{why}}}"#, 3 + at);
-        // One renewal is waited for before the next.
-        until("it is renewed", || {
-            staunch.client().post(path::RENEW, &body).status == 200
-        });
-    }
-    staunch.wait_for_index();
-    let commands: Commands = staunch.client().get(path::COMMANDS).json();
-    let said = commands.commands.iter().filter(|it| it.refused.is_none());
-    let said: Vec<_> = said.map(|it| &*it.reason).collect();
-    assert_eq!(said, ["why", "", ""]);
 }

@@ -12,7 +12,10 @@ use super::containment::{held_in, name_held};
 use crate::cli::{ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ShowArgs};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, confirm, counted, relative, say, warn, wrap};
+use crate::output::{Output, Tone, confirm, relative, say, warn, wrap};
+
+/// How many are asked for at a time.
+const PAGE: u32 = 1_000;
 
 pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
     match command {
@@ -115,18 +118,10 @@ fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
 
 fn list(show: &ShowArgs) -> Result<Exit, Fault> {
     let client = Client::new(&show.server, Patience::USUAL)?;
-    let found = protections(&client, None)?;
+    let found = all_protections(&client)?;
     Output::new(show.json).show(&found, |output| {
         let rows: Vec<_> = found.protections.iter().map(|it| row(it, found.now)).collect();
-        let mut text = output.table(&["network", "by", "ends", "why"], &rows);
-        if found.left_out > 0 {
-            let more = found.left_out;
-            text.push_str(&format!(
-                "{} of lists: `staunch protect explain ADDRESS` asks all of them\n",
-                counted(more, "more network")
-            ));
-        }
-        text
+        output.table(&["network", "by", "ends", "why"], &rows)
     })?;
     Ok(Exit::Ok)
 }
@@ -169,7 +164,30 @@ fn explain_text(output: &Output, address: IpAddr, found: &Protections) -> String
 }
 
 fn protections(client: &Client, address: Option<IpAddr>) -> Result<Protections, Fault> {
-    client.get(path::PROTECTIONS, &ProtectionQuery { address })
+    let query = ProtectionQuery {
+        address,
+        ..ProtectionQuery::default()
+    };
+    client.get(path::PROTECTIONS, &query)
+}
+
+/// All that is never touched, however many networks lists have.
+fn all_protections(client: &Client) -> Result<Protections, Fault> {
+    let page = |after| {
+        let query = ProtectionQuery {
+            address: None,
+            limit: Some(PAGE),
+            after,
+        };
+        client.get::<Protections>(path::PROTECTIONS, &query)
+    };
+    let mut found = page(None)?;
+    while let Some(after) = found.next {
+        let further = page(Some(after))?;
+        found.protections.extend(further.protections);
+        (found.next, found.left_out) = (further.next, further.left_out);
+    }
+    Ok(found)
 }
 
 fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {

@@ -13,7 +13,7 @@ use crate::output::{Output, Tone, confirm, counted};
 pub(super) fn run(args: &ReloadArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let request = ReloadRequest {
-        reason: args.change.may_say_why()?,
+        reason: args.change.must_say_why()?,
     };
     let client = Client::new(&show.server, Patience::USUAL)?;
     confirm(

@@ -9,7 +9,7 @@ use crate::output::{Output, confirm};
 
 pub(super) fn run(args: &RenewArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
-    let reason = args.change.may_say_why()?;
+    let reason = args.change.must_say_why()?;
     let client = Client::new(&show.server, Patience::USUAL)?;
     confirm(
         &format!("let {} run for {} from now?", args.id, args.lease),

@@ -74,7 +74,7 @@ fn every_answer_can_be_had_in_json() {
             &["containment", "list"],
             &["containment", "list", "--awaiting"],
             &["approve"],
-            &["renew", "TX-1", "--for", "2h", "--yes"],
+            &["renew", "TX-1", "--for", "2h", "--yes", "--reason", "a trial"],
             &["mode"],
             &["mode", "observe", "--reason", "ours", "--yes"],
             &["status"],

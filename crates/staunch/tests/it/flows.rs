@@ -160,7 +160,7 @@ fn observe_approve_and_enforce_are_what_they_say() {
             &["deny", "TX-99", "--reason", "ours", "--yes"][..],
             &["release", "TX-99", "--reason", "ours", "--yes"],
             &["release", "--incident", "INC-99", "--reason", "ours", "--yes"],
-            &["renew", "TX-99", "--for", "1h", "--yes"],
+            &["renew", "TX-99", "--for", "1h", "--yes", "--reason", "a trial"],
         ] {
             assert_eq!(server.run(unknown).status.code(), Some(5), "{unknown:?}");
         }
@@ -175,7 +175,15 @@ fn observe_approve_and_enforce_are_what_they_say() {
             .into_iter()
             .find(|it| it.target == "203.0.113.4")
             .expect("it is in force");
-        server.ok(&["renew", &renewed.transaction.to_string(), "--for", "2h", "--yes"]);
+        server.ok(&[
+            "renew",
+            &renewed.transaction.to_string(),
+            "--for",
+            "2h",
+            "--yes",
+            "--reason",
+            "a trial",
+        ]);
         wait_until("the renewal", || {
             element("203.0.113.4")
                 .and_then(|it| it.expires)
@@ -188,13 +196,13 @@ fn observe_approve_and_enforce_are_what_they_say() {
                 .all(|it| it.transaction != renewed.transaction || it.lease_until > renewed.lease_until)
         });
         let id = renewed.transaction.to_string();
-        let shorter = server.run(&["renew", &id, "--for", "1h", "--yes"]);
+        let shorter = server.run(&["renew", &id, "--for", "1h", "--yes", "--reason", "a trial"]);
         assert_eq!(shorter.status.code(), Some(4), "{shorter:?}");
         assert!(
             String::from_utf8_lossy(&shorter.stderr).contains("--shorten"),
             "{shorter:?}"
         );
-        server.ok(&["renew", &id, "--for", "1h", "--shorten", "--yes"]);
+        server.ok(&["renew", &id, "--for", "1h", "--shorten", "--yes", "--reason", "a trial"]);
         server.ok(&[
             "release",
             "--incident",

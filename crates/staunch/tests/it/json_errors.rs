@@ -41,7 +41,7 @@ fn what_a_server_refuses_is_told_as_json() {
         (&["incident", "show", "INC-9"][..], 5),
         (&["incident", "timeline", "INC-9"], 5),
         (&["release", "TX-9", "--reason", "ours", "--yes"], 5),
-        (&["renew", "TX-9", "--for", "1h", "--yes"], 5),
+        (&["renew", "TX-9", "--for", "1h", "--yes", "--reason", "a trial"], 5),
         (&["protect", "remove", "192.0.2.1", "--reason", "ours", "--yes"], 4),
     ] {
         let mut with_json = command.to_vec();

@@ -38,6 +38,27 @@ fn doctor(home: &Home) -> String {
 }
 
 #[test]
+fn a_list_of_thousands_is_shown_to_its_end() {
+    in_namespace("lists::long", || {
+        let home = home();
+        let networks: Vec<String> = (0..2_500)
+            .map(|at| format!("100.64.{}.{}/32", at / 250, at % 250))
+            .collect();
+        write(&home, &networks.join("\n"));
+        let server = home.serve();
+        let first: Protections = server.get("/v1/protections");
+        assert_eq!(first.left_out, 1_500);
+        let shown: Protections = server.json(&["protect", "list"]);
+        let listed = shown.protections.iter().filter(|it| it.file.is_some());
+        let found: Vec<String> = listed.map(|it| it.network.to_string()).collect();
+        assert_eq!(found, networks);
+        assert_eq!((shown.left_out, shown.next), (0, None));
+        let page: Protections = server.get("/v1/protections?limit=7&after=100.64.0.9/32");
+        assert_eq!((page.protections.len(), page.left_out), (7, 2_500 - 17));
+    });
+}
+
+#[test]
 fn a_list_is_in_force_within_a_moment_of_a_change_and_a_mistake_changes_nothing() {
     in_namespace("lists::reload", || {
         let home = home();

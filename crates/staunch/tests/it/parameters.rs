@@ -151,7 +151,7 @@ fn a_reload_takes_new_values() {
     assert!(said.contains("lease = 1h (the default)"), "{said}");
 
     home.configure(&format!("{BASE}environment = \"staging\"\n"));
-    let reloaded: Reloaded = server.json(&["reload", "--yes"]);
+    let reloaded: Reloaded = server.json(&["reload", "--yes", "--reason", "a trial"]);
     assert_eq!(reloaded.at_next_start, [] as [&str; 0], "{reloaded:?}");
     let said = plan(&server);
     assert!(said.contains("block-ip 203.0.113.7 for 10m"), "{said}");
@@ -160,12 +160,12 @@ fn a_reload_takes_new_values() {
     home.configure(&format!(
         "{BASE}[playbooks.parameters.ssh]\nwhat = \"Something Else\"\n"
     ));
-    server.json::<Reloaded>(&["reload", "--yes"]);
+    server.json::<Reloaded>(&["reload", "--yes", "--reason", "a trial"]);
     assert_eq!(server.take(&brute_force_from("203.0.113.8")).matched, 0);
 
     // What is mistaken changes nothing.
     home.configure(&format!("{BASE}[playbooks.parameters.ssh]\nwhere = \"here\"\n"));
-    let refused = server.run(&["reload", "--yes"]);
+    let refused = server.run(&["reload", "--yes", "--reason", "a trial"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(stderr(&refused).contains("staunch.toml:8:9: [P083]"), "{refused:?}");
     assert_eq!(server.take(&brute_force_from("203.0.113.8")).matched, 0);

@@ -346,6 +346,8 @@ fn nothing_in_force_is_changed_without_a_reason() {
         &["release", "--incident", "INC-1", "--trust", "2h"],
         &["approve", "TX-1"],
         &["deny", "TX-1"],
+        &["renew", "TX-1", "--for", "1h"],
+        &["reload"],
     ] {
         for reason in [&[][..], &["--reason", ""], &["--reason", " \t"]] {
             let words = [command, reason, &["--yes"]].concat();
@@ -364,20 +366,18 @@ fn nothing_in_force_is_changed_without_a_reason() {
     assert_ne!(home.run(&["approve"]).status.code(), Some(2));
     // Where one may be left out, one that says nothing is refused.
     let drill = ["drill", "run", "reply-lost", "--live"];
-    for command in [&["renew", "TX-1", "--for", "1h"][..], &["reload"], &drill] {
-        for reason in ["", " \t", "\u{200b}"] {
-            let words = [command, &["--reason", reason, "--yes"]].concat();
-            let refused = home.run(&words);
-            assert_eq!(refused.status.code(), Some(2), "{words:?}: {refused:?}");
-            let said = stderr(&refused).replace('\n', " ");
-            assert!(
-                said.contains("the reason is blank") && said.contains("leave it out"),
-                "{said}"
-            );
-        }
-        let none = home.run(&[command, &["--yes", "--url", "http://127.0.0.1:1"]].concat());
-        assert_eq!(none.status.code(), Some(3), "{command:?}: {none:?}");
+    for reason in ["", " \t", "\u{200b}"] {
+        let words = [&drill[..], &["--reason", reason, "--yes"]].concat();
+        let refused = home.run(&words);
+        assert_eq!(refused.status.code(), Some(2), "{words:?}: {refused:?}");
+        let said = stderr(&refused).replace('\n', " ");
+        assert!(
+            said.contains("the reason is blank") && said.contains("leave it out"),
+            "{said}"
+        );
     }
+    let none = home.run(&[&drill[..], &["--yes", "--url", "http://127.0.0.1:1"]].concat());
+    assert_eq!(none.status.code(), Some(3), "{none:?}");
 }
 
 /// Whoever presses the big red button is asked why only where that is recorded.

@@ -48,12 +48,7 @@ fn commands(server: &Server, count: usize) -> Vec<(String, Option<String>)> {
 }
 
 fn reload(server: &Server, reason: &str) -> Reloaded {
-    let reason = if reason.is_empty() {
-        vec![]
-    } else {
-        vec!["--reason", reason]
-    };
-    server.json(&[&["reload", "--yes"], &reason[..]].concat())
+    server.json(&["reload", "--yes", "--reason", reason])
 }
 
 #[test]
@@ -81,7 +76,7 @@ fn a_reload_by_command_is_recorded_and_says_what_was_read() {
     // A list that cannot be used is told, and what it said stays; everything else is read.
     fs::write(home.path("partner.txt"), "203.0.113.0/24\nnobody\n").expect("it is our directory");
     home.playbook("short.yaml", PLAYBOOK);
-    let reloaded = reload(&server, "");
+    let reloaded = reload(&server, "a trial");
     let refused = &reloaded.refused[0].what;
     assert!(refused.contains("partner.txt, line 2"), "{reloaded:?}");
     assert_eq!(reloaded.listed, 2, "{reloaded:?}");
@@ -109,7 +104,7 @@ fn a_reload_with_mistakes_names_them_and_changes_nothing() {
 
     home.playbook("short.yaml", PLAYBOOK);
     home.configure(&format!("{BASE}[risk]\nbadd = 1\n"));
-    let answer = server.run(&["reload", "--yes"]);
+    let answer = server.run(&["reload", "--yes", "--reason", "a trial"]);
     assert_eq!(answer.status.code(), Some(2), "{answer:?}");
     assert!(stderr(&answer).contains("staunch.toml:13:1: "), "{answer:?}");
     assert_eq!(server.get::<Status>("/v1/status").playbooks, ["short"]);

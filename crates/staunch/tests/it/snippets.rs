@@ -178,18 +178,18 @@ fn a_reload_reads_them_again_and_the_journal_needs_none() {
     assert_eq!(server.take(&brute_force_from("203.0.113.7")).matched, 1);
 
     home.playbook("snippets.yaml", &SNIPPETS.replace("'${lease}'", "20m"));
-    let refused = server.run(&["reload", "--yes"]);
+    let refused = server.run(&["reload", "--yes", "--reason", "a trial"]);
     assert_eq!(refused.status.code(), Some(0), "{refused:?}");
     assert!(plan(&server).contains("block-ip 203.0.113.7 for 20m"));
 
     // What is mistaken changes nothing.
     home.playbook("snippets.yaml", &SNIPPETS.replace("guessing:", "gessing:"));
-    let refused = server.run(&["reload", "--yes"]);
+    let refused = server.run(&["reload", "--yes", "--reason", "a trial"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(stderr(&refused).contains("ssh.yaml:7:19: [P085]"), "{refused:?}");
     assert!(plan(&server).contains("block-ip 203.0.113.7 for 20m"));
     home.playbook("snippets.yaml", SNIPPETS);
-    server.json::<Reloaded>(&["reload", "--yes"]);
+    server.json::<Reloaded>(&["reload", "--yes", "--reason", "a trial"]);
     drop(server);
 
     // The incident of the first playbook is there after a start with neither.
