@@ -3,7 +3,8 @@
 //! Two facts are the same when they are of the same kind and about the same parties ([`Same`]), not more than [`APART`]
 //! apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
 //! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is
-//! marked. Of the first [`ALSO_MAX`] others it is kept who they are, when, and what they say; the rest is counted.
+//! marked. A line of a log that is about no such parties, as those of applications, is the same as one of another origin
+//! with the same words at the same time. Of the first [`ALSO_MAX`] others it is kept who they are, when, and what they say; the rest is counted.
 //!
 //! # Order
 //! Of equal times, those of one log stand as they stand there: an answer behind its question, also where a log has
@@ -55,11 +56,40 @@ impl Said<'_> {
 /// Facts that may be the same: of a kind, and of one time after the other.
 type Near = BTreeMap<(Kind, Timestamp), Vec<usize>>;
 
+/// What is about no parties that could be compared.
+#[derive(Default)]
+struct Lines {
+    all: Vec<(Entry, Place)>,
+    /// The origin that said each last.
+    taken_by: Vec<usize>,
+    /// Lines of logs by their time and words.
+    by_words: BTreeMap<(Timestamp, String), Vec<usize>>,
+}
+
+impl Lines {
+    /// Adds `entry` of `origin`, or notes it with the line of an earlier origin among the first `known` that says the
+    /// same.
+    fn add(&mut self, entry: Entry, place: Place, origin: usize, known: usize) {
+        if entry.lane == Lane::Log {
+            let said = self.by_words.entry((entry.at, entry.what.clone())).or_default();
+            let is_free = |at: &usize| *at < known && self.taken_by[*at] != origin;
+            if let Some(at) = said.iter().copied().find(is_free) {
+                self.taken_by[at] = origin;
+                also(&mut self.all[at].0, entry);
+                return;
+            }
+            said.push(self.all.len());
+        }
+        self.taken_by.push(origin);
+        self.all.push((entry, place));
+    }
+}
+
 /// Puts what is the same together. Returns what is not of the journal, in the order of time.
 pub(super) fn join(journal: &mut [Entry], found: Vec<Found>, clocks: &[ClockOffset]) -> Vec<Entry> {
     let mut facts: Vec<Fact<'_>> = Vec::new();
     let mut near = Near::new();
-    let mut alone: Vec<(Entry, Place)> = Vec::new();
+    let mut lines = Lines::default();
     for entry in journal.iter_mut().filter(|it| it.lane == Lane::Event) {
         let Some(same) = entry.same.take() else { continue };
         let system = entry.system.clone().unwrap_or_default();
@@ -82,7 +112,7 @@ pub(super) fn join(journal: &mut [Entry], found: Vec<Found>, clocks: &[ClockOffs
     let mut rest = found.into_iter().peekable();
     while let Some(first) = rest.next() {
         let origin = first.0.origin;
-        let known = facts.len();
+        let (known, known_lines) = (facts.len(), lines.all.len());
         let mut of_origin = vec![first];
         while let Some(next) = rest.next_if(|(it, _)| it.origin == origin) {
             of_origin.push(next);
@@ -90,7 +120,7 @@ pub(super) fn join(journal: &mut [Entry], found: Vec<Found>, clocks: &[ClockOffs
         for (Found { mut entry, rank, .. }, place) in of_origin {
             let place = (rank, origin, place);
             let (Some(same), Some(kind)) = (entry.same.take(), entry.kind) else {
-                alone.push((entry, place));
+                lines.add(entry, place, origin, known_lines);
                 continue;
             };
             let free = |at: &usize| *at < known && facts[*at].taken_by != origin && facts[*at].same.is(&same);
@@ -118,6 +148,7 @@ pub(super) fn join(journal: &mut [Entry], found: Vec<Found>, clocks: &[ClockOffs
             }
         }
     }
+    let mut alone = lines.all;
     alone.extend(facts.into_iter().filter_map(|it| match it.said {
         Said::InJournal(_) => None,
         Said::Elsewhere(entry, place) => Some((*entry, place)),

@@ -293,6 +293,32 @@ fn the_same_fact_from_several_sources_is_one_entry_that_names_them() {
 }
 
 #[test]
+fn the_same_line_of_an_application_in_two_copies_of_its_log_is_one_entry() {
+    let line = |second: u32, path: &str| {
+        format!("2026-11-25T12:00:{second:02}Z web app[1]: request from 203.0.113.9 path={path}\n")
+    };
+    // Twice in one log, it happened twice.
+    let first = [line(1, "/login"), line(1, "/login"), line(2, "/admin")].concat();
+    let second = [line(1, "/login"), line(2, "/admin"), line(3, "/admin")].concat();
+    let logs = [("app", &*first), ("copy", &*second)];
+    let arguments = ["--logs", "LOG:app", "--logs", "LOG:copy"];
+    let (json, _) = told(&logs, &arguments).expect("it is read");
+    let found = entries(&json);
+    let of_log: Vec<&str> = found
+        .iter()
+        .map(String::as_str)
+        .filter(|it| it.contains("request from"))
+        .collect();
+    let said = |it: &str| (it.contains("/login"), it.contains(" = "));
+    let shown: Vec<(bool, bool)> = of_log.iter().map(|it| said(it)).collect();
+    assert_eq!(
+        shown,
+        [(true, true), (true, false), (false, true), (false, false)],
+        "{of_log:#?}"
+    );
+}
+
+#[test]
 fn two_seconds_by_clocks_that_are_set_right_are_what_may_lie_between_the_same_fact() {
     let joined = |start: &str, clock: &[&str]| {
         let eve = flow(start);
