@@ -253,6 +253,16 @@ fn state_of(it: &IncidentRow) -> String {
     }
 }
 
+/// Whom the first event names, as far as it names anybody.
+fn sides_of(it: &IncidentRow) -> Option<String> {
+    match (it.source.as_deref(), it.destination.as_deref()) {
+        (Some(from), Some(to)) => Some(format!("from {} to {}", Printable(from), Printable(to))),
+        (Some(from), None) => Some(format!("from {}", Printable(from))),
+        (None, Some(to)) => Some(format!("against {}", Printable(to))),
+        (None, None) => None,
+    }
+}
+
 /// How the contain phase of an incident stands, and whether what contained it hurt.
 pub(super) fn outcome_of(it: &IncidentRow) -> String {
     let outcome = it.outcome.map_or("deciding", |outcome| outcome.name());
@@ -291,11 +301,9 @@ fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
             Printable(&it.signature)
         ),
     );
-    let side = |ip: &Option<String>| {
-        ip.as_ref()
-            .map_or_else(|| "unknown".to_owned(), |ip| Printable(ip).to_string())
-    };
-    line("attack", format!("{} -> {}", side(&it.source), side(&it.destination)));
+    if let Some(sides) = sides_of(it) {
+        line("attack", sides);
+    }
     line(
         "opened",
         format!("{} ({})", clock(it.opened, at), relative(it.opened, at)),

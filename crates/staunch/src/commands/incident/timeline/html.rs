@@ -2,20 +2,20 @@
 //!
 //! Every text goes through [`escape`], whoever wrote it: attackers write the words of events.
 //!
-//! In print, each picture has a page of its own, as wide as A4 across and as high as the picture needs at that width:
-//! so it is neither cut nor too small to be read. What prints on A4 scales that page. All else is on A4, and causes
-//! that fit there too.
+//! How it prints is told in `paper.rs`.
+
+mod paper;
 
 use std::fmt::Write as _;
 
 use staunch_model::{Printable, Verdict};
-use staunch_server::dto::TransactionRow;
+use staunch_server::dto::{IncidentRow, TransactionRow};
 
 use super::measures::Clock;
 use super::{Basis, Lane, LeftOut, Timeline, picture, short, signed};
 use crate::backtest::html::escape;
 use crate::backtest::report::in_unit;
-use crate::commands::incident::state_of;
+use crate::commands::incident::{sides_of, state_of};
 use crate::output::day_and_time;
 
 const STYLE: &str = "\
@@ -37,8 +37,8 @@ td.w{overflow-wrap:anywhere;overflow:clip;width:60%}td.l{white-space:nowrap}
 caption{text-align:left;color:var(--faint);padding:.2rem 0}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .75rem;margin:.4rem 0}summary{cursor:pointer;overflow-wrap:anywhere}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-style:none;padding:0;margin:.4rem 0;font-size:.82rem;color:var(--faint)}
-.legend svg,td svg{width:14px;height:14px;vertical-align:-2px;margin-right:.35rem}.legend svg.wide{width:30px}
-.scroll{overflow-x:auto}.picture{display:block;width:100%;min-width:52rem;height:auto;font:11px system-ui,sans-serif}
+.legend svg,td.l svg{width:14px;height:14px;vertical-align:-2px;margin-right:.35rem}.legend svg.wide{width:30px}
+.scroll{overflow-x:auto}.picture{min-width:52rem;font:11px/1 system-ui,sans-serif}.picture td{padding:0;border:0}.picture td>svg{display:block;width:100%;height:auto}
 svg text{fill:var(--ink)}svg .day,svg .tick{fill:var(--faint);font-size:10.5px}svg .time{font-size:11px}
 svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 .even{fill:var(--shade)}.odd{fill:none}.axis{stroke:var(--ink);fill:none}.grid{stroke:var(--line);stroke-dasharray:1 4}
@@ -49,20 +49,20 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 .mark{fill:var(--c);stroke:var(--c);stroke-width:1.6}.mark.inferred{fill:var(--bg)}.mark.stated{fill-opacity:.3}
 .bar{fill:var(--c,var(--ink));stroke:var(--c,var(--ink));stroke-width:1}.bar.open{fill:var(--bg);stroke-dasharray:4 2}\
 .bar.missed{fill:var(--bg)}.cross{stroke:var(--ink);stroke-width:2}
-@page{size:A4 landscape;margin:12mm}
+@page{size:landscape;margin:12mm}
 @media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
 --evidence:#000;--transaction:#000;--notice:#000;--person:#000;--log:#000;--found:#000}\
-body{font-size:10pt;max-width:none;margin:0;padding:0}.scroll{overflow:visible}.picture{min-width:0}\
-.course{page:course}details,li,.causes{break-inside:avoid}\
-.sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,.picture,.legend{break-inside:avoid}h2,caption,thead{break-after:avoid}tbody tr:nth-child(-n+2){break-before:avoid}thead{display:table-header-group}\
-svg.graph{max-width:100%;height:auto}details::details-content{content-visibility:visible;block-size:auto}}";
+body{font-size:10pt;line-height:1.4;max-width:none;margin:0;padding:0}th,td{padding-top:.12rem;padding-bottom:.12rem}.scroll{overflow:visible}.picture{min-width:0}h1{margin-top:0}\
+.sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,li,.legend,.causes{break-inside:avoid}\
+h2,caption,summary,thead{break-after:avoid}.legend,tbody tr:nth-child(-n+2),tbody tr:last-child{break-before:avoid}\
+thead{display:table-header-group}details::details-content{content-visibility:visible;block-size:auto}}";
 
 /// The page. `causes` is the picture of what led to what: markup of ours.
 pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     let it = timeline.incident;
     let mut page = Page(String::new());
     let course = picture::draw(timeline);
-    let sheets = sheets(&course, causes);
+    let paper = causes.map_or_else(String::new, paper::rules);
     page.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
     page.raw(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
@@ -70,26 +70,20 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     page.raw("<meta name=\"viewport\" content=\"width=device-width\">\n");
     page.part("title", &format!("Timeline of {}", it.id));
     page.raw(&format!(
-        "<style>{STYLE}{sheets}</style></head><body>\n<main>\n<div class=\"course\">\n<header>\n"
+        "<style>{STYLE}{paper}</style></head><body>\n<main>\n<div class=\"course\">\n<header>\n"
     ));
     page.part("h1", &format!("{}: {}", it.id, state_of(it)));
-    let side = |ip: &Option<String>| ip.as_deref().map_or_else(|| "unknown".to_owned(), shown);
-    page.part(
-        "p",
-        &format!(
-            "{}, by {} at first: {}, severity {}. From {} to {}.",
-            shown(&it.key),
-            shown(&it.system),
-            shown(&it.signature),
-            it.severity,
-            side(&it.source),
-            side(&it.destination)
-        ),
-    );
+    let about = about(it);
+    page.part("p", &about);
     let closed = it.closed.map_or_else(String::new, |at| format!(", closed {at}"));
     page.part(
         "p class=\"faint\"",
-        &format!("Playbook {}. Opened {}{closed}.", shown(&it.playbook), it.opened),
+        &format!(
+            "Playbook {}, key {}. Opened {}{closed}.",
+            shown(&it.playbook),
+            shown(&it.key),
+            it.opened
+        ),
     );
     page.raw("</header>\n");
     page.measures(timeline);
@@ -124,49 +118,18 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     page.0
 }
 
-/// Millimetres of a sheet of A4 across, and of what is printed on it.
-const SHEET_MM: [f64; 2] = [297.0, 210.0];
-const PRINTED_MM: f64 = 273.0;
-
-/// What stands on the sheet of the course beside its picture: the title, the measures, the signs and the margins.
-const BESIDE_COURSE_MM: f64 = 155.0;
-
-/// What stands on that of the causes: the heading and the margins.
-const BESIDE_CAUSES_MM: f64 = 48.0;
-
-/// The sheets of the pictures, as rules of CSS.
-fn sheets(course: &str, causes: Option<&str>) -> String {
-    let sheet = |name: &str, height: f64| {
-        let height = height.max(SHEET_MM[1]).ceil();
-        format!("@page {name}{{size:{}mm {height}mm;margin:12mm}}", SHEET_MM[0])
-    };
-    // That of the course is as wide as the sheet; that of the causes has its own size, but for one that is wider.
-    let [width, height] = size(course);
-    let mut rules = sheet("course", PRINTED_MM * height / width + BESIDE_COURSE_MM);
-    if let Some([width, height]) = causes.map(size) {
-        let mm = 25.4 / 96.0;
-        let scale = (PRINTED_MM / (width * mm)).min(1.0);
-        let height = height * mm * scale + BESIDE_CAUSES_MM;
-        // What fits on a sheet of A4 leaves room for what follows.
-        if height > SHEET_MM[1] {
-            rules.push_str(&sheet("causes", height));
-            rules.push_str("@media print{.causes{page:causes}}");
-        }
+/// What the first event said, and of whom, as far as it names anybody.
+fn about(it: &IncidentRow) -> String {
+    let words = format!(
+        "First event, by {}: {} (severity {})",
+        shown(&it.system),
+        shown(&it.signature),
+        it.severity
+    );
+    match sides_of(it) {
+        Some(sides) => format!("{words}, {sides}."),
+        None => format!("{words}."),
     }
-    rules
-}
-
-/// The size of a picture of ours, as it says itself.
-fn size(svg: &str) -> [f64; 2] {
-    let numbers = svg
-        .split_once("viewBox=\"0 0 ")
-        .and_then(|(_, rest)| rest.split_once('"'));
-    let mut numbers = numbers
-        .map_or("", |it| it.0)
-        .split(' ')
-        .filter_map(|it| it.parse().ok());
-    let mut next = || numbers.next().filter(|it| *it > 0.0).unwrap_or(1.0);
-    [next(), next()]
 }
 
 /// A text from outside, cut as it is cut elsewhere.

@@ -21,6 +21,8 @@ const LEFT: f64 = 118.0;
 const RIGHT: f64 = 150.0;
 /// The height of the axis.
 const TOP: f64 = 56.0;
+/// Where its line is.
+const AXIS: f64 = 50.0;
 /// Marks that are closer are shown as one.
 const APART: f64 = 13.0;
 const LABEL_MAX: f64 = 200.0;
@@ -41,7 +43,8 @@ struct Label {
     text: String,
 }
 
-/// The picture as inline SVG.
+/// The picture: a table of inline SVG, whose head is the axis and whose rows are the lanes. Paper is cut between rows
+/// and repeats the head. All of them have the coordinates of the whole picture.
 pub(super) fn draw(timeline: &Timeline<'_>) -> String {
     let strips = strips(timeline);
     let axis = Axis::new(&times(timeline, &strips), LEFT, WIDTH - LEFT - RIGHT);
@@ -53,22 +56,27 @@ pub(super) fn draw(timeline: &Timeline<'_>) -> String {
         // Nothing of a lane, whatever its letters are, reaches into another.
         let _ = writeln!(
             body,
-            "<rect class=\"{shade}\" x=\"0\" y=\"{y:.1}\" width=\"{WIDTH}\" height=\"{height:.1}\"/>\
-             <svg class=\"{}\" x=\"0\" y=\"{y:.1}\" width=\"{WIDTH}\" height=\"{height:.1}\" overflow=\"hidden\">{lane}</svg>",
-            strip.lane.name()
+            "<tr><td><svg viewBox=\"0 {y:.1} {WIDTH} {height:.1}\">\
+             <rect class=\"{shade}\" x=\"0\" y=\"{y:.1}\" width=\"{WIDTH}\" height=\"{height:.1}\"/>{}\
+             <svg class=\"{}\" x=\"0\" y=\"{y:.1}\" width=\"{WIDTH}\" height=\"{height:.1}\" overflow=\"hidden\">{lane}</svg>{}\
+             </svg></td></tr>",
+            grid(&axis, y, height),
+            strip.lane.name(),
+            gaps(&axis, y, height),
         );
         y += height;
     }
-    let height = y + 4.0;
     let id = escape(&timeline.incident.id.to_string());
     format!(
-        "<svg class=\"picture\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-labelledby=\"picture-title picture-desc\">\n\
-         <title id=\"picture-title\">Timeline of {id}</title>\n<desc id=\"picture-desc\">{}</desc>\n\
+        "<table class=\"picture\" role=\"img\" aria-labelledby=\"picture-title picture-desc\"><thead><tr><td>\
+         <svg viewBox=\"0 0 {WIDTH} {TOP}\">\n<title id=\"picture-title\">Timeline of {id}</title>\n\
+         <desc id=\"picture-desc\">{}</desc>\n\
          <defs><pattern id=\"gap\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">\
-         <path class=\"hatch\" d=\"M0 0V6\"/></pattern></defs>\n{}{body}{}</svg>\n",
+         <path class=\"hatch\" d=\"M0 0V6\"/></pattern></defs>\n{}{}{}</svg></td></tr></thead><tbody>\n{body}</tbody></table>\n",
         escape(&described(&strips, &axis)),
-        ground(&axis, height),
-        gaps(&axis, height),
+        ground(&axis),
+        gaps(&axis, AXIS, TOP - AXIS),
+        gap_lengths(&axis),
     )
 }
 
@@ -108,8 +116,8 @@ fn said_at(strip: &Strip<'_>) -> Option<Timestamp> {
     first.source_time
 }
 
-/// The axis, above and behind the lanes.
-fn ground(axis: &Axis, height: f64) -> String {
+/// The axis, above the lanes.
+fn ground(axis: &Axis) -> String {
     let mut svg = String::new();
     let mut last_day = String::new();
     for part in &axis.parts {
@@ -127,7 +135,7 @@ fn ground(axis: &Axis, height: f64) -> String {
             let name = format!("+{}", round(tick.since_us));
             let _ = write!(
                 svg,
-                "<path class=\"axis\" d=\"M{0:.1} 45V50\"/><path class=\"grid\" d=\"M{0:.1} 50V{height:.0}\"/>\
+                "<path class=\"axis\" d=\"M{0:.1} 45V50\"/>\
                  <text class=\"tick\" x=\"{0:.1}\" y=\"42\" text-anchor=\"middle\">{name}</text>",
                 tick.x
             );
@@ -138,19 +146,34 @@ fn ground(axis: &Axis, height: f64) -> String {
     svg
 }
 
-/// The gaps, across all lanes.
-fn gaps(axis: &Axis, height: f64) -> String {
+/// The ticks of the axis, behind a lane.
+fn grid(axis: &Axis, y: f64, height: f64) -> String {
+    let ticks = axis.parts.iter().flat_map(super::axis::Part::ticks);
+    ticks
+        .map(|tick| format!("<path class=\"grid\" d=\"M{:.1} {y:.1}v{height:.1}\"/>", tick.x))
+        .collect()
+}
+
+/// The gaps, over a lane.
+fn gaps(axis: &Axis, y: f64, height: f64) -> String {
+    axis.gaps()
+        .map(|(from, to, _)| {
+            let width = to - from;
+            format!("<rect class=\"gap\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>")
+        })
+        .collect()
+}
+
+/// How long each gap is, above it.
+fn gap_lengths(axis: &Axis) -> String {
     let mut svg = String::new();
     for (from, to, us) in axis.gaps() {
-        let middle = f64::midpoint(from, to);
         let _ = writeln!(
             svg,
-            "<rect class=\"gap\" x=\"{from:.1}\" y=\"50\" width=\"{:.1}\" height=\"{:.1}\"/>\
-             <path class=\"axis\" d=\"M{from:.1} 50h{:.1}l4 -6l6 12l4 -6H{to:.1}\"/>\
-             <text class=\"tick\" x=\"{middle:.1}\" y=\"38\" text-anchor=\"middle\">{}</text>",
-            to - from,
-            height - 50.0,
+            "<path class=\"axis\" d=\"M{from:.1} 50h{:.1}l4 -6l6 12l4 -6H{to:.1}\"/>\
+             <text class=\"tick\" x=\"{:.1}\" y=\"38\" text-anchor=\"middle\">{}</text>",
             (to - from) / 2.0 - 7.0,
+            f64::midpoint(from, to),
             round(us),
         );
     }

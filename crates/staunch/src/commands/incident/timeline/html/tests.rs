@@ -317,16 +317,62 @@ fn labels_of_twenty_entries_in_a_lane_touch_neither_each_other_nor_a_line() {
     }
 }
 
+/// The rules of the style that a printer follows.
 #[test]
-fn pictures_are_printed_on_sheets_that_they_fit_on() {
-    let svg = |width: u32, height: u32| format!("<svg class=\"x\" viewBox=\"0 0 {width} {height}\" width=\"1\">");
-    assert_eq!(size(&svg(1120, 1103)), [1120.0, 1103.0]);
-    let rules = sheets(&svg(1120, 1120), Some(&svg(960, 1920)));
-    assert_eq!(
-        rules,
-        "@page course{size:297mm 428mm;margin:12mm}@page causes{size:297mm 556mm;margin:12mm}@media print{.causes{page:causes}}"
+fn paper_is_the_printers_and_is_cut_between_lanes_under_an_axis_on_every_sheet() {
+    let graph = "<svg class=\"graph\" viewBox=\"0 0 960 4000\"></svg>";
+    let page = page(
+        &timeline(&story("x"), Further::default(), &Beside::default()),
+        Some(graph),
     );
-    // None is lower than A4, one that is wider than it is scaled, and causes that fit on it have no sheet of their own.
-    let rules = sheets(&svg(1120, 100), Some(&svg(9600, 960)));
-    assert_eq!(rules, "@page course{size:297mm 210mm;margin:12mm}");
+    let sizes: Vec<&str> = page
+        .split("@page")
+        .skip(1)
+        .map(|it| it.split('}').next().expect("a rule"))
+        .collect();
+    assert_eq!(
+        sizes,
+        ["{size:landscape;margin:12mm", " causes{size:portrait;margin:12mm"]
+    );
+    let (_, print) = page.split_once("@media print{").expect("rules for print");
+    for rule in [
+        "thead{display:table-header-group}",
+        "tr,li,.legend,.causes{break-inside:avoid}",
+    ] {
+        assert!(print.contains(rule), "{rule}");
+    }
+    let (_, picture) = page.split_once("<table class=\"picture\"").expect("a picture");
+    let (axis, lanes) = picture.split_once("</thead>").expect("an axis");
+    let lanes = lanes.split("</table>").next().expect("lanes");
+    assert!(
+        axis.contains("class=\"axis\"") && !lanes.contains("class=\"axis\""),
+        "{picture}"
+    );
+    assert_eq!(
+        lanes.matches("<tr>").count(),
+        lanes.matches("overflow=\"hidden\"").count()
+    );
+    assert!(lanes.matches("<tr>").count() >= 5, "{lanes}");
+}
+
+#[test]
+fn what_is_not_named_is_not_told_as_unknown() {
+    let told = |source: Option<&str>, destination: Option<&str>| {
+        let mut detail = story("Outbound connection to C2");
+        detail.incident.key = "14138".to_owned();
+        detail.incident.source = source.map(str::to_owned);
+        detail.incident.destination = destination.map(str::to_owned);
+        let page = page(&timeline(&detail, Further::default(), &Beside::default()), None);
+        assert!(page.contains(", key 14138. Opened "), "{page}");
+        let (_, told) = page.split_once("<p>").expect("a paragraph");
+        told.split("</p>").next().expect("its end").to_owned()
+    };
+    let first = "First event, by suricata: Outbound connection to C2 (severity high)";
+    assert_eq!(told(None, None), format!("{first}."));
+    assert_eq!(told(Some("203.0.113.9"), None), format!("{first}, from 203.0.113.9."));
+    assert_eq!(told(None, Some("192.0.2.1")), format!("{first}, against 192.0.2.1."));
+    assert_eq!(
+        told(Some("203.0.113.9"), Some("192.0.2.1")),
+        format!("{first}, from 203.0.113.9 to 192.0.2.1.")
+    );
 }
