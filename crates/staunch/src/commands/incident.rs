@@ -301,7 +301,11 @@ fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
             Printable(&it.signature)
         ),
     );
-    if let Some(sides) = sides_of(it) {
+    let sides = match (it.source.as_deref(), it.destination.as_deref()) {
+        (Some(from), Some(to)) => Some(format!("{} -> {}", Printable(from), Printable(to))),
+        _ => sides_of(it),
+    };
+    if let Some(sides) = sides {
         line("attack", sides);
     }
     line(

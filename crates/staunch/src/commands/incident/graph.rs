@@ -95,8 +95,10 @@ struct Edge {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Graph {
     incident: IncidentId,
-    /// The oldest thing that is known to have led to an act.
+    /// The oldest thing that the incident is about, and that is known to have led to an act.
     first_cause: Option<String>,
+    /// The oldest process that is known to have started others, when it is another. It may be no cause.
+    oldest_ancestor: Option<String>,
     /// The acts that came into force.
     contained_by: Vec<String>,
     nodes: Vec<Node>,
@@ -105,6 +107,30 @@ pub(super) struct Graph {
     left_out: u64,
     /// What is not known, and why.
     missing: Vec<String>,
+}
+
+/// What a thing is to the story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    FirstCause,
+    Contained,
+    /// Where what is known of parents ends.
+    OldestAncestor,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::FirstCause => "first known cause",
+            Self::Contained => "contained",
+            Self::OldestAncestor => "oldest known ancestor",
+        }
+    }
+
+    /// Whether it is an end of the story.
+    const fn is_end(self) -> bool {
+        matches!(self, Self::FirstCause | Self::Contained)
+    }
 }
 
 /// Shows the graph of an incident, or writes it into a file that is not there. `vault` has its evidence.
@@ -162,7 +188,9 @@ fn text(output: &Output, graph: &Graph) -> String {
         Basis::Inferred.mark()
     ));
     for node in &graph.nodes {
-        let role = graph.role(node).map_or_else(String::new, |it| format!("  ({it})"));
+        let role = graph
+            .role(node)
+            .map_or_else(String::new, |it| format!("  ({})", it.name()));
         let at = node.at.map_or_else(String::new, |at| format!("  {at}"));
         let head = format!("{} {} {}", node.id, node.kind.name(), Printable(&node.label));
         let head = wrap(&format!("{head}{role}{at}"), 4);
@@ -196,12 +224,14 @@ impl Graph {
         notes
     }
 
-    /// Whether a node is an end of the story.
-    fn role(&self, node: &Node) -> Option<&'static str> {
+    /// What a node is to the story.
+    fn role(&self, node: &Node) -> Option<Role> {
         if self.first_cause.as_ref() == Some(&node.id) {
-            Some("first known cause")
+            Some(Role::FirstCause)
         } else if self.contained_by.contains(&node.id) {
-            Some("contained")
+            Some(Role::Contained)
+        } else if self.oldest_ancestor.as_ref() == Some(&node.id) {
+            Some(Role::OldestAncestor)
         } else {
             None
         }

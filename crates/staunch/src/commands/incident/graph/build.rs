@@ -1,5 +1,6 @@
 //! What belongs to the story, and in what order it is given room.
 
+mod cause;
 mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,10 @@ const OF_ONE_MAX: usize = 6;
 /// Logins that are shown one by one.
 const LOGINS_MAX: usize = 6;
 
+/// Edges that say who came from where.
+const STARTED: &str = "started";
+const LOGGED_IN: &str = "logged in as";
+
 /// Generations that are gone up. A kernel with four million processes has no deeper tree in practice; a loop cannot
 /// arise, because a parent is older, but for equal ticks.
 const GENERATIONS_MAX: usize = 1_000;
@@ -44,6 +49,7 @@ pub(super) fn graph(detail: &IncidentDetail, facts: &Facts, missing: Vec<String>
     build.files();
     build.say_what_is_missing();
     build.find_first_cause();
+    build.find_oldest_ancestor();
     build.graph
 }
 
@@ -69,6 +75,7 @@ impl<'a> Build<'a> {
             graph: Graph {
                 incident: detail.incident.id,
                 first_cause: None,
+                oldest_ancestor: None,
                 contained_by: Vec::new(),
                 nodes: Vec::new(),
                 edges: Vec::new(),
@@ -126,6 +133,11 @@ impl<'a> Build<'a> {
 
     fn address(&mut self, ip: IpAddr) -> Option<usize> {
         self.node(format!("address {ip}"), Kind::Address, &ip.to_string())
+    }
+
+    /// What a process is called among the places.
+    fn name_of(key: ProcessKey) -> String {
+        format!("process {} {}", key.0, key.1)
     }
 
     fn edge(
@@ -245,7 +257,7 @@ impl<'a> Build<'a> {
             Some(it) => format!("{} {}", key.0, it.name),
             None => key.0.to_string(),
         };
-        let place = self.node(format!("process {} {}", key.0, key.1), Kind::Process, &label)?;
+        let place = self.node(Self::name_of(key), Kind::Process, &label)?;
         if let Some(it) = known {
             let node = &mut self.graph.nodes[place];
             node.at = it.at;
@@ -308,7 +320,7 @@ impl<'a> Build<'a> {
                     let Some(more) = self.node(name, Kind::More, &label) else {
                         return;
                     };
-                    self.edge((more, child.1), "started", (Basis::Inferred, None), &[]);
+                    self.edge((more, child.1), STARTED, (Basis::Inferred, None), &[]);
                     child = (*parent, more);
                 }
                 continue;
@@ -323,20 +335,19 @@ impl<'a> Build<'a> {
             let started = self.facts.processes.get(&child.0);
             let at = started.and_then(|it| it.at);
             let said_by = started.map(|it| it.parent_said_by.clone()).unwrap_or_default();
-            self.edge((place, child.1), "started", (basis, at), &said_by);
+            self.edge((place, child.1), STARTED, (basis, at), &said_by);
             child = (*parent, place);
         }
     }
 
     fn logins(&mut self) {
         let facts = self.facts;
-        let shown = |key: ProcessKey| format!("process {} {}", key.0, key.1);
         let mut found = 0;
         for it in &facts.logins {
             let mut by = facts.processes.range((it.pid, 0)..=(it.pid, u64::MAX));
             // A process that started later has only got the number.
             let process = by.rfind(|found| found.1.at.is_some_and(|at| at <= it.at));
-            let process = process.and_then(|found| self.places.get(&shown(*found.0)).copied());
+            let process = process.and_then(|found| self.places.get(&Self::name_of(*found.0)).copied());
             let from = it.from.map(|ip| ip.to_canonical());
             let concerns = from.is_some_and(|ip| self.addresses.contains(&ip))
                 || self.accounts.contains(&it.user)
@@ -356,7 +367,7 @@ impl<'a> Build<'a> {
             add(&mut node.facts, &format!("terminal {}", it.line));
             add(&mut node.said_by, &it.said_by);
             if let Some(from) = from.and_then(|ip| self.address(ip)) {
-                self.edge((from, place), "logged in as", (Basis::Observed, Some(it.at)), &said_by);
+                self.edge((from, place), LOGGED_IN, (Basis::Observed, Some(it.at)), &said_by);
             }
             if let Some(process) = process {
                 self.edge((place, process), "session of", (Basis::Inferred, Some(it.at)), &said_by);
@@ -398,46 +409,6 @@ impl<'a> Build<'a> {
         if unseen > 0 {
             say(&format!("{unseen} later events are not in the index, and not here"));
         }
-    }
-
-    /// The oldest beginning from which an act is reached, by its own time or else by that of the first thing it led to;
-    /// without either, the first.
-    fn find_first_cause(&mut self) {
-        let graph = &self.graph;
-        let mut reaching: BTreeSet<&str> = graph
-            .nodes
-            .iter()
-            .filter(|it| it.kind == Kind::Act)
-            .map(|it| &*it.id)
-            .collect();
-        loop {
-            let before = reaching.len();
-            for edge in &graph.edges {
-                if reaching.contains(&*edge.to) {
-                    reaching.insert(&edge.from);
-                }
-            }
-            if reaching.len() == before {
-                break;
-            }
-        }
-        let is_begun = |it: &&Node| !graph.edges.iter().any(|edge| edge.to == it.id);
-        let causes = graph
-            .nodes
-            .iter()
-            .filter(|it| it.kind != Kind::Act && reaching.contains(&*it.id))
-            .filter(is_begun);
-        let led_to = |it: &Node| {
-            graph
-                .edges
-                .iter()
-                .filter(|edge| edge.from == it.id)
-                .filter_map(|edge| edge.at)
-                .min()
-        };
-        let causes = causes.map(|it| (it.at.or_else(|| led_to(it)), it));
-        let first = causes.min_by_key(|(at, _)| (at.is_none(), *at));
-        self.graph.first_cause = first.map(|(_, it)| it.id.clone());
     }
 }
 

@@ -26,8 +26,10 @@ pub(super) fn write(graph: &Graph) -> String {
         let mut lines = vec![node.kind.name(), &node.label];
         lines.extend(node.facts.iter().map(String::as_str));
         lines.extend(at.as_deref());
-        lines.extend(graph.role(node));
-        let width = if graph.role(node).is_some() { ", penwidth=3" } else { "" };
+        let role = graph.role(node);
+        lines.extend(role.map(super::Role::name));
+        let is_end = role.is_some_and(super::Role::is_end);
+        let width = if is_end { ", penwidth=3" } else { "" };
         let _ = writeln!(
             dot,
             "  {} [shape={shape}, label={}{width}];",

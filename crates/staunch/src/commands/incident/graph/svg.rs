@@ -79,7 +79,10 @@ pub(super) fn inline(graph: &Graph) -> String {
         "<svg class=\"graph\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\">\n"
     );
-    let title = format!("{}: from the first known cause to the contained effect", graph.incident);
+    let title = match (&graph.first_cause, graph.contained_by.is_empty()) {
+        (Some(_), false) => format!("{}: from the first known cause to the contained effect", graph.incident),
+        _ => format!("{}: what is known to have led to what", graph.incident),
+    };
     let _ = writeln!(svg, "<title>{}</title><style>{STYLE}</style>", safe(&title));
     svg.push_str(
         "<defs><marker id=\"graph-to\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
@@ -94,7 +97,10 @@ pub(super) fn inline(graph: &Graph) -> String {
     );
     for (y, text) in [
         (30, "A line is observed; a dashed one is inferred. Times are UTC."),
-        (30 + LINE, "Thick: the first known cause, and what contained."),
+        (
+            30 + LINE,
+            "Thick: the first known cause, and what contained. Who only started others is no cause.",
+        ),
     ] {
         let _ = writeln!(svg, "<text x=\"{MARGIN}\" y=\"{}\">{text}</text>", MARGIN + y);
     }
@@ -128,9 +134,9 @@ pub(super) fn inline(graph: &Graph) -> String {
     }
     for ((node, (x, y)), (height, lines)) in graph.nodes.iter().zip(&laid.boxes).zip(heights.iter().zip(&texts)) {
         let class = match (graph.role(node), node.kind) {
-            (Some(_), _) => "box end",
-            (None, Kind::More) => "box more",
-            (None, _) => "box",
+            (Some(role), _) if role.is_end() => "box end",
+            (_, Kind::More) => "box more",
+            _ => "box",
         };
         let round = match node.kind {
             Kind::Address | Kind::Account => 14,
@@ -245,7 +251,9 @@ impl Place {
 
 /// What stands in a box.
 fn lines(graph: &Graph, node: &Node) -> Vec<Line> {
-    let role = graph.role(node).map_or_else(String::new, |it| format!(": {it}"));
+    let role = graph
+        .role(node)
+        .map_or_else(String::new, |it| format!(": {}", it.name()));
     let room = WIDTH - 2 * INSIDE;
     let mut lines = vec![
         Line::fit(&format!("{}{role}", node.kind.name()), KIND_SIZE, room),

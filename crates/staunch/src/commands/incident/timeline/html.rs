@@ -50,9 +50,9 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 .bar{fill:var(--c,var(--ink));stroke:var(--c,var(--ink));stroke-width:1}.bar.open{fill:var(--bg);stroke-dasharray:4 2}\
 .bar.missed{fill:var(--bg)}.cross{stroke:var(--ink);stroke-width:2}
 @page{size:landscape;margin:12mm}
-@media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
+@media print{:root{color-scheme:light;font-size:13px;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
 --evidence:#000;--transaction:#000;--notice:#000;--person:#000;--log:#000;--found:#000}\
-body{font-size:10pt;line-height:1.4;max-width:none;margin:0;padding:0}th,td{padding-top:.12rem;padding-bottom:.12rem}.scroll{overflow:visible}.picture{min-width:0}h1{margin-top:0}\
+body{font-size:9pt;line-height:1.4;max-width:none;margin:0;padding:0}th,td{padding-top:.12rem;padding-bottom:.12rem}.scroll{overflow:visible}.picture{min-width:0}h1{margin-top:0}\
 .sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,li,.legend,.causes{break-inside:avoid}\
 h2,caption,summary,thead{break-after:avoid}.legend,tbody tr:nth-child(-n+2),tbody tr:last-child{break-before:avoid}\
 thead{display:table-header-group}details::details-content{content-visibility:visible;block-size:auto}}";
