@@ -49,6 +49,7 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 .mark{fill:var(--c);stroke:var(--c);stroke-width:1.6}.mark.inferred{fill:var(--bg)}.mark.stated{fill-opacity:.3}
 .bar{fill:var(--c,var(--ink));stroke:var(--c,var(--ink));stroke-width:1}.bar.open{fill:var(--bg);stroke-dasharray:4 2}\
 .bar.missed{fill:var(--bg)}.cross{stroke:var(--ink);stroke-width:2}
+@media screen and (max-width:44rem){main>table{display:block;overflow-x:auto}main>table td.t{white-space:normal;min-width:6.5rem}td.w{min-width:14rem}}
 @page{size:landscape;margin:12mm}
 @media print{:root{color-scheme:light;font-size:13px;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
 --evidence:#000;--transaction:#000;--notice:#000;--person:#000;--log:#000;--found:#000}\

@@ -128,8 +128,7 @@ impl Column {
             Some((day, time)) if self == Self::Times => {
                 format!("<span>{}</span> <span>{}</span>", escape(day), escape(time))
             }
-            // Paths and ids are broken where their parts meet, when they must be.
-            _ => escape(text).replace('/', "/<wbr>").replace('@', "@<wbr>"),
+            _ => breakable(text),
         };
         // On a narrow screen, what is not there takes no line.
         let none = if text == "-" { " none" } else { "" };
@@ -138,6 +137,26 @@ impl Column {
             escape(head)
         )
     }
+}
+
+/// `text`, which is broken where parts of a path or of an id meet, when it must be.
+fn breakable(text: &str) -> String {
+    let mut markup = String::new();
+    let mut part = String::new();
+    for c in text.chars() {
+        part.push(c);
+        let meets = matches!(c, '/' | '@') && part.chars().any(char::is_alphanumeric);
+        if meets {
+            markup.push_str(&escape(&part));
+            markup.push_str("<wbr>");
+            part.clear();
+        } else if c.is_whitespace() {
+            markup.push_str(&escape(&part));
+            part.clear();
+        }
+    }
+    markup.push_str(&escape(&part));
+    markup
 }
 
 #[cfg(test)]
@@ -169,6 +188,15 @@ mod tests {
         );
         assert!(
             page.contains("<table class=\"many\"><thead><tr><th scope=\"col\">Id</th>"),
+            "{page}"
+        );
+        // They are broken where their parts meet.
+        assert!(
+            page.contains("data-head=\"Of\">pid:14138@<wbr>5094660.b647a4b9</td>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("there is none in /var/<wbr>log/<wbr>journal</td>"),
             "{page}"
         );
         // A text that looks like a time in a column of others stays as it is.
