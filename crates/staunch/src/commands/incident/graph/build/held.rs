@@ -140,8 +140,8 @@ impl Build<'_> {
         let node = &mut self.graph.nodes[place];
         node.facts = vec![format!("from {}", end(*from)), format!("to {}", end(*to))];
         node.said_by = said_by.clone();
-        // Of this host, an address stands in the picture only when the incident is about it.
-        let is_shown = |ip: &IpAddr, is_peer: bool| (is_peer && drawn.far.is_none()) || self.addresses.contains(ip);
+        // The address of this end stands in the picture only when the incident is about it.
+        let is_shown = |ip: &IpAddr, is_peer: bool| is_peer || self.addresses.contains(ip);
         // One that leads to where it came from is drawn to where it leads.
         let is_own = from.0 == to.0;
         let shown_from = is_shown(&from.0, is_in) && (is_in || !is_own);
