@@ -17,6 +17,8 @@ use staunch_model::{
 pub enum WorldKind {
     /// A kernel: answers at once, and counts down by itself.
     Kernel,
+    /// The same, where addresses are limited and not blocked.
+    Limiter,
     /// A remote API: throttles, is conditional on a version, and does not count down.
     Api,
     /// A remote API that shows changes a while later, where an adversary undoes what is done.
@@ -41,7 +43,7 @@ impl WorldKind {
     #[must_use]
     pub const fn in_flight_max(self) -> Span {
         match self {
-            Self::Kernel | Self::Machine(_) => Span::from_millis(100),
+            Self::Kernel | Self::Limiter | Self::Machine(_) => Span::from_millis(100),
             Self::Api => Span::from_secs(2),
             Self::Cloud => Span::from_secs(4),
         }
@@ -51,7 +53,7 @@ impl WorldKind {
     #[must_use]
     pub const fn lag_max(self) -> Span {
         match self {
-            Self::Kernel | Self::Api | Self::Machine(_) => Span::ZERO,
+            Self::Kernel | Self::Limiter | Self::Api | Self::Machine(_) => Span::ZERO,
             Self::Cloud => Span::from_millis(1_500),
         }
     }
@@ -65,7 +67,13 @@ impl WorldKind {
     /// Whether it is on the machine itself.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::Kernel | Self::Machine(_))
+        matches!(self, Self::Kernel | Self::Limiter | Self::Machine(_))
+    }
+
+    /// Whether what is in place there ends by itself.
+    #[must_use]
+    pub const fn counts_down(self) -> bool {
+        matches!(self, Self::Kernel | Self::Limiter)
     }
 
     /// What is done there.
@@ -73,6 +81,7 @@ impl WorldKind {
     pub const fn action(self) -> ActionKind {
         match self {
             Self::Kernel | Self::Api | Self::Cloud => ActionKind::BlockIp,
+            Self::Limiter => ActionKind::RateLimitIp,
             Self::Machine(kind) => kind,
         }
     }
@@ -181,7 +190,7 @@ impl World {
 
     /// Lets time pass: what ends by itself does so.
     pub fn at(&mut self, now: Timestamp) {
-        if self.kind != WorldKind::Kernel || now < self.first_end {
+        if !self.kind.counts_down() || now < self.first_end {
             return;
         }
         let ended = |it: &Element| it.ends.is_some_and(|end| end <= now);

@@ -117,7 +117,7 @@ impl Sim<'_> {
         let mut chance = Chance::new(request.draw);
         let transit_max = self.world.kind().transit_max().as_micros();
         let usual = match self.world.kind() {
-            WorldKind::Kernel | WorldKind::Machine(_) => 10 + chance.below(30),
+            WorldKind::Kernel | WorldKind::Limiter | WorldKind::Machine(_) => 10 + chance.below(30),
             WorldKind::Api => 1_000 + chance.below(60_000),
             WorldKind::Cloud => 5_000 + chance.below(150_000),
         };

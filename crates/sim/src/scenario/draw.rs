@@ -24,6 +24,8 @@ impl Scenario {
             let kind = Chance::at(seed, &[10]).below(8);
             let kind = ON_A_MACHINE.get(usize::try_from(kind).expect("small"));
             WorldKind::Machine(kind.copied().unwrap_or(ActionKind::FreezeProcess))
+        } else if world == WorldKind::Kernel && is_limited(seed) {
+            WorldKind::Limiter
         } else {
             world
         };
@@ -36,6 +38,7 @@ impl Scenario {
                     let at = ON_A_MACHINE.iter().position(|it| *it == kind);
                     24 + 8 * at.expect("it is one of them")
                 }
+                WorldKind::Limiter => 24 + 8 * ON_A_MACHINE.len(),
             };
             POLICIES[world + usize::try_from(variant).expect("small")].clone()
         };
@@ -48,7 +51,7 @@ impl Scenario {
         let sync_us = chance.pick(&[0, 0, 0, 100, 2_000, 40_000]);
         let adversary_percent = match world {
             WorldKind::Cloud => 20,
-            WorldKind::Kernel | WorldKind::Api | WorldKind::Machine(_) => 0,
+            WorldKind::Kernel | WorldKind::Limiter | WorldKind::Api | WorldKind::Machine(_) => 0,
         };
         let mut happenings = Vec::with_capacity(48);
         let mut at = Span::ZERO;
@@ -85,6 +88,11 @@ impl Scenario {
 /// by itself, so that it changes nothing about the other runs.
 fn is_on_a_machine(seed: u64) -> bool {
     Chance::at(seed, &[8]).percent(25)
+}
+
+/// Whether addresses are limited in what would be blocked in the kernel otherwise. Drawn by itself, as that.
+fn is_limited(seed: u64) -> bool {
+    Chance::at(seed, &[40]).percent(15)
 }
 
 /// Further events among what happens, so that there are about twenty transactions. Drawn by themselves, so that they

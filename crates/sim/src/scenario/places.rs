@@ -16,7 +16,7 @@ pub const PLACES: u8 = 14;
 #[must_use]
 pub fn place(world: WorldKind, number: u8) -> Target {
     let aim = match world {
-        WorldKind::Kernel | WorldKind::Api | WorldKind::Cloud => Aim::Address,
+        WorldKind::Kernel | WorldKind::Limiter | WorldKind::Api | WorldKind::Cloud => Aim::Address,
         WorldKind::Machine(kind) => kind.aims_at(),
     };
     match aim {

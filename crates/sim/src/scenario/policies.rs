@@ -164,6 +164,7 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
 pub(super) static POLICIES: LazyLock<Vec<Arc<Policy>>> = LazyLock::new(|| {
     let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
     let worlds = worlds.into_iter().chain(ON_A_MACHINE.map(WorldKind::Machine));
+    let worlds = worlds.chain([WorldKind::Limiter]);
     let all = worlds.flat_map(|world| (0..8).map(move |variant| Arc::new(policy(world, variant))));
     all.collect()
 });

@@ -159,7 +159,7 @@ impl Script {
 /// How long a request takes.
 const fn transit(world: WorldKind) -> Span {
     match world {
-        WorldKind::Kernel | WorldKind::Machine(_) => Span::from_micros(20),
+        WorldKind::Kernel | WorldKind::Limiter | WorldKind::Machine(_) => Span::from_micros(20),
         WorldKind::Api => Span::from_millis(30),
         WorldKind::Cloud => Span::from_millis(80),
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use staunch_model::{Modes, Playbook, Policy, Span};
+use staunch_model::{ActionKind, Modes, Playbook, Policy, Span};
 use staunch_playbook::{BUILT_IN, CheckContext, compile};
 use staunch_sim::fault::Rates;
 use staunch_sim::scenario::{Cut, Happening, Order, When, policy};
@@ -22,7 +22,7 @@ enum Story {
 }
 
 fn worlds() -> impl Iterator<Item = WorldKind> {
-    let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
+    let worlds = [WorldKind::Kernel, WorldKind::Limiter, WorldKind::Api, WorldKind::Cloud];
     worlds.into_iter().chain(ON_A_MACHINE.map(WorldKind::Machine))
 }
 
@@ -140,4 +140,12 @@ fn survive_a_crash_at_every_frame_and_another_one_while_recovering() {
     }
     assert!(frames_in_all > 300, "the stories have {frames_in_all} frames in all");
     assert!(runs > 5_000, "{runs} runs");
+}
+
+#[test]
+fn every_action_is_in_a_world_that_seeds_draw() {
+    let drawn: Vec<_> = (0..500).map(|seed| Scenario::from_seed(seed).world.action()).collect();
+    for action in ActionKind::ALL {
+        assert!(drawn.contains(&action), "{action} is simulated nowhere");
+    }
 }
