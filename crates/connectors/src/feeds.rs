@@ -18,7 +18,7 @@ use staunch_model::Timestamp;
 use crate::lists::{self, Invalid};
 use crate::ranges::{self, Filter, Provider};
 
-pub use misp::{MANIFEST, manifest};
+pub use misp::{Listed, MANIFEST, MispEvents, manifest};
 pub use stix::next_page;
 pub use table::{FeedTable, Terms};
 
@@ -41,7 +41,7 @@ pub enum Format {
     Spamhaus,
     /// A STIX 2.1 bundle, or the envelopes of a TAXII 2.1 collection, one behind the other.
     Stix,
-    /// A MISP event, or the directory of a MISP feed with its manifest.
+    /// A MISP event, or a MISP feed: its manifest, and the files of its events beside it.
     Misp,
     /// `ip-ranges.json` of AWS.
     Aws,

@@ -3,9 +3,10 @@
 //! What holds: a feed is read whole or refused with a hint, in words that can be shown; no network that is read is
 //! special or has host bits, labels are short, and confidence is in percent; a table of it finds each network by its
 //! first address, or a narrower one, and nothing after the last has expired. A manifest names files that stay in its
-//! directory.
+//! directory. What is kept of the events of a feed, written anew, reads as the same.
 
-use staunch_connectors::feeds::{FeedTable, Format, Terms, is_special, manifest, read};
+use staunch_connectors::feeds::{FeedTable, Format, MispEvents, Reading, Terms, is_special, manifest, read};
+use staunch_connectors::lists::Invalid;
 use staunch_model::{Score, Span, Timestamp};
 
 use crate::shown::assert_line;
@@ -19,21 +20,27 @@ pub fn run(data: &[u8]) {
         _ if *format == 0xf0 => Format::Aws,
         _ if *format == 0xf1 => Format::Gcp,
         _ if *format == 0xf2 => Format::Azure,
+        _ if *format == 0xf3 => return kept(bytes),
         0 => Format::Plain,
         1 => Format::Spamhaus,
         2 => Format::Stix,
         3 => Format::Misp,
         _ => return names(bytes),
     };
-    let reading = match read(format, bytes) {
-        Ok(reading) => reading,
-        Err(invalid) => {
-            assert!(!invalid.what.is_empty() && !invalid.hint.is_empty());
-            assert_line(&invalid.what);
-            assert_line(&invalid.hint);
-            return;
-        }
-    };
+    match read(format, bytes) {
+        Ok(reading) => hold(reading),
+        Err(invalid) => assert_told(&invalid),
+    }
+}
+
+fn assert_told(invalid: &Invalid) {
+    assert!(!invalid.what.is_empty() && !invalid.hint.is_empty());
+    assert_line(&invalid.what);
+    assert_line(&invalid.hint);
+}
+
+/// Holds what was read, and the table that is made of it, to what they are.
+fn hold(reading: Reading) {
     for it in &reading.entries {
         assert!(
             !is_special(it.network) && it.network.trunc() == it.network,
@@ -68,14 +75,27 @@ pub fn run(data: &[u8]) {
 
 fn names(bytes: &[u8]) {
     match manifest(bytes) {
-        Ok(names) => {
-            for name in names {
-                assert!(
-                    name.len() == 41 && !name.contains(['/', '\\']) && !name.contains(".."),
-                    "{name}"
-                );
+        Ok(listed) => {
+            for it in listed {
+                let name = it.file();
+                let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+                assert!(it.uuid().len() == 36 && it.uuid().bytes().all(is_plain), "{name}");
+                assert!(name.len() == 41 && name.starts_with(it.uuid()), "{name}");
             }
         }
-        Err(invalid) => assert_line(&invalid.what),
+        Err(invalid) => assert_told(&invalid),
+    }
+}
+
+fn kept(bytes: &[u8]) {
+    let events = match MispEvents::of_copy(bytes) {
+        Ok(events) => events,
+        Err(invalid) => return assert_told(&invalid),
+    };
+    let copy = events.to_copy().expect("it is not much longer than what was read");
+    assert_eq!(MispEvents::of_copy(&copy).as_ref(), Ok(&events));
+    match events.reading() {
+        Ok(reading) => hold(reading),
+        Err(invalid) => assert_told(&invalid),
     }
 }

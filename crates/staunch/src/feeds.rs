@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use staunch_connectors::feeds::{
-    FEED_BYTES_MAX, FeedTable, Format, MANIFEST, Reading, Terms, manifest, read, read_filtered,
+    FEED_BYTES_MAX, FeedTable, Format, MANIFEST, MispEvents, Reading, Terms, manifest, read, read_filtered,
 };
 use staunch_connectors::lists::Invalid;
 use staunch_model::{Printable, Standing, Target, Timestamp};
@@ -31,7 +31,7 @@ use crate::watched::{Found, Watched};
 pub(crate) use fetch::Fetching;
 
 /// The most bytes of all events of a MISP feed.
-const DIRECTORY_BYTES_MAX: u64 = 4 * FEED_BYTES_MAX;
+const EVENTS_BYTES_MAX: u64 = 4 * FEED_BYTES_MAX;
 
 /// A feed as it was read, and what was left out of it.
 pub(crate) struct Fed {
@@ -51,11 +51,14 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
     let (feed, shown) = (Printable(&settings.name), name(path));
     let fetched = fetched(path).unwrap_or(now).min(now);
     let reading = if path.is_dir() && settings.format == Format::Misp {
-        read_directory(&feed.to_string(), path, DIRECTORY_BYTES_MAX)?
+        read_directory(&feed.to_string(), path, EVENTS_BYTES_MAX)?
     } else {
         let bytes = bounded(&feed.to_string(), path)?;
-        read_filtered(settings.format, &settings.filter(), &bytes)
-            .map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
+        let read = match settings.beside_manifest() {
+            Some(_) => MispEvents::of_copy(&bytes).and_then(MispEvents::reading),
+            None => read_filtered(settings.format, &settings.filter(), &bytes),
+        };
+        read.map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
     };
     let reading = usable(reading).map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?;
     let (special, not_understood) = (reading.special, reading.not_understood);
@@ -96,11 +99,11 @@ fn usable(reading: Reading) -> Result<Reading, Invalid> {
 /// The events of a MISP feed that its manifest names.
 fn read_directory(feed: &str, path: &Path, bytes_max: u64) -> Result<Reading, Fault> {
     let file = path.join(MANIFEST);
-    let names = manifest(&bounded(feed, &file)?).map_err(|invalid| refused(feed, &name(&file), invalid))?;
+    let listed = manifest(&bounded(feed, &file)?).map_err(|invalid| refused(feed, &name(&file), invalid))?;
     let mut all = Reading::default();
     let mut bytes_left = bytes_max;
-    for event in names {
-        let file = path.join(event);
+    for event in listed {
+        let file = path.join(event.file());
         let invalid = |invalid| refused(feed, &name(&file), invalid);
         let bytes = bounded(feed, &file)?;
         bytes_left = bytes_left.checked_sub(bytes.len() as u64).ok_or_else(|| {

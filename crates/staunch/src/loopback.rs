@@ -3,6 +3,7 @@
 //!
 //! Never leaves this host.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -21,6 +22,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// What was asked for, with its query.
+    pub(crate) fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// The value of the header `name`.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
@@ -33,6 +39,8 @@ impl Request {
 /// A server that answers the same to all until it is told otherwise.
 pub(crate) struct Loopback {
     answer: Mutex<Option<String>>,
+    /// Of what is asked for, what is answered instead.
+    others: Mutex<BTreeMap<String, String>>,
     asked: Mutex<Vec<Request>>,
     changed: Condvar,
 }
@@ -74,6 +82,7 @@ impl Loopback {
     fn start(tls: Option<Arc<ServerConfig>>) -> (Arc<Self>, String) {
         let server = Arc::new(Self {
             answer: Mutex::new(Some("204 No Content".to_owned())),
+            others: Mutex::default(),
             asked: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -116,9 +125,13 @@ impl Loopback {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).expect("it is all there");
         let body = String::from_utf8(body).expect("it is text");
-        self.lock().push(Request { head, body });
+        let request = Request { head, body };
+        let others = self.others.lock().expect("no test panics with it");
+        let other = others.get(request.target()).cloned();
+        drop(others);
+        self.lock().push(request);
         self.changed.notify_all();
-        let answer = self.answer.lock().expect("no test panics with it").clone();
+        let answer = other.or_else(|| self.answer.lock().expect("no test panics with it").clone());
         // Whoever asked may have gone.
         match answer {
             Some(answer) => {
@@ -141,6 +154,12 @@ impl Loopback {
     /// `None`, nothing.
     pub(crate) fn says(&self, answer: Option<&str>) {
         *self.answer.lock().expect("no test panics with it") = answer.map(str::to_owned);
+    }
+
+    /// The same for `target` alone, with its query.
+    pub(crate) fn says_of(&self, target: &str, answer: &str) {
+        let mut others = self.others.lock().expect("no test panics with it");
+        others.insert(target.to_owned(), answer.to_owned());
     }
 
     /// What it was sent so far.

@@ -1,20 +1,19 @@
 //! MISP: an event, or a feed of events with its manifest. Attributes that are to be used for detection (`to_ids`) and
 //! are addresses are read; other kinds are counted.
 
-use std::collections::BTreeSet;
+mod events;
+mod manifest;
+
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::{Entry, Reading, label, of_json, seconds, whole};
+use super::{Entry, Reading, label, of_json, seconds};
 use crate::lists::{Invalid, parse_network};
 
-/// The name of the manifest in the directory of a feed.
-pub const MANIFEST: &str = "manifest.json";
-
-/// The most events of a feed.
-const EVENTS_MAX: usize = 10_000;
+pub use events::MispEvents;
+pub use manifest::{Listed, MANIFEST, manifest};
 
 const HINT: &str = "is it an event of MISP?";
 
@@ -142,74 +141,9 @@ fn address(it: &Attribute) -> Option<ipnet::IpNet> {
     parse_network(value.trim()).ok()
 }
 
-/// The names of the files of a feed's events, by its manifest.
-///
-/// # Errors
-/// When it is no manifest: every key is the UUID of an event, and nothing else becomes the name of a file; also when it
-/// names more than 10,000.
-pub fn manifest(bytes: &[u8]) -> Result<Vec<String>, Invalid> {
-    const HINT: &str = "is it the manifest.json of a MISP feed?";
-    let events: Events = serde_json::from_slice(bytes).map_err(|error| of_json(&error, HINT))?;
-    if events.others {
-        return Err(whole("it names something that is no event", HINT));
-    }
-    if events.uuids.len() > EVENTS_MAX {
-        let what = format!("it names more than {EVENTS_MAX} events");
-        return Err(whole(what, "take a shorter feed, or a part of this one"));
-    }
-    Ok(events.uuids.into_iter().map(|uuid| format!("{uuid}.json")).collect())
-}
-
-/// The keys of a manifest.
-struct Events {
-    uuids: BTreeSet<String>,
-    /// Whether it names anything else.
-    others: bool,
-}
-
-impl<'de> Deserialize<'de> for Events {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Events;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of events")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Events, A::Error> {
-                let mut events = Events {
-                    uuids: BTreeSet::new(),
-                    others: false,
-                };
-                while !events.others && events.uuids.len() <= EVENTS_MAX {
-                    let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? else {
-                        return Ok(events);
-                    };
-                    if is_uuid(&key) {
-                        events.uuids.insert(key);
-                    } else {
-                        events.others = true;
-                    }
-                }
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(events)
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
-}
-
-fn is_uuid(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').take(6).collect();
-    let lengths: Vec<usize> = parts.iter().map(|it| it.len()).collect();
-    lengths == [8, 4, 4, 4, 12] && parts.iter().all(|it| it.bytes().all(|it| it.is_ascii_hexdigit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Format, read, tests::networks};
-    use super::{EVENTS_MAX, manifest};
     use serde_json::json;
     use staunch_model::Timestamp;
 
@@ -236,25 +170,5 @@ mod tests {
             Some(Timestamp::from_micros(1_764_140_401_000_000))
         );
         assert_eq!(reading.as_of, Some(Timestamp::from_micros(1_764_140_500_000_000)));
-    }
-
-    #[test]
-    fn a_manifest_names_events_and_no_other_files() {
-        let uuid = "5f4a9c1e-0000-4000-8000-00000000000A";
-        let good = format!("{{\"{uuid}\": {{\"info\": \"x\", \"timestamp\": 1}}}}");
-        assert_eq!(manifest(good.as_bytes()).expect("it is one"), [format!("{uuid}.json")]);
-        for bad in ["{\"../../etc/passwd\": {}}", "{\"5f4a9c1e-0000-4000-8000\": {}}", "[]"] {
-            manifest(bad.as_bytes()).expect_err(bad);
-        }
-        let events = |count: usize| {
-            let keys = (0..count).map(|at| format!("\"5f4a9c1e-0000-4000-8000-{at:012x}\":{{}}"));
-            format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
-        };
-        assert_eq!(
-            manifest(events(EVENTS_MAX).as_bytes()).map(|it| it.len()),
-            Ok(EVENTS_MAX)
-        );
-        let invalid = manifest(events(EVENTS_MAX + 2).as_bytes()).expect_err("they are too many");
-        assert_eq!(invalid.what, "it names more than 10000 events");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use staunch_connectors::feeds::Format;
+use staunch_connectors::feeds::{Format, MANIFEST};
 use staunch_connectors::ranges::Filter;
 use staunch_model::{Score, Span};
 
@@ -19,7 +19,8 @@ pub(crate) struct FeedSettings {
     pub(crate) name: String,
     /// Where it is fetched: `https://` or `http://`. It is asked for with the ETag of the last answer; what comes
     /// replaces the copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data
-    /// directory. Default none: then `path` is needed. Since v0.1.
+    /// directory. Of a MISP feed it is that of its `manifest.json`; the files of the events lie beside it. Default none:
+    /// then `path` is needed. Since v0.1.
     pub(crate) url: Option<String>,
     /// The file of what is sent in the header `Authorization`, such as `Basic dXNlcjpwYXNzd29yZA==` or `Bearer ...`,
     /// which nobody but its owner and group may read. It is read again at each fetch. Needs `https://`, or `http://` on
@@ -70,6 +71,15 @@ impl FeedSettings {
         }
     }
 
+    /// Of a MISP feed whose manifest is fetched: the address up to the names of its files, and what follows them.
+    pub(crate) fn beside_manifest(&self) -> Option<(&str, &str)> {
+        let url = self.url.as_deref().filter(|_| self.format == Format::Misp)?;
+        let (url, _) = url.split_once('#').unwrap_or((url, ""));
+        let (manifest, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+        let place = manifest.strip_suffix(MANIFEST)?;
+        (place.ends_with('/') && !place.ends_with("://")).then_some((place, query))
+    }
+
     /// The same, with the file of its copy when it is fetched.
     pub(crate) fn in_dir(&self, data_dir: &Path) -> Self {
         let mut settings = self.clone();
@@ -102,4 +112,36 @@ const fn a_week() -> Span {
 
 fn some_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Score, D::Error> {
     score(deserializer).map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    #[test]
+    fn the_events_of_a_manifest_lie_beside_it() {
+        let check = |format: &str, url: &str, expect: Option<(&str, &str)>| {
+            let text = format!("[[feeds]]\nname = \"f\"\nformat = \"{format}\"\nurl = \"{url}\"\n");
+            let config = parse(&text).unwrap_or_else(|_| panic!("{text}"));
+            assert_eq!(config.feeds[0].beside_manifest(), expect, "{text}");
+        };
+        let beside = |place| Some((place, ""));
+        check(
+            "misp",
+            "https://misp.example/manifest.json",
+            beside("https://misp.example/"),
+        );
+        check(
+            "misp",
+            "https://misp.example/a/b/manifest.json#c",
+            beside("https://misp.example/a/b/"),
+        );
+        let with_query = Some(("https://misp.example/a/", "?key=/b"));
+        check("misp", "https://misp.example/a/manifest.json?key=/b", with_query);
+        check("plain", "https://misp.example/manifest.json", None);
+        check("misp", "https://misp.example/my-manifest.json", None);
+        check("misp", "https://manifest.json", None);
+        check("misp", "https://misp.example/event.json?of=/manifest.json", None);
+        check("misp", "https://misp.example/event.json#/manifest.json", None);
+    }
 }

@@ -3,17 +3,21 @@
 //! Never replaces a copy by what cannot be read or says nothing, and never follows a redirect to another place than was
 //! configured.
 
+mod misp;
+
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use staunch_connectors::feeds::{FEED_BYTES_MAX, Format, next_page, read_filtered};
+use staunch_connectors::feeds::{FEED_BYTES_MAX, Format, MispEvents, manifest, next_page, read_filtered};
+use staunch_connectors::lists::Invalid;
 use staunch_model::Printable;
 use staunch_runtime::Handle;
 use ureq::http::{HeaderValue, Response, StatusCode};
-use ureq::{Agent, Body};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
 use super::{Feeds, usable};
 use crate::api_key;
@@ -35,8 +39,8 @@ const ACCEPT: &str = "application/taxii+json;version=2.1, application/json, text
 /// feed.
 const PAGES_MAX: usize = 4_096;
 
-/// How long all pages of one collection may take together.
-const PAGES_WITHIN: Duration = Duration::from_secs(300);
+/// How long all pages of one collection, or all events of a feed, may take together.
+const ALL_WITHIN: Duration = Duration::from_secs(300);
 
 /// The longest ETag that is kept.
 const ETAG_BYTES_MAX: usize = 1_024;
@@ -52,6 +56,25 @@ struct Due {
     settings: FeedSettings,
     next: Instant,
     failures: u32,
+    /// What was read of the events of a MISP feed since its last copy, so that a try goes on where the last one failed.
+    events: MispEvents,
+}
+
+/// What asks the server of a feed.
+struct Asking<'a> {
+    agent: &'a Agent,
+    /// What is sent in the header `Authorization`.
+    key: Option<HeaderValue>,
+}
+
+impl Asking<'_> {
+    fn request(&self, url: &str) -> RequestBuilder<WithoutBody> {
+        let request = self.agent.get(url).header("accept", ACCEPT);
+        match &self.key {
+            Some(key) => request.header("authorization", key),
+            None => request,
+        }
+    }
 }
 
 impl Fetching {
@@ -63,6 +86,7 @@ impl Fetching {
             settings,
             next: now,
             failures: 0,
+            events: MispEvents::default(),
         };
         let all: Vec<Due> = feeds.fetched().into_iter().map(due).collect();
         if all.is_empty() {
@@ -89,7 +113,7 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
         }
         let feed = Printable(&due.settings.name).to_string();
         let every = due.settings.every.to_std();
-        let fetched = agent(&due.settings).and_then(|agent| fetch(&agent, &due.settings));
+        let fetched = agent(&due.settings).and_then(|agent| fetch(&agent, &due.settings, &mut due.events));
         let pause = match fetched {
             Ok(is_new) => {
                 due.failures = 0;
@@ -127,26 +151,30 @@ fn broken(error: &ureq::Error) -> String {
     secure::why_unsafe(error).map_or_else(|| error.to_string(), str::to_owned)
 }
 
-/// Fetches one feed; whether it is new, and not the same as before.
-fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
+/// Fetches one feed; whether it is new, and not the same as before. What was read of the events of a MISP feed before,
+/// and is in no copy, is in `events`; it stays there when this fails.
+fn fetch(agent: &Agent, settings: &FeedSettings, events: &mut MispEvents) -> Result<bool, String> {
     let url = settings.url.as_deref().unwrap_or_default();
     let path = &settings.path;
     if let Some(dir) = path.parent() {
         make_private_dir(dir).map_err(|fault| fault.told())?;
     }
-    let mut request = agent.get(url).header("accept", ACCEPT);
+    let kept = settings.beside_manifest().and_then(|_| misp::kept(path));
     // Without the copy that it is of, an ETag would keep the feed away.
-    let known = fs::read_to_string(etag_file(settings)).ok().filter(|_| path.exists());
+    let is_there = match settings.beside_manifest() {
+        Some(_) => kept.is_some(),
+        None => path.exists(),
+    };
+    let known = fs::read_to_string(etag_file(settings)).ok().filter(|_| is_there);
     let known = known.filter(|it| is_etag(it));
-    if let Some(etag) = &known {
-        request = request.header("if-none-match", etag);
-    }
     let key = match &settings.key_file {
         Some(file) => Some(api_key::read(file, "[[feeds]]").map_err(|fault| fault.told())?),
         None => None,
     };
-    if let Some(key) = &key {
-        request = request.header("authorization", key);
+    let asking = Asking { agent, key };
+    let mut request = asking.request(url);
+    if let Some(etag) = &known {
+        request = request.header("if-none-match", etag);
     }
     let answer = request.call().map_err(|error| broken(&error))?;
     let status = answer.status();
@@ -164,31 +192,55 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
     if status != StatusCode::OK {
         return Err(format!("the server answers with {status}"));
     }
-    let mut etag = answer
-        .headers()
-        .get("etag")
-        .and_then(|it| it.to_str().ok())
-        .map(str::to_owned);
-    let mut body = bytes_of(answer, FEED_BYTES_MAX)?;
-    if settings.format == Format::Stix && add_pages(agent, url, key.as_ref(), &mut body)? {
+    let etag = answer.headers().get("etag").and_then(|it| it.to_str().ok());
+    let etag = etag.filter(|it| is_etag(it)).map(str::to_owned);
+    let body = bytes_of(answer, FEED_BYTES_MAX)?;
+    if let Some(place) = settings.beside_manifest() {
+        events.add(kept.unwrap_or_default());
+        let copy = misp::copy(&asking, place, &body, events, &misp::BOUNDS)?;
+        keep(settings, &copy, etag)?;
+        *events = MispEvents::default();
+    } else {
+        let (copy, etag) = whole_of(&asking, settings, body, etag)?;
+        keep(settings, &copy, etag)?;
+    }
+    Ok(true)
+}
+
+/// All of a feed of which `body` came first, and the ETag of it, when it can be used.
+fn whole_of(
+    asking: &Asking<'_>,
+    settings: &FeedSettings,
+    mut body: Vec<u8>,
+    mut etag: Option<String>,
+) -> Result<(Vec<u8>, Option<String>), String> {
+    let url = settings.url.as_deref().unwrap_or_default();
+    if settings.format == Format::Stix && add_pages(asking, url, &mut body)? {
         // It is that of the first page, and says nothing of the others.
         etag = None;
     }
     let read = read_filtered(settings.format, &settings.filter(), &body).and_then(usable);
-    read.map_err(|invalid| {
-        let at = invalid.line.map_or_else(String::new, |line| format!(" (line {line})"));
-        format!("what comes cannot be used: {}{at}", invalid.what)
-    })?;
+    read.map_err(|invalid| unusable("what comes", &invalid))?;
+    Ok((body, etag))
+}
+
+/// Makes `copy` that of the last good answer, and `etag` the one of it.
+fn keep(settings: &FeedSettings, copy: &[u8], etag: Option<String>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("its copy cannot be written: {error}");
-    whole::keep(path, &body).map_err(failed)?;
+    whole::keep(&settings.path, copy).map_err(failed)?;
     // After the copy: an ETag that is older than it only has it fetched once more.
     let file = etag_file(settings);
-    match etag.filter(|it| is_etag(it)) {
-        Some(etag) => whole::keep(&file, etag.as_bytes()).map_err(failed)?,
-        None if file.exists() => fs::remove_file(&file).map_err(failed)?,
-        None => {}
+    match etag {
+        Some(etag) => whole::keep(&file, etag.as_bytes()).map_err(failed),
+        None if file.exists() => fs::remove_file(&file).map_err(failed),
+        None => Ok(()),
     }
-    Ok(true)
+}
+
+/// Why nothing can be made of `what`.
+fn unusable(what: &str, invalid: &Invalid) -> String {
+    let at = invalid.line.map_or_else(String::new, |line| format!(" (line {line})"));
+    format!("{what} cannot be used: {}{at}", invalid.what)
 }
 
 fn bytes_of(mut answer: Response<Body>, most: u64) -> Result<Vec<u8>, String> {
@@ -197,28 +249,23 @@ fn bytes_of(mut answer: Response<Body>, most: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Fetches the pages behind the first one of a TAXII collection (TAXII 2.1, section 3.4), and whether there are any.
-fn add_pages(agent: &Agent, url: &str, key: Option<&HeaderValue>, body: &mut Vec<u8>) -> Result<bool, String> {
+fn add_pages(asking: &Asking<'_>, url: &str, body: &mut Vec<u8>) -> Result<bool, String> {
     let more_of = |page: &[u8]| next_page(page).map_err(|invalid| invalid.what);
     let mut next = more_of(body)?;
     let is_paged = next.is_some();
     let mut pages = 1;
     // One thread fetches all feeds.
-    let until = Instant::now() + PAGES_WITHIN;
+    let until = Instant::now() + ALL_WITHIN;
     while let Some(token) = next {
         pages += 1;
         if Instant::now() >= until {
-            return Err(format!("its pages take longer than {PAGES_WITHIN:?}"));
+            return Err(format!("its pages take longer than {ALL_WITHIN:?}"));
         }
         if pages > PAGES_MAX {
             return Err(format!("it has more than {PAGES_MAX} pages"));
         }
         let joint = if url.contains('?') { '&' } else { '?' };
-        let mut request = agent
-            .get(format!("{url}{joint}next={}", percent_encoded(&token)))
-            .header("accept", ACCEPT);
-        if let Some(key) = key {
-            request = request.header("authorization", key);
-        }
+        let request = asking.request(&format!("{url}{joint}next={}", percent_encoded(&token)));
         let answer = request.call().map_err(|error| broken(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(format!(
@@ -280,7 +327,7 @@ mod tests {
             let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
             let mut settings = config.feeds[0].clone();
             settings.path.clone_from(&copy);
-            agent(&settings).and_then(|agent| fetch(&agent, &settings))
+            agent(&settings).and_then(|agent| fetch(&agent, &settings, &mut MispEvents::default()))
         };
         let why =
             "there is no safe connection with it: none of the authorities that are trusted has issued its certificate";
@@ -304,7 +351,7 @@ mod tests {
             let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
             let mut settings = config.feeds[0].clone();
             settings.path.clone_from(&copy);
-            let result = agent(&settings).and_then(|agent| fetch(&agent, &settings));
+            let result = agent(&settings).and_then(|agent| fetch(&agent, &settings, &mut MispEvents::default()));
             (result, fs::read_to_string(&copy).ok())
         };
         let good = Some("203.0.113.0/24\n".to_owned());

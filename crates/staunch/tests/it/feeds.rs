@@ -1,5 +1,7 @@
 //! Feeds and the table of risks: what they say in the plan, whom they let act, and what becomes of a feed that fails.
 
+mod misp;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
