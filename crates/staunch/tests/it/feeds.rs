@@ -261,8 +261,15 @@ fn feed_server() -> (Arc<Mutex<Answer>>, String) {
     (answer, url)
 }
 
+/// What a TAXII server was asked.
+struct Asked {
+    page: String,
+    /// The header `Accept`, as it came.
+    accept: String,
+}
+
 /// A TAXII server with one collection of three pages, for who knows the key. Returns what it was asked.
-fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<String>>>, String) {
+fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<Asked>>>, String) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
     let url = format!(
@@ -273,7 +280,7 @@ fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<String>>>, String) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let (mut path, mut knows) = (String::new(), false);
+            let (mut path, mut accept, mut knows) = (String::new(), String::new(), false);
             for line in BufReader::new(&stream).lines() {
                 let Ok(line) = line else { break };
                 if line.is_empty() {
@@ -281,6 +288,11 @@ fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<String>>>, String) {
                 }
                 if let Some(rest) = line.strip_prefix("GET ") {
                     path = rest.split(' ').next().unwrap_or_default().to_owned();
+                }
+                if let Some((name, value)) = line.split_once(": ")
+                    && name.eq_ignore_ascii_case("accept")
+                {
+                    accept = value.to_owned();
                 }
                 knows |= line.to_ascii_lowercase().starts_with("authorization: ") && line.ends_with(key);
             }
@@ -290,7 +302,11 @@ fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<String>>>, String) {
                 "a%2Bb%2F2" => ("203.0.113.8", ",\"more\":true,\"next\":\"3\""),
                 _ => ("203.0.113.9", ",\"more\":false"),
             };
-            shared.lock().expect("no test panics with it").push(page.to_owned());
+            let page_asked = Asked {
+                page: page.to_owned(),
+                accept,
+            };
+            shared.lock().expect("no test panics with it").push(page_asked);
             let body = format!(
                 "{{\"objects\":[{{\"type\":\"indicator\",\"id\":\"indicator--1\",\"pattern_type\":\"stix\",\"pattern\":\"[ipv4-addr:value \
                  = '{ip}']\",\"valid_from\":\"2026-01-01T00:00:00Z\"}}]{more}}}"
@@ -329,7 +345,11 @@ fn all_pages_of_a_collection_are_fetched_with_the_key() {
         // The key is read again at each fetch.
         write("Bearer 3f1c-secret\n");
         wait_until("the feed", || metric(&server, "networks") == Some(3.0));
-        let pages = asked.lock().expect("no test panics with it").clone();
+        let pages = || {
+            let asked = asked.lock().expect("no test panics with it");
+            asked.iter().map(|it| it.page.clone()).collect::<Vec<_>>()
+        };
+        let pages = pages();
         let last: Vec<&str> = pages.iter().skip_while(|it| *it == "1").map(String::as_str).collect();
         assert!(last.starts_with(&["a%2Bb%2F2", "3"]), "{pages:?}");
         assert!(!home.log().contains("3f1c-secret"), "the key is nowhere shown");
@@ -337,6 +357,12 @@ fn all_pages_of_a_collection_are_fetched_with_the_key() {
         write("Bearer of nothing\n");
         wait_until("the failure", || metric(&server, "failed") == Some(1.0));
         assert_eq!(metric(&server, "networks"), Some(3.0));
+        // A server of TAXII 2.1 refuses who does not ask for that (section 1.6.8 of it), be it for the first page or another.
+        for it in &*asked.lock().expect("no test panics with it") {
+            let mut types = it.accept.split(", ");
+            let asks = types.any(|it| it == "application/taxii+json;version=2.1");
+            assert!(asks, "page {}: accept is {:?}", it.page, it.accept);
+        }
     });
 }
 
