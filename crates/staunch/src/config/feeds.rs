@@ -19,8 +19,8 @@ pub(crate) struct FeedSettings {
     pub(crate) name: String,
     /// Where it is fetched: `https://` or `http://`. It is asked for with the ETag of the last answer; what comes
     /// replaces the copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data
-    /// directory. Of a MISP feed it is that of its `manifest.json`; the files of the events lie beside it. Default none:
-    /// then `path` is needed. Since v0.1.
+    /// directory. Of a MISP feed it is that of its `manifest.json`; the files of the events lie beside it. Default
+    /// none: then `path` is needed. Since v0.1.
     pub(crate) url: Option<String>,
     /// The file of what is sent in the header `Authorization`, such as `Basic dXNlcjpwYXNzd29yZA==` or `Bearer ...`,
     /// which nobody but its owner and group may read. It is read again at each fetch. Needs `https://`, or `http://` on

@@ -357,7 +357,7 @@ fn all_pages_of_a_collection_are_fetched_with_the_key() {
         write("Bearer of nothing\n");
         wait_until("the failure", || metric(&server, "failed") == Some(1.0));
         assert_eq!(metric(&server, "networks"), Some(3.0));
-        // A server of TAXII 2.1 refuses who does not ask for that (section 1.6.8 of it), be it for the first page or another.
+        // A server may refuse who does not ask for TAXII 2.1, for the first page or another.
         for it in &*asked.lock().expect("no test panics with it") {
             let mut types = it.accept.split(", ");
             let asks = types.any(|it| it == "application/taxii+json;version=2.1");
