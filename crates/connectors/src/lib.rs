@@ -18,6 +18,7 @@ pub mod notifiers;
 pub mod otlp;
 mod proc;
 pub mod ranges;
+pub mod readers;
 pub mod signals;
 pub mod sntp;
 pub mod sources;

@@ -17,10 +17,12 @@ pub mod geo;
 pub mod http;
 pub mod job;
 pub mod journal;
+pub mod journald;
 pub mod lists;
 pub mod logins;
 pub mod logs;
 pub mod lookups;
+pub mod machine;
 pub mod made;
 pub mod netlink;
 pub mod playbook;
@@ -95,6 +97,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "logins",
         run: logins::run,
+    },
+    Target {
+        name: "journald",
+        run: journald::run,
+    },
+    Target {
+        name: "machine",
+        run: machine::run,
     },
     Target {
         name: "logs",

@@ -19,7 +19,7 @@ use staunch_model::{Printable, Protection};
 use staunch_netlink::link::{InterfaceAddress, LinkError, Links};
 use thiserror::Error;
 
-use files::resolvers;
+pub(crate) use files::{logind_peer, resolvers, ssh_peer};
 
 pub use sessions::Sessions;
 

@@ -5,13 +5,13 @@ use serde_json::Value;
 
 /// An entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its place in the journal.
-    pub(super) cursor: String,
+    pub(crate) cursor: String,
     /// What it says. A field may be there more than once.
-    pub(super) messages: Vec<Vec<u8>>,
+    pub(crate) messages: Vec<Vec<u8>>,
     /// Whether what it says was left out because it is too long.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
     Value::deserialize(deserializer).map(Some)
 }
 
-pub(super) fn read(line: &[u8]) -> Result<Entry, &'static str> {
+pub(crate) fn read(line: &[u8]) -> Result<Entry, &'static str> {
     let fields: Fields = serde_json::from_slice(line).map_err(|_| "it is no entry in JSON")?;
     if fields.cursor.is_empty() || !fields.cursor.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("its cursor is none");
