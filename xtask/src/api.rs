@@ -27,6 +27,9 @@ const SEED: &str = "1";
 const EXCLUDED: &str = "positive_data_acceptance";
 
 /// An alert of an attack, so that there is something to be asked about.
+/// What the server's metrics were in the end, in the folder of the last run: `cargo xtask promtool` looks at them.
+pub(crate) const SCRAPE: &str = "metrics";
+
 const ALERT: &str = r#"{"event_type":"alert","src_ip":"203.0.113.9","src_port":4000,"dest_ip":"10.0.0.22","dest_port":80,"proto":"TCP","alert":{"action":"allowed","gid":1,"signature_id":1,"rev":1,"signature":"ET EXPLOIT Apache log4j RCE Attempt","category":"Attempted Administrator Privilege Gain","severity":1},"direction":"to_server"}"#;
 
 /// What Schemathesis is told besides: how to prove who it is.
@@ -66,6 +69,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
             .env("STAUNCH_TOKEN", token.trim())
             .current_dir(&dir),
     )?;
+    let scrape = get(&server.url, token.trim(), "/metrics")?;
+    fs::write(dir.join(SCRAPE), scrape).context("cannot keep the scrape")?;
     // By the operators' socket.
     program
         .says(&["status"])
@@ -98,6 +103,21 @@ fn read(arguments: &[String]) -> Result<(String, String)> {
         value.clone_into(place);
     }
     Ok((seed, examples))
+}
+
+/// The body of the answer at `path`.
+fn get(url: &str, token: &str, path: &str) -> Result<String> {
+    let address = url.strip_prefix("http://").context("the server speaks plain HTTP")?;
+    let mut stream = TcpStream::connect(address).context("the server does not listen")?;
+    // Of HTTP 1.0, so that the answer is one piece.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
+    let status = head.lines().next().unwrap_or_default();
+    anyhow::ensure!(status.contains(" 200 "), "{path} is not answered: {status}");
+    Ok(body.to_owned())
 }
 
 /// Posts `body` as events of Suricata.

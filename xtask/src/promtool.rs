@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::api::SCRAPE;
 use crate::{shell, workspace};
 
 /// Names the program. It is a promise that there is one.
@@ -24,7 +25,8 @@ const PACKAGE: &str = "prometheus";
 /// Has apt-get give up soon where there is no network.
 const WITHOUT_PATIENCE: [&str; 4] = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"];
 
-/// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`. With `--if-there`, a machine that has
+/// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`; without, it is the one that `cargo xtask
+/// api` has left, if it has. With `--if-there`, a machine that has
 /// no promtool and cannot fetch it is told as one, and that is no failure.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (options, scrapes): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--if-there");
@@ -56,7 +58,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     fs::write(&rules, as_rules(&queries).to_string())?;
     println!("the {} queries of the dashboard, as rules:", queries.len());
     good &= shell::watch(Command::new(&tool).args(["check", "rules"]).arg(&rules))?;
-    for scrape in scrapes {
+    let of_api = target.join("api").join(SCRAPE);
+    let mut scrapes: Vec<PathBuf> = scrapes.into_iter().map(PathBuf::from).collect();
+    if scrapes.is_empty() && of_api.is_file() {
+        println!("the metrics of the server that `cargo xtask api` tried last:");
+        scrapes.push(of_api);
+    }
+    for scrape in &scrapes {
         let mut check = promtool(&["check", "metrics"]);
         check.stdin(fs::File::open(scrape)?);
         good &= shell::watch(&mut check)?;

@@ -134,6 +134,7 @@ fn a_viewer_looks_and_a_responder_decides() {
             r#"{"transaction": "TX-9", "lease": "1h", "reason": "ours"}"#,
             404,
         ),
+        (path::RECOVER, r#"{"incident": "INC-9", "reason": "ours"}"#, 404),
         (path::DRILL_STOP, "{}", 200),
     ];
     for (path, body, status) in decisions {

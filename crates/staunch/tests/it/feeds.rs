@@ -533,7 +533,12 @@ fn a_service_is_asked_of_what_no_feed_names_and_its_answer_is_in_the_journal() {
         assert!(doctor.contains("look-up abuse: it answers with 503"), "{doctor}");
         let metrics = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
         let metrics = metrics.into_body().read_to_string().expect("it is text");
+        let hits = format!(
+            "staunch_lookup_cache_hits_total{{lookup=\"abuse\"}} {}\n",
+            status.lookups[0].hits
+        );
         for sample in [
+            &*hits,
             "staunch_lookups_total{lookup=\"abuse\",result=\"answered\"} 1",
             "staunch_lookup_cache_misses_total{lookup=\"abuse\"} 2",
             "staunch_lookup_seconds_count{lookup=\"abuse\"} 2",

@@ -1,5 +1,7 @@
 //! From a real alert over HTTP to the kernel, and back.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -408,6 +410,37 @@ fn the_big_red_button_works_through_the_server_and_around_it() {
 
         let server = home.serve();
         wait_until("the next start to notice", || in_force(&server) == 0);
+    });
+}
+
+#[test]
+fn a_stop_waits_for_nobody_for_ever() {
+    in_namespace("flows::stopping_in_time", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the containment", || in_force(&server) == 1);
+        let address = server
+            .url
+            .strip_prefix("http://")
+            .expect("it speaks plain HTTP")
+            .to_owned();
+        let connect = |request: &str| {
+            let mut stream = TcpStream::connect(&address).expect("it listens");
+            let request = request.replace("HOST", &address);
+            stream.write_all(request.as_bytes()).expect("it reads");
+            stream
+        };
+        // One that never sends the rest, and one that never has enough.
+        let half = connect("POST /v1/events/suricata HTTP/1.1\r\nHost: HOST\r\nContent-Length: 100\r\n\r\n[");
+        let mut watcher = connect("GET /v1/stream HTTP/1.1\r\nHost: HOST\r\n\r\n");
+        let mut beginning = [0; 12];
+        watcher.read_exact(&mut beginning).expect("it answers");
+        assert_eq!(&beginning, b"HTTP/1.1 200");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+        assert!(element(ATTACKER).is_some());
+        drop((half, watcher));
     });
 }
 
