@@ -184,13 +184,21 @@ step "its user and what it may"
 PID=$(systemctl show -p MainPID --value staunch)
 holds "it runs as its user" test "$(stat -c %U /proc/"$PID")" = staunch
 grep -E 'Cap|NoNew|Seccomp|Uid' /proc/"$PID"/status
+holds "it may change the firewall, and nothing else" grep -q '^CapEff:.0*1000$' /proc/"$PID"/status
 holds "its sandbox is whole, in the unit's own" sandboxed
 cat /proc/"$PID"/cgroup
 
-step "contained by the service"
+step "contained by the service that follows the log"
+listed() {
+    staunch incident list | grep -q -F "$1"
+}
+staunch mode observe --yes --reason "the first look at the log"
+alert_of 203.0.113.44 >> /var/log/suricata/eve.json
+holds "an alert in the log is planned" eventually listed 203.0.113.44
+holds "nothing is blocked while it observes" free 203.0.113.44
 staunch mode enforce --yes --reason "the first hour is over"
-alert_of 203.0.113.47 | post suricata
-holds "the kernel blocks it" eventually blocked 203.0.113.47
+alert_of 203.0.113.47 >> /var/log/suricata/eve.json
+holds "the kernel blocks what the log says" eventually blocked 203.0.113.47
 staunch containment list
 nft list set inet staunch block4
 step "killed, and started again by systemd"

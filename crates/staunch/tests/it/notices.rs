@@ -48,13 +48,13 @@ impl Sent {
 }
 
 /// A receiver in this namespace, which refuses the first `refusals` and takes the others.
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl Receiver {
-    fn start(refusals: usize) -> Self {
+    pub(crate) fn start(refusals: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
         let url = format!("http://{}", listener.local_addr().expect("it has one"));
         let sent: Arc<Mutex<Vec<Sent>>> = Arc::default();
@@ -90,6 +90,11 @@ impl Receiver {
 
     fn sent(&self) -> Vec<Sent> {
         self.sent.lock().expect("no test panics with it").clone()
+    }
+
+    /// The bodies that came.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.sent().into_iter().map(|it| it.body).collect()
     }
 }
 

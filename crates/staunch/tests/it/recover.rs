@@ -11,6 +11,7 @@ use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 
 use crate::harness::{Home, SMALL, Server, element, in_namespace, stderr, stdout, wait_until};
+use crate::notices::Receiver;
 
 const PLAYBOOK: &str = "playbook: careful\nsummary: Block who attacks, and watch the shop.\ntrigger:\n  sources: [cloudevents]\n  \
      when: event.severity >= high\n  incident: event.source.ip\n  deduplicate: 1m\n\
@@ -143,6 +144,46 @@ fn what_hurts_the_business_is_lifted_and_paged() {
         let doctor = stdout(&home.run(&["doctor"]));
         assert!(doctor.contains("shop is not healthy: HTTP 503"), "{doctor}");
         assert!(doctor.contains("errors is healthy: 0.001"), "{doctor}");
+    });
+}
+
+/// As the shop, but watched by what a query of Prometheus says; and changes are asked for where people are.
+#[test]
+fn a_query_of_prometheus_guards_containment_and_a_change_is_asked_for_where_people_are() {
+    in_namespace("recover::query", || {
+        let business = Business::start();
+        let home = business.home();
+        let desk = Receiver::start(0);
+        let config = std::fs::read_to_string(home.config()).expect("it is there");
+        let notifier = format!(
+            "[notifiers.desk]\nkind = \"webhook\"\nurl = \"{}\"\nkey_file = \"key\"\n[[routes]]\nto = [\"desk\"]\n",
+            desk.url
+        );
+        home.configure(&format!("{config}{notifier}"));
+        crate::notices::write(&home, "key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let watched = PLAYBOOK.replace("watch: { health: shop,", "watch: { health: errors,");
+        assert_ne!(watched, PLAYBOOK);
+        home.playbook("careful.yaml", &watched);
+        let server = home.serve();
+        attack(&server, "203.0.113.33");
+        wait_until("a block", || element("203.0.113.33").is_some());
+        wait_until("a watch", || {
+            let watches = server.get::<Value>("/v1/recoveries/INC-1");
+            watches["watches"][0]["signal"] == "errors" && watches["state"] == "waiting"
+        });
+        business.errors.store(50, Ordering::SeqCst);
+        wait_until("its end", || element("203.0.113.33").is_none());
+        let came = |words: &str| desk.bodies().iter().any(|it| it.contains(words));
+        wait_until("a page", || came("is lifted because it hurt"));
+        assert!(
+            came("the health signal errors says 0.05 is above 0.02"),
+            "{:?}",
+            desk.bodies()
+        );
+
+        business.errors.store(1, Ordering::SeqCst);
+        server.ok(&["recover", "INC-1", "--reason", "ours", "--yes"]);
+        wait_until("a request for a change", || came("Rotate the key of the shop."));
     });
 }
 

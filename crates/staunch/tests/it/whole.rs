@@ -52,10 +52,11 @@ fn home(business: &Business) -> Home {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is our file");
     fs::create_dir(&state).expect("it is our directory");
     let (program, state) = (program.display(), state.display());
+    let pinned = Sha256Hash::of(JOB.as_bytes());
     home.configure(&format!(
         "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[processes]\nenabled = true\n\
          [evidence]\nimmutable = false\n[health.shop]\nurl = \"http://127.0.0.1:{}/healthz\"\n\
-         [jobs.rebuild]\nprogram = \"{program}\"\nobserve = [\"observe\", \"{{subject}}\"]\n\
+         [jobs.rebuild]\nprogram = \"{program}\"\nsha256 = \"{pinned}\"\nobserve = [\"observe\", \"{{subject}}\"]\n\
          execute = [\"execute\", \"{{subject}}\", \"{{label}}\"]\nundo = [\"undo\", \"{{subject}}\"]\n\
          write = [\"{state}\"]\nenvironment = {{ STATE = \"{state}\" }}\ntimeout = \"1s\"\n",
         business.port
