@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-pub(crate) mod shadow;
+pub mod shadow;
 
 /// Bytes that are read of one file: a hundred thousand accounts have some 15 MB.
 const FILE_BYTES_MAX: u64 = 32 << 20;

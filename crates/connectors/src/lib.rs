@@ -1,6 +1,6 @@
 //! Sources, inlets, enrichers, actions, collectors of evidence and notifiers: one module for each outside system.
 
-mod accounts;
+pub mod accounts;
 pub mod actions;
 pub mod calls;
 pub mod context;
@@ -16,9 +16,8 @@ pub mod lookups;
 mod mounts;
 pub mod notifiers;
 pub mod otlp;
-mod proc;
+pub mod proc;
 pub mod ranges;
-pub mod readers;
 pub mod signals;
 pub mod sntp;
 pub mod sources;

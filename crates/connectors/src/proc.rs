@@ -26,22 +26,23 @@ const KTHREADD: u32 = 2;
 
 /// One process, as `/proc/PID/stat` has it (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
+pub struct Stat {
     /// Its number.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// The number of the process that started it, or that took it over.
-    pub(crate) parent: u32,
+    pub parent: u32,
     state: u8,
     flags: u64,
     threads: u64,
     /// See [`Process::started`].
-    pub(crate) started: u64,
+    pub started: u64,
 }
 
 impl Stat {
     /// Reads one line. The name stands in parentheses and may hold anything, parentheses and line ends too; nothing
     /// after it can hold one.
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u64>().ok();
         let open = text.iter().position(|byte| *byte == b'(')?;
         let close = text.iter().rposition(|byte| *byte == b')')?;
@@ -65,35 +66,41 @@ impl Stat {
     }
 
     /// The name in a line; anything at all may be in it.
-    pub(crate) fn name(text: &[u8]) -> Option<&[u8]> {
+    #[must_use]
+    pub fn name(text: &[u8]) -> Option<&[u8]> {
         let open = text.iter().position(|byte| *byte == b'(')?;
         let close = text.iter().rposition(|byte| *byte == b')')?;
         text.get(open + 1..close)
     }
 
     /// The letter of its state, such as `R` or `Z`.
-    pub(crate) fn state(&self) -> char {
+    #[must_use]
+    pub fn state(&self) -> char {
         char::from(self.state)
     }
 
     /// How many threads it has.
-    pub(crate) fn threads(&self) -> u64 {
+    #[must_use]
+    pub fn threads(&self) -> u64 {
         self.threads
     }
 
     /// Whether nothing of it can run any more. A process whose first thread has ended looks like one that has ended,
     /// and goes on with its others.
-    pub(crate) fn has_ended(&self) -> bool {
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
     }
 
     /// Whether it is a part of the kernel.
-    pub(crate) fn is_kernel_thread(&self) -> bool {
+    #[must_use]
+    pub fn is_kernel_thread(&self) -> bool {
         self.pid == KTHREADD || self.flags & KERNEL_THREAD != 0
     }
 
     /// Whether it is `process`, in the boot in which it was read.
-    pub(crate) fn is(&self, process: Process) -> bool {
+    #[must_use]
+    pub fn is(&self, process: Process) -> bool {
         self.pid == process.pid && self.started == process.started
     }
 }

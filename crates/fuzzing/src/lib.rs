@@ -22,11 +22,13 @@ pub mod lists;
 pub mod logins;
 pub mod logs;
 pub mod lookups;
-pub mod machine;
 pub mod made;
 pub mod netlink;
+pub mod own_addresses;
 pub mod playbook;
+pub mod proc;
 pub mod segment;
+pub mod shadow;
 mod shown;
 pub mod sigma;
 pub mod sntp;
@@ -34,6 +36,7 @@ pub mod sources;
 pub mod syslog;
 pub mod tlog;
 pub mod unbound;
+pub mod unpack;
 
 /// The program has no library: its configuration is compiled from the same files.
 #[path = "../../staunch/src"]
@@ -97,14 +100,6 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "logins",
         run: logins::run,
-    },
-    Target {
-        name: "journald",
-        run: journald::run,
-    },
-    Target {
-        name: "machine",
-        run: machine::run,
     },
     Target {
         name: "logs",
@@ -229,5 +224,25 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "http",
         run: http::run,
+    },
+    Target {
+        name: "journald",
+        run: journald::run,
+    },
+    Target {
+        name: "own_addresses",
+        run: own_addresses::run,
+    },
+    Target {
+        name: "proc",
+        run: proc::run,
+    },
+    Target {
+        name: "shadow",
+        run: shadow::run,
+    },
+    Target {
+        name: "unpack",
+        run: unpack::run,
     },
 ];

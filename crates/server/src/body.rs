@@ -151,7 +151,7 @@ async fn collect(mut body: Body, bytes_max: usize, memory: &Arc<Semaphore>) -> R
     Ok(Bytes { bytes, share })
 }
 
-#[cfg(test)]
+/// A share of `memory` that has nothing yet.
 pub(crate) fn share_of(memory: &Arc<Semaphore>) -> Share {
     Share::none(memory)
 }

@@ -18,7 +18,7 @@ mod routes;
 pub mod senders;
 mod service;
 pub mod tls;
-mod unpack;
+pub mod unpack;
 mod view;
 
 pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};

@@ -37,6 +37,11 @@ impl Failed {
         }
     }
 
+    /// What the client is told.
+    pub(crate) fn into_problem(self) -> Box<Problem> {
+        self.problem
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.problem.hint = Some(hint.into());
         self

@@ -4,11 +4,12 @@
 
 use std::io::{self, Read};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use flate2::read::MultiGzDecoder;
 use staunch_model::Printable;
 
-use crate::body::{Bytes, Share};
+use crate::body::{self, Bytes, Share};
+use crate::dto::Problem;
 use crate::problem::Failed;
 
 /// Bytes that are unpacked at once.
@@ -70,6 +71,26 @@ impl Packing {
     }
 }
 
+/// What comes out of `packed`, of which the name is one of HTTP's encodings: at most `bytes_max` bytes, and at most
+/// `memory` with what it takes to hold them.
+///
+/// # Errors
+/// The problem that the client is told.
+pub fn unpacked(
+    encoding: &'static str,
+    packed: &[u8],
+    bytes_max: usize,
+    memory: usize,
+) -> Result<Vec<u8>, Box<Problem>> {
+    let memory = body::memory(memory);
+    let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(encoding))]);
+    let unpacked = Packing::of(&headers).and_then(|packing| match packing {
+        Some(packing) => packing.unpack(packed, bytes_max, body::share_of(&memory)),
+        None => Err(Failed::malformed("the body is not packed")),
+    });
+    unpacked.map(|it| it.bytes).map_err(Failed::into_problem)
+}
+
 fn read_all(mut unpacked: impl Read, bytes_max: usize, mut share: Share) -> Result<Bytes, Failed> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; PIECE];
@@ -104,7 +125,6 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::body;
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());

@@ -9,13 +9,17 @@ use super::only_line;
 /// The expiry that an account has by Staunch's lock: 3 January 1970. Not 0, which some read as never (shadow(5)). Not
 /// 1, which usermod(8) tells people to write when they lock an account: with a day of its own, what Staunch has written
 /// is told from what somebody else has.
-pub(crate) const EXPIRED: &[u8] = b"2";
+pub const EXPIRED: &[u8] = b"2";
 
 /// What before a password says that none fits (passwd(1), usermod(8)).
-pub(crate) const MARK: u8 = b'!';
+pub const MARK: u8 = b'!';
+
+/// Bytes of a day. The largest number has 20; with this much of both, a record of them is read whole.
+const DAY_BYTES_MAX: usize = 64;
 
 /// The line of one account.
-pub(crate) struct Entry<'a> {
+#[allow(missing_debug_implementations, reason = "nothing shows a hash")]
+pub struct Entry<'a> {
     /// Where it stands, without the line end.
     place: Range<usize>,
     fields: Vec<&'a [u8]>,
@@ -26,7 +30,7 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     /// Why it cannot be told.
-    pub(crate) fn find(text: &'a [u8], name: &'a str) -> Result<Option<Self>, &'static str> {
+    pub fn find(text: &'a [u8], name: &'a str) -> Result<Option<Self>, &'static str> {
         let Some((at, fields)) = only_line(text, name, 9)? else {
             return Ok(None);
         };
@@ -35,6 +39,12 @@ impl<'a> Entry<'a> {
             place: at..at + bytes,
             fields,
         };
+        if [entry.changed(), entry.expiry()]
+            .iter()
+            .any(|it| it.len() > DAY_BYTES_MAX)
+        {
+            return Err("one of its days is too long");
+        }
         match entry.day() {
             Day::Unreadable => Err("its expiry is no day"),
             _ => Ok(Some(entry)),
@@ -42,38 +52,55 @@ impl<'a> Entry<'a> {
     }
 
     /// The password, as it is encrypted.
-    pub(crate) fn password(&self) -> &'a [u8] {
+    #[must_use]
+    pub fn password(&self) -> &'a [u8] {
         self.fields[1]
     }
 
     /// The day that the password was last changed.
-    pub(crate) fn changed(&self) -> &'a [u8] {
+    #[must_use]
+    pub fn changed(&self) -> &'a [u8] {
         self.fields[2]
     }
 
     /// The day that the account expires.
-    pub(crate) fn expiry(&self) -> &'a [u8] {
+    #[must_use]
+    pub fn expiry(&self) -> &'a [u8] {
         self.fields[7]
     }
 
     /// Whether no password fits.
-    pub(crate) fn is_marked(&self) -> bool {
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
         self.password().first() == Some(&MARK)
     }
 
     /// Whether the account has expired on the day `today`, so that PAM lets nobody in by any way. What 0 means is not
     /// agreed on, so that it is no lock to count on.
-    pub(crate) fn is_expired(&self, today: i64) -> bool {
+    #[must_use]
+    pub fn is_expired(&self, today: i64) -> bool {
         matches!(self.day(), Day::On(day) if day > 0 && day <= today)
     }
 
     /// Whether it has the expiry that Staunch writes.
-    pub(crate) fn has_our_expiry(&self) -> bool {
+    #[must_use]
+    pub fn has_our_expiry(&self) -> bool {
         self.expiry() == EXPIRED
     }
 
+    /// The text that this was found in, with the account locked.
+    #[must_use]
+    pub fn locked(&self, text: &[u8]) -> Vec<u8> {
+        let password = match self.is_marked() {
+            true => self.password().to_vec(),
+            false => [&[MARK], self.password()].concat(),
+        };
+        self.with(text, &password, EXPIRED)
+    }
+
     /// The text that this was found in, with these instead of what the line has. All else is as it was, byte for byte.
-    pub(crate) fn with(&self, text: &[u8], password: &[u8], expiry: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn with(&self, text: &[u8], password: &[u8], expiry: &[u8]) -> Vec<u8> {
         let mut fields = self.fields.clone();
         fields[1] = password;
         fields[7] = expiry;
@@ -162,6 +189,14 @@ mod tests {
         for expiry in ["x", "+1", "1 ", "99999999999999999999", "1.5"] {
             let text = format!("alice:!:1:::::{expiry}:");
             assert!(Entry::find(text.as_bytes(), "alice").is_err(), "{expiry}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_no_record_can_hold_is_not_believed() {
+        let long = "0".repeat(5_000);
+        for line in [format!("alice:x:{long}:::::1:"), format!("alice:x:1:::::{long}1:")] {
+            assert!(Entry::find(line.as_bytes(), "alice").is_err(), "{line}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! namespace of the calling thread, the resolver's configuration, and what sshd and the machine's records of logins say
 //! of who has logged in.
 
-mod files;
+pub mod files;
 mod sessions;
 
 use std::fs::File;
@@ -19,7 +19,7 @@ use staunch_model::{Printable, Protection};
 use staunch_netlink::link::{InterfaceAddress, LinkError, Links};
 use thiserror::Error;
 
-pub(crate) use files::{logind_peer, resolvers, ssh_peer};
+use files::resolvers;
 
 pub use sessions::Sessions;
 

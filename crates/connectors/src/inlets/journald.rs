@@ -3,7 +3,7 @@
 //! An entry's place is kept only after it was taken: after a crash, entries are handed on again rather than lost. The
 //! program is started again when it ends, and is ended with this inlet.
 
-pub(crate) mod entry;
+pub mod entry;
 
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;

@@ -57,7 +57,7 @@ macro_rules! replays {
     };
 }
 
-replays!(suricata falco guardduty cloudtrail alertmanager kubernetes_audit crowdsec ocsf wazuh okta cloudevents auditd syslog generic bodies playbook configuration cel segment journal frames netlink http context geo lists lookups feeds unbound age sntp custody tlog archive job logins journald machine logs sigma);
+replays!(suricata falco guardduty cloudtrail alertmanager kubernetes_audit crowdsec ocsf wazuh okta cloudevents auditd syslog generic bodies playbook configuration cel segment journal frames netlink http context geo lists lookups feeds unbound age sntp custody tlog archive job logins logs sigma journald own_addresses proc shadow unpack);
 
 #[test]
 fn every_target_has_a_binary_and_is_replayed() {

@@ -34,7 +34,7 @@
 mod lift;
 mod lock;
 mod options;
-mod record;
+pub mod record;
 mod replace;
 mod sessions;
 mod stopped;

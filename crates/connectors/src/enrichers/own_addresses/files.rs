@@ -13,7 +13,7 @@ const SESSION_VARIABLES: [&str; 2] = ["SSH_CONNECTION", "SSH_CLIENT"];
 const SERVICE_USERS: [RangeInclusive<u32>; 3] = [1..=999, 61_184..=65_535, u32::MAX..=u32::MAX];
 
 /// The resolvers listed in the text of `resolv.conf`.
-pub(crate) fn resolvers(text: &str) -> impl Iterator<Item = IpAddr> {
+pub fn resolvers(text: &str) -> impl Iterator<Item = IpAddr> {
     text.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let address = words
@@ -26,7 +26,8 @@ pub(crate) fn resolvers(text: &str) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The client's address in an environment, as `/proc/<pid>/environ` has it, of a process within an SSH session.
-pub(crate) fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
+#[must_use]
+pub fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
     environment.split(|byte| *byte == 0).find_map(|entry| {
         let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
         let value = SESSION_VARIABLES.contains(&name).then_some(value)?;
@@ -38,7 +39,8 @@ pub(crate) fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
 
 /// The client's address in the file of a session of systemd-logind: one that a person has opened from elsewhere, and
 /// that has not ended.
-pub(crate) fn logind_peer(session: &str) -> Option<IpAddr> {
+#[must_use]
+pub fn logind_peer(session: &str) -> Option<IpAddr> {
     let value = |key: &str| {
         session
             .lines()
@@ -54,7 +56,8 @@ pub(crate) fn logind_peer(session: &str) -> Option<IpAddr> {
 
 /// Whether the user of a process can log in, by the text of `/proc/<pid>/status`: root and people, not the accounts of
 /// services. A service that an attacker has taken over must not name addresses that are never blocked.
-pub(super) fn has_login(status: &str) -> bool {
+#[must_use]
+pub fn has_login(status: &str) -> bool {
     let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let user = user.and_then(|ids| ids.split_ascii_whitespace().next()?.parse::<u32>().ok());
     user.is_some_and(|user| !SERVICE_USERS.iter().any(|users| users.contains(&user)))

@@ -5,13 +5,13 @@ use serde_json::Value;
 
 /// An entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Its place in the journal.
-    pub(crate) cursor: String,
+    pub cursor: String,
     /// What it says. A field may be there more than once.
-    pub(crate) messages: Vec<Vec<u8>>,
+    pub messages: Vec<Vec<u8>>,
     /// Whether what it says was left out because it is too long.
-    pub(crate) is_cut: bool,
+    pub is_cut: bool,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +27,15 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
     Value::deserialize(deserializer).map(Some)
 }
 
-pub(crate) fn read(line: &[u8]) -> Result<Entry, &'static str> {
+/// Reads one line.
+///
+/// # Errors
+/// Why it is no entry, in our own words.
+pub fn read(line: &[u8]) -> Result<Entry, &'static str> {
+    // An array would be read by the places of its elements.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no entry in JSON");
+    }
     let fields: Fields = serde_json::from_slice(line).map_err(|_| "it is no entry in JSON")?;
     if fields.cursor.is_empty() || !fields.cursor.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("its cursor is none");
@@ -95,6 +103,7 @@ mod tests {
             "",
             "-- No entries --",
             "{}",
+            r#"["a","b"]"#,
             r#"{"MESSAGE":"a"}"#,
             r#"{"__CURSOR":""}"#,
             r#"{"__CURSOR":"a b"}"#,

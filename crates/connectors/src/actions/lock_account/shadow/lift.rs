@@ -75,11 +75,7 @@ impl ShadowLockAccount {
                 return Ok(false);
             }
         }
-        let expiry = if is_ours { &record.expiry } else { entry.expiry() };
-        let password = match record.has_marked(&entry) {
-            true => &entry.password()[1..],
-            false => entry.password(),
-        };
+        let (password, expiry) = record.given_back(&entry);
         if is_ours && record.marked && !record.has_marked(&entry) {
             tracing::warn!(%target, "somebody has changed the password meanwhile: it stays as it is");
         }

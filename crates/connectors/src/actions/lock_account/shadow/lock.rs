@@ -9,7 +9,7 @@ use super::record::{Kept, Record};
 use super::replace::replace;
 use super::stopped::{Stopped, failure, no_line};
 use super::{SOMEBODYS, ShadowLockAccount};
-use crate::accounts::shadow::{EXPIRED, Entry, MARK};
+use crate::accounts::shadow::Entry;
 use crate::accounts::{self, Account};
 use crate::actions::hold;
 use crate::actions::lock_account::{account_of, refused};
@@ -67,11 +67,7 @@ impl ShadowLockAccount {
             let kept = self.records.put(name, &record);
             let kept = kept.map_err(|error| failure(&format!("write down what account {name} was before"), &error));
             kept.map_err(|failure| take_back(failure.into()))?;
-            let password = match entry.is_marked() {
-                true => entry.password().to_vec(),
-                false => [&[MARK], entry.password()].concat(),
-            };
-            let new = entry.with(&shadow, &password, EXPIRED);
+            let new = entry.locked(&shadow);
             replace(&self.options.shadow, &shadow, &new)
                 .map_err(|error| take_back(error.stopped(&format!("lock {target}"))))?;
         }

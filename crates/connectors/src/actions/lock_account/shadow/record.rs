@@ -17,14 +17,14 @@ use crate::accounts::shadow::Entry;
 const HEAD: &str = "staunch lock-account 1";
 
 /// Bytes that are read of a record, which has some 200.
-const RECORD_BYTES_MAX: u64 = 4 << 10;
+pub const RECORD_BYTES_MAX: u64 = 4 << 10;
 
 /// Records that are listed. So many accounts are never locked: the budgets of policies are far below.
 const RECORDS_MAX: usize = 65_536;
 
 /// What an account was before it was locked, and by whom it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
     pub(super) label: Label,
     pub(super) uid: u32,
     /// The expiry before.
@@ -41,7 +41,8 @@ pub(super) struct Record {
 
 impl Record {
     /// Of `entry`, which is about to be locked, perhaps once more after `before` was written down.
-    pub(super) fn of(label: Label, uid: u32, entry: &Entry<'_>, before: Option<&Self>, was_frozen: bool) -> Self {
+    #[must_use]
+    pub fn of(label: Label, uid: u32, entry: &Entry<'_>, before: Option<&Self>, was_frozen: bool) -> Self {
         let (is_marked, length) = (entry.is_marked(), entry.password().len());
         Self {
             label,
@@ -55,14 +56,33 @@ impl Record {
     }
 
     /// Whether the mark before the password of `entry` is ours.
-    pub(super) fn has_marked(&self, entry: &Entry<'_>) -> bool {
+    #[must_use]
+    pub fn has_marked(&self, entry: &Entry<'_>) -> bool {
         self.marked
             && entry.is_marked()
             && entry.password().len() == self.length
             && entry.changed() == self.changed.as_slice()
     }
 
-    fn write(&self, name: &AccountName) -> Vec<u8> {
+    /// The password and the expiry that `entry` has once the lock is lifted: what was there, where it still is what was
+    /// written.
+    #[must_use]
+    pub fn given_back<'a>(&'a self, entry: &Entry<'a>) -> (&'a [u8], &'a [u8]) {
+        let password = match self.has_marked(entry) {
+            true => &entry.password()[1..],
+            false => entry.password(),
+        };
+        let expiry = if entry.has_our_expiry() {
+            &self.expiry
+        } else {
+            entry.expiry()
+        };
+        (password, expiry)
+    }
+
+    /// As it is kept in a file.
+    #[must_use]
+    pub fn write(&self, name: &AccountName) -> Vec<u8> {
         let yes = |it| if it { "yes" } else { "no" };
         let mut text = format!(
             "{HEAD}\nlabel {}\naccount {name}\nuid {}\nmarked {}\nlength {}\nfrozen {}\nexpiry ",
@@ -113,7 +133,7 @@ fn words(text: &[u8]) -> Option<&str> {
 
 /// What is found in place of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub enum Kept {
     /// A record of some installation of Staunch.
     Whole(Record),
     /// Something else, with this for a label.
@@ -121,7 +141,9 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    fn parse(text: &[u8], name: &AccountName) -> Self {
+    /// Reads a file of the account `name`.
+    #[must_use]
+    pub fn parse(text: &[u8], name: &AccountName) -> Self {
         match Record::parse(text, name) {
             Some(record) => Self::Whole(record),
             None => {
@@ -134,7 +156,7 @@ impl Kept {
     }
 
     /// The label that it has, when it is one of Staunch's.
-    pub(super) fn label(&self) -> Option<Label> {
+    pub fn label(&self) -> Option<Label> {
         match self {
             Self::Whole(record) => Some(record.label),
             Self::Other(text) => Label::parse(text),
@@ -142,7 +164,7 @@ impl Kept {
     }
 
     /// Whose it is, seen from `installation`.
-    pub(super) fn owner(&self, installation: InstallationId) -> Owner {
+    pub fn owner(&self, installation: InstallationId) -> Owner {
         match self {
             Self::Whole(record) => Label::owner(Some(&record.label.to_string()), installation),
             // Whatever it says: what cannot be undone by it is not ours.
