@@ -26,10 +26,10 @@ const SEED: &str = "1";
 /// more than a schema can say.
 const EXCLUDED: &str = "positive_data_acceptance";
 
-/// An alert of an attack, so that there is something to be asked about.
 /// What the server's metrics were in the end, in the folder of the last run: `cargo xtask promtool` looks at them.
 pub(crate) const SCRAPE: &str = "metrics";
 
+/// An alert of an attack, so that there is something to be asked about.
 const ALERT: &str = r#"{"event_type":"alert","src_ip":"203.0.113.9","src_port":4000,"dest_ip":"10.0.0.22","dest_port":80,"proto":"TCP","alert":{"action":"allowed","gid":1,"signature_id":1,"rev":1,"signature":"ET EXPLOIT Apache log4j RCE Attempt","category":"Attempted Administrator Privilege Gain","severity":1},"direction":"to_server"}"#;
 
 /// What Schemathesis is told besides: how to prove who it is.

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_list_is_no_request() {
         use crate::dto::ReloadRequest;
-        assert!(parse::<ReloadRequest>(b"{}").is_ok());
+        assert!(parse::<ReloadRequest>(br#"{"reason": "why"}"#).is_ok());
         for list in [&b"[]"[..], b" \n[\"why\"]"] {
             assert!(parse::<ReloadRequest>(list).is_err());
         }

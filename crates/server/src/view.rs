@@ -54,7 +54,11 @@ pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
         match standing {
             StateKind::InForce => {
                 totals.in_force += count;
-                totals.in_force_by.push(ActionCount { action: kind, count });
+                totals.in_force_by.push(ActionCount {
+                    action: kind,
+                    driver: driver_of(state, kind),
+                    count,
+                });
                 if state.sweep_failed.contains_key(&kind) {
                     totals.unverified = totals.unverified.map(|it| it + count);
                 } else if state.swept_at.get(&kind).is_none_or(|at| is_overdue(state, *at, now)) {
@@ -77,6 +81,12 @@ pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
         }
     }
     totals
+}
+
+fn driver_of(state: &EngineState, kind: ActionKind) -> String {
+    let mut drivers = state.policy.iter().flat_map(|policy| &policy.drivers);
+    let driver = drivers.find(|it| it.kind == kind);
+    driver.map_or_else(String::new, |it| it.driver.to_string())
 }
 
 /// How many of the first `count` transactions after `after` are in force without being verified, and where to go on;
@@ -551,6 +561,7 @@ mod tests {
             in_force: 100_000,
             in_force_by: vec![ActionCount {
                 action: kind,
+                driver: String::new(),
                 count: 100_000,
             }],
             unverified,

@@ -100,6 +100,8 @@ impl Follower for Tracer {
             let lost = self.fold.open.values().map(|it| it.spans.len() as u64 + 1).sum();
             self.outbox.lose(lost);
             self.fold.open.clear();
+            // What has ended meanwhile is not known.
+            self.fold.in_force.clear();
             self.position = Lsn(until.0.saturating_sub(1));
         }
     }
@@ -281,11 +283,11 @@ impl Fold {
             if !matches!(change, Change::RollbackStarted { .. } | Change::ReleaseStarted { .. }) {
                 return None;
             }
+            let action = self.in_force.remove(&id).or_else(|| self.was_in_force(id));
             if self.open.len() >= FOLLOWED_MAX {
                 self.left_out += 1;
                 return None;
             }
-            let action = self.in_force.remove(&id).or_else(|| self.was_in_force(id));
             let mut about = vec![text("staunch.transaction", id.to_string())];
             about.extend(action.map(about_action));
             about.extend(cause(change));

@@ -314,7 +314,10 @@ impl Sink for VaultSink<'_> {
             return;
         }
         let (name, locator) = (about.name.clone(), about.locator.clone());
-        let draft = self.draft(about, self.common.clock.now(), (self.common.since_boot)());
+        let mut draft = self.draft(about, self.common.clock.now(), (self.common.since_boot)());
+        for handling in &mut draft.handling {
+            handling.reason = "asked for, and not taken".into();
+        }
         self.missed.push(MissedArtefact {
             name,
             locator,

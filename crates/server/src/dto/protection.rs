@@ -46,7 +46,7 @@ pub struct ProtectionQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// How many networks at most, up to 1,000, by network; all that stands at one network is on one page. Left out,
-    /// all but those of lists, and the first 1,000 of those. Not with `address`.
+    /// with `after`, 100; without, all but those of lists, and the first 1,000 of those. Not with `address`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
     pub limit: Option<u32>,

@@ -226,10 +226,12 @@ pub struct SweepFailure {
 }
 
 /// How many containments there are of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionCount {
     /// The kind.
     pub action: ActionKind,
+    /// Who carries it out, such as `nftables`; empty when nobody does any more.
+    pub driver: String,
     /// How many.
     pub count: u64,
 }

@@ -198,6 +198,8 @@ fn fetch(agent: &Agent, settings: &FeedSettings, events: &mut MispEvents) -> Res
     if let Some(place) = settings.beside_manifest() {
         events.add(kept.unwrap_or_default());
         let copy = misp::copy(&asking, place, &body, events, &misp::BOUNDS)?;
+        // What is to be fetched again is so though the manifest stays as it is.
+        let etag = etag.filter(|_| events.are_current());
         keep(settings, &copy, etag)?;
         *events = MispEvents::default();
     } else {

@@ -191,7 +191,6 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
     });
 }
 
-/// Packets from what Staunch calls can be forged: a block of it would silence whoever is paged.
 #[test]
 fn the_gateway_and_who_is_logged_in_are_never_blocked() {
     in_namespace("protect::discovered", || {
@@ -229,6 +228,7 @@ fn the_gateway_and_who_is_logged_in_are_never_blocked() {
     });
 }
 
+/// Packets from what Staunch calls can be forged: a block of it would silence whoever is paged.
 #[test]
 fn what_staunch_calls_is_never_blocked() {
     in_namespace("protect::called", || {

@@ -159,7 +159,7 @@ fn a_query_of_prometheus_guards_containment_and_a_change_is_asked_for_where_peop
             "[notifiers.desk]\nkind = \"webhook\"\nurl = \"{}\"\nkey_file = \"key\"\n[[routes]]\nto = [\"desk\"]\n",
             desk.url
         );
-        home.configure(&format!("{config}{notifier}"));
+        std::fs::write(home.config(), format!("{config}{notifier}")).expect("it is our directory");
         crate::notices::write(&home, "key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let watched = PLAYBOOK.replace("watch: { health: shop,", "watch: { health: errors,");
         assert_ne!(watched, PLAYBOOK);
@@ -182,7 +182,9 @@ fn a_query_of_prometheus_guards_containment_and_a_change_is_asked_for_where_peop
         );
 
         business.errors.store(1, Ordering::SeqCst);
-        server.ok(&["recover", "INC-1", "--reason", "ours", "--yes"]);
+        attack(&server, "203.0.113.34");
+        wait_until("a block", || element("203.0.113.34").is_some());
+        server.ok(&["recover", "INC-2", "--reason", "ours", "--yes"]);
         wait_until("a request for a change", || came("Rotate the key of the shop."));
     });
 }

@@ -270,7 +270,8 @@ impl Export<'_> {
         let (mut late, mut without_manifest) = (0, 0);
         let read = vault.records(incident, &mut |sealed| {
             let (it, hash) = (&sealed.record, sealed.hash);
-            late += u64::from(it.is_late() == Some(true));
+            // Of what was missed nothing came late.
+            late += u64::from(it.failure.is_none() && it.is_late() == Some(true));
             // What a record says of a part that has a manifest is the same miss.
             if it.failure.is_some() && it.missed.is_empty() {
                 missed.insert(hash);

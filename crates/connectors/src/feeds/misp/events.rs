@@ -99,6 +99,12 @@ impl MispEvents {
         }
     }
 
+    /// Whether all are as the manifest says; one that tells no time, or is older than it says, is to be fetched again.
+    #[must_use]
+    pub fn are_current(&self) -> bool {
+        self.all.values().all(|event| event.timestamp.is_some())
+    }
+
     /// Whether this event was read.
     #[must_use]
     pub fn has(&self, listed: &Listed) -> bool {

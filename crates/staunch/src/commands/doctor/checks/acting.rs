@@ -25,6 +25,9 @@ pub(super) fn beside_firewall(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// What the driver of the firewall calls itself.
+const NFTABLES: &str = "nftables";
+
 /// That what the server of this machine has in force is not all in its firewall; nothing when it is. The server says
 /// how it is `again`, so that what comes and goes meanwhile is not taken for missing.
 pub(super) fn missing_in_firewall(
@@ -34,7 +37,10 @@ pub(super) fn missing_in_firewall(
 ) -> Option<Finding> {
     const CHECK: &str = "firewall";
     let in_force = |status: &Status| -> u64 {
-        let of_firewall = |it: &&ActionCount| matches!(it.action, ActionKind::BlockIp | ActionKind::RateLimitIp);
+        // One that only pretends has nothing there.
+        let of_firewall = |it: &&ActionCount| {
+            matches!(it.action, ActionKind::BlockIp | ActionKind::RateLimitIp) && it.driver == NFTABLES
+        };
         status.in_force_by.iter().filter(of_firewall).map(|it| it.count).sum()
     };
     // That it cannot be looked at is told by the other finding.
@@ -44,14 +50,18 @@ pub(super) fn missing_in_firewall(
         return None;
     }
     let said = said.min(in_force(&again()?));
+    let held_again = wiring::firewall(config, Some(status.installation)).ok()?.targets.len() as u64;
+    let held = held.max(held_again);
     if held >= said {
         return None;
     }
     let table = &config.nftables.table;
     let text = format!(
-        "the server has {said} in force, and the tables inet {table} and {table}_limit hold {held} of them: somebody          else has taken out the others"
+        "the server has {said} in force, and the tables inet {table} and {table}_limit hold {held} of them: somebody \
+         else has taken out the others"
     );
-    let fix = "the next sweep finds what is missing, rolls it back and tells people; the next alert of an attacker                blocks it anew";
+    let fix = "the next sweep finds what is missing, rolls it back and tells people; the next alert of an attacker \
+               blocks it anew";
     Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
 }
 

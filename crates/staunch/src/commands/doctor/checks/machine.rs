@@ -31,8 +31,7 @@ pub(super) fn sessions(config: &Config) -> Finding {
         );
     }
     if Sessions::default().has_records() {
-        let text =
-            "those that systemd-logind or utmp record are seen by this user; one without PAM and a terminal is not";
+        let text = "those that systemd-logind or utmp record are seen by this user; one at no terminal is not without PAM, or with UseDNS";
         return Finding::new(CHECK, Health::Ok, text);
     }
     Finding::new(CHECK, Health::Warning, "those of other users are not seen by this user")
