@@ -25,9 +25,9 @@ const PACKAGE: &str = "prometheus";
 /// Has apt-get give up soon where there is no network.
 const WITHOUT_PATIENCE: [&str; 4] = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"];
 
-/// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`; without, it is the one that `cargo xtask
-/// api` has left, if it has. With `--if-there`, a machine that has no promtool and cannot fetch it is told as one, and
-/// that is no failure.
+/// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`; without, it is the one that
+/// `cargo xtask api` has left, if it has. With `--if-there`, a machine that has no promtool and cannot fetch it is told
+/// as one, and that is no failure.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (options, scrapes): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--if-there");
     let root = workspace::root()?;

@@ -1,7 +1,8 @@
 //! The name of an account, a zero byte, the record of a lock, a zero byte, and a shadow file.
 //!
-//! What holds: only the line of the account changes; lock and unlock give the file back byte for byte; a record is read
-//! only as it was written, fits into what is read of one, and holds no password; and what is shown of another is a line.
+//! What holds: only the line of the account changes; lock and unlock give the file back byte for byte; a record is
+//! read only as it was written, fits into what is read of one, and holds no password; and what is shown of another is
+//! a line.
 
 use staunch_connectors::accounts::shadow::Entry;
 use staunch_connectors::actions::Label;

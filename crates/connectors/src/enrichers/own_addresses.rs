@@ -52,9 +52,9 @@ pub enum DiscoverError {
 /// Returns what this host depends on: its own addresses, its gateways, its resolvers as listed in `resolv_conf`, and
 /// the peers of management `sessions`; ordered, without repetition. A file that is not there lists nothing.
 ///
-/// An open connection proves nothing: anybody can have one. A session that neither an environment that this process may
-/// read nor a record of logins tells of (without PAM and a terminal, to a process that is not root) is passed over: such
-/// addresses belong under `[never_touch]`.
+/// An open connection proves nothing: anybody can have one. A session is passed over that neither an environment that
+/// this process may read nor a record of logins tells of (without a terminal and without PAM, or with `UseDNS`, to a
+/// process that is not root): such addresses belong under `[never_touch]`.
 ///
 /// # Errors
 /// [`DiscoverError`]; a list with a part missing would protect too little.

@@ -3,9 +3,9 @@
 //! Two facts are the same when they are of the same kind and about the same parties ([`Same`]), not more than [`APART`]
 //! apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
 //! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is
-//! marked. A line of a log that is about no such parties, as those of applications, is the same as one of another origin
-//! with the same words at the same time. Of the first [`ALSO_MAX`] others it is kept who they are, when, and what they
-//! say; the rest is counted.
+//! marked. A line of a log that is about no such parties, as those of applications, is the same as one of another
+//! origin with the same words at the same time. Of the first [`ALSO_MAX`] others it is kept who they are, when, and
+//! what they say; the rest is counted.
 //!
 //! # Order
 //! Of equal times, those of one log stand as they stand there: an answer behind its question, also where a log has
