@@ -9,7 +9,6 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use ipnet::IpNet;
 use serde::Serialize;
 use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
@@ -260,7 +259,7 @@ pub(crate) async fn protections(
         protections.sort_by_key(|it| (personal(it), listed(it), Reverse(it.network.prefix_len())));
     }
     let (next, left_out) = if is_page {
-        page_of(&mut protections, query.after, limit, left_out)
+        view::page_of(&mut protections, query.after, limit, left_out)
     } else {
         (None, left_out)
     };
@@ -272,29 +271,6 @@ pub(crate) async fn protections(
         held_by,
     };
     Ok(etag::clocked(ClockPart::new("now", &now), answer))
-}
-
-/// Leaves of `protections`, which are by network, a page of `limit` and what else stands at the last network of it.
-/// Gives back that network when others follow, and how many of lists do: beside these there are `left_out`.
-fn page_of(
-    protections: &mut Vec<ProtectionView>,
-    after: Option<IpNet>,
-    limit: usize,
-    left_out: u64,
-) -> (Option<IpNet>, u64) {
-    protections.retain(|it| after.is_none_or(|after| it.network > after));
-    let Some(last) = protections.get(limit - 1).or(protections.last()).map(|it| it.network) else {
-        return (None, left_out);
-    };
-    let is_behind = |it: &ProtectionView| it.network > last;
-    let listed_behind = protections
-        .iter()
-        .filter(|it| is_behind(it) && it.file.is_some())
-        .count() as u64;
-    let all = protections.len();
-    protections.retain(|it| !is_behind(it));
-    let follow = left_out + listed_behind;
-    ((follow > 0 || protections.len() < all).then_some(last), follow)
 }
 
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.
