@@ -12,6 +12,7 @@ macro_rules! tell {
 }
 
 mod aftermath;
+mod case;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -22,7 +23,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::misbehave::Misbehaviour;
-use crate::stage::{self, ATTACKER, BALANCER, DEMO, OTHERS, SERVER, Server, Stage, within};
+use crate::stage::{self, ATTACKER, BALANCER, OTHERS, SERVER, Server, Stage, within};
 
 /// Runs the demo. Must be called while the process has one thread only.
 ///
@@ -43,13 +44,13 @@ pub(crate) fn run() -> Result<()> {
     play.lie()?;
     play.kill()?;
     play.lease()?;
-    let incident = play.keep()?;
-    play.look_back(&incident)?;
-    play.learn(&incident)?;
-    play.recover(&incident)?;
+    let case = play.keep()?;
+    play.look_back(&case)?;
+    play.learn(&case)?;
+    play.recover(&case)?;
     let false_claims = play.false_claims;
     let claims = play.claims;
-    drop(play);
+    drop((play, case));
     tell!(
         "\n{} of {claims} claims checked and true, in {:.1} s.",
         claims - false_claims,
@@ -88,6 +89,8 @@ fn is_told() -> Result<()> {
 struct Play {
     stage: Stage,
     server: Server,
+    /// Whether processes can be frozen here.
+    freezes: bool,
     claims: usize,
     false_claims: usize,
 }
@@ -95,13 +98,15 @@ struct Play {
 impl Play {
     fn begin() -> Result<Self> {
         let stage = Stage::build()?;
-        let server = Server::start(&DEMO)?;
+        let freezes = case::can_freeze();
+        let server = Server::start(&case::setup(freezes))?;
         tell!("  web server     {SERVER}, protected by `staunch serve` with a real journal");
         tell!("  load balancer  {BALANCER}, carries the traffic");
         tell!("  attacker       {ATTACKER}, and a few more addresses");
         let mut play = Self {
             stage,
             server,
+            freezes,
             claims: 0,
             false_claims: 0,
         };

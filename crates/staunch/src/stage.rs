@@ -2,13 +2,15 @@
 //!
 //! Never touches anything outside of its namespaces and its directory. The demo and the drills play on it.
 
+mod beacon;
 mod hosts;
 mod server;
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use beacon::Beacon;
 pub(crate) use hosts::{ATTACKER, BALANCER, OTHERS, SERVER, Stage, within};
-pub(crate) use server::{ALERT, DEMO, Server, Setup};
+pub(crate) use server::{ALERT, Server, Setup};
 
 /// How the name of a stage's directory begins. Parts misbehave by the orders of a file only below such a one.
 pub(crate) const STAGE_PREFIX: &str = "staunch-stage-";

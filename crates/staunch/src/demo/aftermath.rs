@@ -8,25 +8,31 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::case::Case;
 use super::{Play, say, scene};
 use crate::exit::Exit;
-use crate::stage::{OTHERS, within};
-
-/// Who attacks in these scenes, and the client that it speaks for.
-const PROXY: std::net::Ipv4Addr = OTHERS[3];
-const CLIENT: std::net::Ipv4Addr = OTHERS[4];
+use crate::stage::within;
 
 /// The columns of a line of the demo.
 const COLUMNS: usize = 80;
 
 impl Play {
-    /// Preserves, then contains. Returns the incident.
-    pub(super) fn keep(&mut self) -> Result<String> {
-        scene(7, "Evidence first, and proved to somebody who trusts nobody");
-        say("An attack by a proxy: it is blocked, and the client behind it slowed down.");
-        self.stage.gets_in(PROXY)?;
-        let answer = self.server.post_alert_for(CLIENT, PROXY, "Demo Evidence First")?;
-        let incident = answer["incidents"][0].as_str().unwrap_or_default().to_owned();
+    /// Preserves, then contains.
+    pub(super) fn keep(&mut self) -> Result<Case> {
+        scene(7, "A process calls an attacker: evidence first, then it is stopped");
+        let mut case = Case::begin(&self.stage, self.freezes)?;
+        let (pid, called) = (case.beacon.pid(), case.beacon.called);
+        say(&format!(
+            "Process {pid} of the web server calls {called} fifty times a second; an alert in Falco's format names both."
+        ));
+        let heard = case.beacon.is_heard();
+        self.claim(heard, "before anything happens, the attacker hears it");
+        let (status, answer) = self.server.post("/v1/events/falco", &case.alert()?)?;
+        answer["incidents"][0]
+            .as_str()
+            .with_context(|| format!("the alert was answered with {status}: {answer}"))?
+            .clone_into(&mut case.incident);
+        let incident = &case.incident;
         // By the index, which is asked next and follows the journal a moment later.
         let mut detail = Value::Null;
         let contained = within(Duration::from_secs(8), || {
@@ -36,27 +42,30 @@ impl Play {
                 .unwrap_or_default();
             detail["incident"]["outcome"] == "contained"
         });
-        let first = list(&detail["transactions"])
-            .iter()
-            .filter_map(|it| it["in_force_at"].as_str())
-            .min();
-        let before = list(&detail["evidence"])
-            .iter()
-            .filter(|it| it["sealed_at"].as_str() < first && it["sealed_at"].is_string());
-        let kept = contained && before.count() == 2;
+        let acts = list(&detail["transactions"]).iter();
+        let first = acts.filter_map(|it| it["in_force_at"].as_str()).min();
+        let before = |kind: &str| {
+            let mut sealed = list(&detail["evidence"]).iter();
+            sealed.any(|it| it["kind"] == kind && it["sealed_at"].is_string() && it["sealed_at"].as_str() < first)
+        };
+        let kept = contained && before("flows") && before("sockets");
         self.claim(kept, "its flows and sockets were sealed before anything was done");
-        let closed = !self.stage.gets_in(PROXY)?;
-        let limited = self.server.wait_for_state(CLIENT, "in-force")?;
-        self.claim(
-            closed && limited,
-            "then the proxy was blocked, and the client's packets limited",
-        );
+        let silent = case.beacon.is_silent();
+        if case.freezes() {
+            self.claim(
+                silent,
+                "then the address was blocked and the process frozen: the attacker hears nothing",
+            );
+        } else {
+            self.claim(silent, "then the address was blocked: the attacker hears nothing");
+            say("(This user may not make groups of cgroup v2, so the process was not frozen.)");
+        }
 
         let archive = self.server.path("evidence.tar.zst");
         let name = archive.display().to_string();
         // Until all of it is in the log, an export says what it would leave out.
         let exported = within(Duration::from_secs(8), || {
-            let export = ["evidence", "export", &incident, "--output", &name];
+            let export = ["evidence", "export", incident, "--output", &name];
             self.server.run(&export).is_ok_and(|(worked, _)| worked)
         });
         let copy = self.server.path("copy.tar.zst");
@@ -75,12 +84,13 @@ impl Play {
         std::fs::write(&copy, bytes)?;
         let found = self.server.exit_code(&verify)? == Some(i32::from(Exit::Corrupt.code()));
         self.claim(found, "with one bit of it changed, it does not");
-        Ok(incident)
+        Ok(case)
     }
 
-    /// The timeline of what was contained.
-    pub(super) fn look_back(&mut self, incident: &str) -> Result<()> {
+    /// The timeline of what was contained, and what led to what.
+    pub(super) fn look_back(&mut self, case: &Case) -> Result<()> {
         scene(8, "What happened, in one order");
+        let incident = case.incident.as_str();
         let timeline = self.server.json(&["incident", "timeline", incident])?;
         let entries = list(&timeline["entries"]);
         let marks = [
@@ -101,23 +111,60 @@ impl Play {
         shown.iter().for_each(|it| tell!("{}", line(it, &detail)));
         let lanes: Vec<&str> = shown.iter().filter_map(|it| it["lane"].as_str()).collect();
         let times: Vec<i64> = shown.iter().filter_map(|it| it["elapsed_us"].as_i64()).collect();
+        let acts = vec!["transaction"; case.acts.len()];
+        let expected = [vec!["event", "evidence", "evidence"], acts].concat();
         self.claim(
-            lanes == ["event", "evidence", "evidence", "transaction", "transaction"] && times.is_sorted(),
+            lanes == expected && times.is_sorted(),
             "the record has them in this order: alert, evidence, containment",
         );
         let took = |measure: &str| timeline["measures"][measure].as_u64();
         let (known, contained) = (took("received_to_known_us"), took("received_to_contained_us"));
-        let measured = known.zip(contained).filter(|(known, contained)| known < contained);
+        let measured = known.zip(contained);
         let (known, contained) = measured.unwrap_or_default();
         self.claim(
             measured.is_some(),
-            &format!("known after {}, contained after {}", ms(known), ms(contained)),
+            &format!(
+                "all evidence sealed after {}, contained after {}",
+                ms(known),
+                ms(contained)
+            ),
+        );
+        self.find_the_cause(case)
+    }
+
+    /// The graph of it, made of what was sealed.
+    fn find_the_cause(&mut self, case: &Case) -> Result<()> {
+        let vault = self.server.path("data/evidence").display().to_string();
+        let graph = self
+            .server
+            .json(&["incident", "graph", &case.incident, "--vault", &vault])?;
+        let (pid, called) = (case.beacon.pid().to_string(), case.beacon.called.ip().to_string());
+        let label = |id: &Value| {
+            let mut nodes = list(&graph["nodes"]).iter();
+            let node = nodes.find(|it| it["id"] == *id);
+            node.and_then(|it| it["label"].as_str()).unwrap_or_default()
+        };
+        let ends_of = |from: &Value, what: &str| -> Vec<Value> {
+            let edges = list(&graph["edges"]).iter();
+            let edges = edges.filter(|it| it["from"] == *from && it["what"] == what);
+            edges.map(|it| it["to"].clone()).collect()
+        };
+        let cause = &graph["first_cause"];
+        let connections = ends_of(cause, "holds");
+        let mut reached = connections.iter().flat_map(|it| ends_of(it, "connected to"));
+        let address = reached.find(|it| label(it) == called).unwrap_or_default();
+        let mut acts = ends_of(&address, "contained by").into_iter();
+        let is_found = label(cause).starts_with(&format!("{pid} ")) && acts.any(|it| label(&it).contains("block-ip"));
+        self.claim(
+            is_found,
+            &format!("`staunch incident graph`: process {pid} held a connection to {called}, which is blocked now"),
         );
         Ok(())
     }
 
     /// The review of it.
-    pub(super) fn learn(&mut self, incident: &str) -> Result<()> {
+    pub(super) fn learn(&mut self, case: &Case) -> Result<()> {
+        let incident = case.incident.as_str();
         scene(9, "What it teaches, as something that runs");
         let folder = self.server.path("review");
         let name = folder.display().to_string();
@@ -149,10 +196,13 @@ impl Play {
     }
 
     /// Back to normal, in the order of the playbook.
-    pub(super) fn recover(&mut self, incident: &str) -> Result<()> {
+    pub(super) fn recover(&mut self, case: &Case) -> Result<()> {
         scene(10, "Back to normal, in a chosen order");
-        say("The playbook says: first the limit, then the block, each when the one before is gone.");
-        let reason = "the proxy is clean again";
+        if case.freezes() {
+            say("The playbook says: first the process, then the block, each when the one before is gone.");
+        }
+        let incident = case.incident.as_str();
+        let reason = "it was a test of our red team";
         let (recovered, said) = self
             .server
             .run(&["recover", incident, "--yes", "--wait", "--reason", reason])?;
@@ -178,26 +228,26 @@ impl Play {
         let shown: Vec<&Value> = entries.filter(|it| marks.iter().any(|mark| is(it, *mark))).collect();
         let detail = self.server.get(&format!("/v1/incidents/{incident}"))?;
         shown.iter().for_each(|it| tell!("{}", line(it, &detail)));
-        let limit = transaction(&detail, "rate-limit-ip");
-        let block = transaction(&detail, "block-ip");
-        let steps = |id: &str| -> Vec<usize> {
-            let of = |it: &(usize, &&Value)| it.1["transaction"].as_str() == Some(id);
+        let steps = |kind: &str| -> Vec<usize> {
+            let id = transaction(&detail, kind);
+            let of = |it: &(usize, &&Value)| it.1["transaction"].as_str() == Some(&id);
             shown.iter().enumerate().filter(of).map(|it| it.0).collect()
         };
-        let in_order = steps(&limit) == [1, 2] && steps(&block) == [3, 4] && shown.len() == 6;
+        let mut kinds = case.acts.iter().enumerate();
+        let in_order = shown.len() == 2 + 2 * case.acts.len()
+            && kinds.all(|(place, kind)| steps(kind) == [2 * place + 1, 2 * place + 2]);
+        let order = if case.freezes() {
+            "the freeze was lifted and read back as gone before the block was touched"
+        } else {
+            "the block was lifted, and read back as gone"
+        };
+        self.claim(recovered && in_order, order);
+        let heard = case.beacon.is_heard();
+        let in_force = self.server.containments()?;
+        let is_its = |it: &Value| it["incident"] == incident;
         self.claim(
-            recovered && in_order,
-            "the limit was lifted and read back as gone before the block was touched",
-        );
-        let open = self.stage.gets_in(PROXY)?;
-        let empty = self
-            .server
-            .containments()?
-            .iter()
-            .all(|it| it["target"] != PROXY.to_string() && it["target"] != CLIENT.to_string());
-        self.claim(
-            open && empty,
-            "the proxy gets in again, and nothing of the incident is in force",
+            heard && !in_force.iter().any(is_its),
+            "the process goes on where it stood and is heard again: all was undone",
         );
         Ok(())
     }

@@ -34,6 +34,7 @@ const DRILL: Setup = Setup {
                     [limits]\nsweep_interval = \"1s\"\n\n\
                     [journal]\nsegment_bytes = 8388608\nreserve_bytes = 131072\n\n\
                     [[never_touch.networks]]\nnetwork = \"203.0.113.43\"\nreason = \"the payment provider of this drill\"\n",
+    playbooks: Vec::new(),
 };
 
 /// What every drill on a stage expects besides its own.

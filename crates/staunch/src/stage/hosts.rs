@@ -1,7 +1,7 @@
 //! Three hosts in network namespaces of their own, joined by veth pairs, cut off from everything else.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -12,24 +12,24 @@ use staunch_netlink::conntrack::Conntrack;
 use staunch_netlink::link::{Destination, Links};
 use staunch_netlink::namespace::{NetNs, enter_new_net};
 
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// For a connection, and for a request to the kernel.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The protected server: the attacked side of the recorded alert.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(40, 110, 35, 23);
 /// The attacking side of the recorded alert.
 pub(crate) const ATTACKER: Ipv4Addr = Ipv4Addr::new(41, 108, 52, 138);
 /// More addresses of the attacker's host, for the later scenes (TEST-NET-3, RFC 5737).
-pub(crate) const OTHERS: [Ipv4Addr; 5] = [
+pub(crate) const OTHERS: [Ipv4Addr; 4] = [
     Ipv4Addr::new(203, 0, 113, 41),
     Ipv4Addr::new(203, 0, 113, 42),
     Ipv4Addr::new(203, 0, 113, 43),
     Ipv4Addr::new(203, 0, 113, 44),
-    Ipv4Addr::new(203, 0, 113, 45),
 ];
 /// The load balancer (TEST-NET-2, RFC 5737).
 pub(crate) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 
-const WEB_PORT: u16 = 8_080;
+const WEB: SocketAddrV4 = SocketAddrV4::new(SERVER, 8_080);
 const PROBE_PORT: u16 = 9_999;
 
 /// Datagrams after the first dropped one that were sent, and did not arrive either, before it counts as dropped.
@@ -237,7 +237,7 @@ fn count_bytes() -> Result<()> {
 
 /// A web server that answers every line with 64 KiB.
 fn serve_web() -> Result<()> {
-    let listener = TcpListener::bind((SERVER, WEB_PORT))?;
+    let listener = TcpListener::bind(WEB)?;
     std::thread::Builder::new().name("web".into()).spawn(move || {
         let page = vec![b'.'; 64 * 1024];
         for connection in listener.incoming().map_while(Result::ok) {
@@ -255,7 +255,7 @@ fn serve_web() -> Result<()> {
 /// The load balancer's work: eight connections that fetch pages, a few hundred a second.
 fn carry_traffic(counter: &Arc<AtomicU64>) -> Result<()> {
     for _ in 0..8 {
-        let mut connection = connect_from(BALANCER, TIMEOUT).context("the load balancer does not reach the server")?;
+        let mut connection = connect(BALANCER, WEB, TIMEOUT).context("the load balancer does not reach the server")?;
         let counter = counter.clone();
         std::thread::spawn(move || {
             let mut page = vec![0; 64 * 1024];
@@ -270,31 +270,25 @@ fn carry_traffic(counter: &Arc<AtomicU64>) -> Result<()> {
 
 /// Fetches one page from `source`, an address of the calling host.
 fn fetch_from(source: Ipv4Addr, timeout: Duration) -> Result<()> {
-    let mut connection = connect_from(source, timeout)?;
+    let mut connection = connect(source, WEB, timeout)?;
     connection.write_all(b"GET\n")?;
     let mut page = vec![0; 64 * 1024];
     connection.read_exact(&mut page)?;
     Ok(())
 }
 
-/// A connection to the web server from `source`, with `timeout` for connecting, reading and writing.
-fn connect_from(source: Ipv4Addr, timeout: Duration) -> Result<TcpStream> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
+/// A connection from `source` to `to`, with `timeout` for connecting, reading and writing.
+pub(super) fn connect(source: Ipv4Addr, to: SocketAddrV4, timeout: Duration) -> Result<TcpStream> {
+    use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, sockopt};
     use nix::sys::time::{TimeVal, TimeValLike};
     use std::os::fd::AsRawFd;
     // The standard library cannot bind a client's address.
-    let handle = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let handle = socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let limit = TimeVal::milliseconds(i64::try_from(timeout.as_millis())?);
     setsockopt(&handle, sockopt::SendTimeout, &limit)?;
     setsockopt(&handle, sockopt::ReceiveTimeout, &limit)?;
-    bind(
-        handle.as_raw_fd(),
-        &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)),
-    )?;
-    connect(
-        handle.as_raw_fd(),
-        &SockaddrIn::from(std::net::SocketAddrV4::new(SERVER, WEB_PORT)),
-    )?;
+    bind(handle.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+    socket::connect(handle.as_raw_fd(), &SockaddrIn::from(to))?;
     Ok(TcpStream::from(handle))
 }
 

@@ -21,7 +21,7 @@ pub(crate) const ALERT: &str = include_str!("../demo/alert.json");
 const SILENT_MAX: Duration = Duration::from_secs(60);
 
 /// Blocks what the recorded alert names, for a few seconds only when the signature says so.
-const PLAYBOOKS: [(&str, &str); 3] = [
+const PLAYBOOKS: [(&str, &str); 2] = [
     (
         "demo-block.yaml",
         r#"playbook: demo-block
@@ -53,25 +53,6 @@ contain:
 mode: { low: enforce, medium: approve, high: observe }
 "#,
     ),
-    (
-        "demo-keep-first.yaml",
-        r#"playbook: demo-keep-first
-summary: Keep the flows and sockets of a source of attacks, then block it, and slow down whom it speaks for.
-trigger:
-  sources: [suricata]
-  when: event.category == "Demo Evidence First"
-  incident: event.source.ip
-preserve:
-  - flows: { target: event.source.ip }
-  - sockets
-contain:
-  - rate-limit-ip: { target: event.raw.xff, lease: 10m }
-  - block-ip: { target: event.source.ip, lease: 10m }
-recover:
-  - release: { actions: [rate-limit-ip, block-ip] }
-mode: { low: enforce, medium: approve, high: observe }
-"#,
-    ),
 ];
 
 /// How the program is set up.
@@ -80,13 +61,9 @@ pub(crate) struct Setup {
     pub(crate) log_level: &'static str,
     /// What else its configuration says, from within the section `[log]` on.
     pub(crate) configuration: &'static str,
+    /// More playbooks, by the names of their files.
+    pub(crate) playbooks: Vec<(&'static str, String)>,
 }
-
-/// As the demo shows it.
-pub(crate) const DEMO: Setup = Setup {
-    log_level: "error",
-    configuration: "",
-};
 
 /// The real program as a child process.
 pub(crate) struct Server {
@@ -106,6 +83,9 @@ impl Server {
         let playbooks = directory.path().join("playbooks");
         std::fs::create_dir(&playbooks)?;
         for (name, text) in PLAYBOOKS {
+            std::fs::write(playbooks.join(name), text)?;
+        }
+        for (name, text) in &setup.playbooks {
             std::fs::write(playbooks.join(name), text)?;
         }
         let configuration = configuration(directory.path(), setup);
@@ -153,16 +133,6 @@ impl Server {
             bail!("the alert was answered with {status}: {answer}");
         }
         Ok(answer)
-    }
-
-    /// As [`Server::post_alert`], of an attack that `source` handed on for `client`, as `X-Forwarded-For` says.
-    pub(crate) fn post_alert_for(&self, client: Ipv4Addr, source: Ipv4Addr, category: &str) -> Result<Value> {
-        let mut alert = alert_of(source, category)?;
-        alert["xff"] = json!(client);
-        match self.post("/v1/events/suricata", &alert)? {
-            (202, answer) => Ok(answer),
-            (status, answer) => bail!("the alert was answered with {status}: {answer}"),
-        }
     }
 
     /// As [`Server::post_alert`], with the status and the answer whatever they are.
