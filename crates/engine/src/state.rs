@@ -220,6 +220,17 @@ impl EngineState {
         })
     }
 
+    /// The first transaction of its incident that waits for `evidence`, because its act could destroy it; `None` when
+    /// nothing does, or the evidence is there or missed.
+    #[must_use]
+    pub fn waiting_for(&self, evidence: EvidenceId) -> Option<TransactionId> {
+        let evidence = self.evidence.get(&evidence).filter(|it| it.is_open())?;
+        let planned = self.incidents.get(&evidence.incident)?.transactions.iter();
+        let mut planned = planned.filter_map(|it| self.transactions.get(it));
+        let waits = |it: &&Transaction| it.state.kind() == StateKind::Planned && evidence.kind.is_destroyed_by(it.kind);
+        planned.find(waits).map(|it| it.id)
+    }
+
     /// True when no evidence of `incident` is still being preserved.
     #[must_use]
     pub fn is_collected(&self, incident: IncidentId) -> bool {

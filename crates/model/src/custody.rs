@@ -277,7 +277,7 @@ pub struct ManifestDraft {
     pub evidence: EvidenceId,
     /// The incident.
     pub incident: IncidentId,
-    /// The transaction that waited for it, if one did.
+    /// The first transaction of the incident that waited for it when it was asked for; `None` when none did.
     pub transaction: Option<TransactionId>,
     /// What kind of evidence.
     pub kind: EvidenceKind,

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use staunch_model::{
     ClockOffset, CollectorIdentity, ContentHash, EvidenceId, EvidenceKind, EvidenceSource, Failure, FailureKind, Input,
-    InstallationId, Sealed, Sha256Hash, Span, Timestamp, Tlp,
+    InstallationId, Sealed, Sha256Hash, Span, Timestamp, Tlp, TransactionId,
 };
 use staunch_ports::{Clock, CollectRequest, Collector, Collects, Vault};
 
@@ -77,6 +77,8 @@ pub struct PreserveParts {
 #[derive(Clone, Debug)]
 pub(crate) struct CollectOrder {
     pub(crate) kind: EvidenceKind,
+    /// The transaction that waits for it, when it is asked for.
+    pub(crate) transaction: Option<TransactionId>,
     pub(crate) request: CollectRequest,
     /// Until when containment waits for it.
     pub(crate) deadline: Timestamp,

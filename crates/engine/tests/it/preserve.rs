@@ -5,7 +5,7 @@ use staunch_engine::apply::{ApplyError, apply};
 use staunch_engine::limits::{COLLECT_ATTEMPTS_MAX, PRESERVE_DEADLINE_MAX};
 use staunch_model::{
     EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, IncidentId, Match, MatchedStep, NoticeLevel, PreserveStep,
-    Record, Span, StateKind,
+    Record, Span, StateKind, TransactionId,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -59,6 +59,8 @@ fn containment_starts_when_all_evidence_is_sealed() {
     event(&mut sim, IP, &[Some(IP), Some(IP)]);
     sim.run(Span::from_secs(1));
     assert_eq!(sim.kind(1), Some(StateKind::Planned), "one of two is sealed");
+    let waiting = [1, 2].map(|it| sim.state().waiting_for(EvidenceId(it)));
+    assert_eq!(waiting, [None, Some(TransactionId(1))]);
     sim.run(Span::from_millis(1_100));
     assert_eq!(sim.kind(1), Some(StateKind::InForce));
     assert!(

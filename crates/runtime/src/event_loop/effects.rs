@@ -149,6 +149,7 @@ impl EventLoop {
             } => {
                 self.preserver.ask(CollectOrder {
                     kind,
+                    transaction: self.engine.state().waiting_for(evidence),
                     request: CollectRequest {
                         evidence,
                         incident,

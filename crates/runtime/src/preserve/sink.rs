@@ -77,7 +77,7 @@ impl<'c> VaultSink<'c> {
             installation: self.installation(),
             evidence: request.evidence,
             incident: request.incident,
-            transaction: None,
+            transaction: self.order.transaction,
             kind: self.order.kind,
             target: request.target.clone(),
             name: about.name,

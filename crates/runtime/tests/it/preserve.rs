@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use staunch_model::{
     Authority, ClockOffset, CollectionRecord, EvidenceId, EvidenceKind, EvidenceOptions, EvidenceSource, Failure,
     FailureKind, HandlingAction, IncidentId, MatchedStep, PreserveStep, Sha256Hash, Span, StateKind, Taken, Tlp,
+    TransactionId,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{About, CollectRequest, Collected, Collector, Collects, Sink, Vault};
@@ -279,6 +280,11 @@ fn every_artefact_has_its_custody() {
     );
     let custody = &manifests[0].custody;
     assert_eq!((custody.evidence, custody.kind), (EvidenceId(1), EvidenceKind::Flows));
+    assert_eq!(
+        custody.transaction,
+        Some(TransactionId(1)),
+        "the block waits for the flows"
+    );
     assert_eq!(
         (&*custody.source.host, &*custody.collector.name),
         ("web-1", "test/handed")

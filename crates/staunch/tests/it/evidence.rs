@@ -93,6 +93,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let text = server.ok(&["evidence", "show", flows]);
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("TLP:AMBER+STRICT, internal, to be kept until "), "{text}");
+        assert!(text.contains(" before TX-1, which waited for it "), "{text}");
 
         let stands = server.get::<Status>("/v1/status").evidence;
         assert_eq!((stands.sealed, stands.missed, stands.preserving), (6, 0, 0));

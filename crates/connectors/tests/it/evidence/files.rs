@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -77,6 +77,52 @@ fn named_files_are_taken_with_times_and_hashes() {
     // Its own files, which may be read without a trace.
     assert!(collected.changes.is_empty(), "{:?}", collected.changes);
     assert_eq!(files[0]["before"]["read"], files[0]["after"]["read"]);
+}
+
+/// When `path` was last read.
+fn read_at(path: &Path) -> (i64, i64) {
+    let stat = fs::metadata(path).unwrap();
+    (stat.atime(), stat.atime_nsec())
+}
+
+#[test]
+fn what_reading_changes_is_told_and_nothing_is_changed_where_that_can_be() {
+    let name = "evidence::files::what_reading_changes";
+    if !nix::unistd::geteuid().is_root() {
+        staunch_testkit::skip(name, "a file of somebody else takes root to make");
+        return;
+    }
+    let (_guard, path) = folder();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let (control, file) = (path.join("control"), path.join("of root"));
+    fs::write(&control, "any").unwrap();
+    fs::write(&file, "any").unwrap();
+    let before = (read_at(&control), read_at(&file));
+    fs::read(&control).unwrap();
+    if read_at(&control) == before.0 {
+        staunch_testkit::skip(name, "the file system keeps no times of the last read");
+        return;
+    }
+    // Who may read without a trace, does.
+    let request = request_of(&path, &["of root"]);
+    let (_, collected) = take(&mut FilesCollector::new(), &request);
+    assert_eq!(read_at(&file), before.1);
+    assert!(collected.changes.is_empty(), "{:?}", collected.changes);
+    // Another user's file, without CAP_FOWNER, which goes with the user of the file system (capabilities(7)).
+    let changes = std::thread::spawn(move || {
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+        take(&mut FilesCollector::new(), &request).1.changes
+    });
+    let changes = changes.join().unwrap();
+    assert_ne!(read_at(&file), before.1, "there was no other way");
+    let [change] = &*changes else {
+        panic!("one change: {changes:?}");
+    };
+    let path = file.display();
+    assert!(
+        change.starts_with(&format!("the time of the last read of {path}, which was ")),
+        "{change}"
+    );
 }
 
 #[test]

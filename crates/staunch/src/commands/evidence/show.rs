@@ -253,6 +253,9 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
             }
             Taken::Missed(failure) => line("missed", &failure.to_string()),
         }
+        if let Some(transaction) = custody.transaction {
+            line("before", &format!("{transaction}, which waited for it"));
+        }
         line("found at", &custody.locator);
         line("read by", &custody.method);
         if let Some(offset) = &custody.clock_offset {
