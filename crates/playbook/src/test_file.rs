@@ -266,6 +266,8 @@ pub enum FaultKind {
     Lies,
     /// The process ends when the request has left.
     Crash(Span),
+    /// It is carried out, and the answer comes so much later.
+    ReplyLate(Span),
 }
 
 /// Something that goes wrong.

@@ -141,4 +141,6 @@ pub enum Mishap {
     Lies,
     /// The process ends after the request has left, for so long.
     Crash(Span),
+    /// It is carried out, and the answer comes so much later.
+    ReplyLate(Span),
 }

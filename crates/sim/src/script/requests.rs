@@ -92,13 +92,13 @@ impl Script {
     /// A driver answers without the world having been asked.
     fn answer(&mut self, effect: &Effect, result: Result<(), Failure>, in_doubt: bool) {
         if let Some(input) = unasked(effect, result, in_doubt) {
-            self.reply(input);
+            self.reply(Span::ZERO, input);
         }
     }
 
-    fn reply(&mut self, input: Input) {
+    fn reply(&mut self, late: Span, input: Input) {
         let life = self.life;
-        self.later(self.now + REPLY, Item::Reply { life, input });
+        self.later(self.now + REPLY + late, Item::Reply { life, input });
     }
 
     /// A request has reached the world. It does so even when the process that sent it has ended.
@@ -134,7 +134,11 @@ impl Script {
         }
         let silent = matches!(mishap, Some(Mishap::ReplyLost | Mishap::InDoubtLanded));
         if !silent && life == self.life {
-            self.reply(input);
+            let late = match mishap {
+                Some(Mishap::ReplyLate(late)) => late,
+                _ => Span::ZERO,
+            };
+            self.reply(late, input);
         }
     }
 

@@ -322,3 +322,47 @@ fn a_question_that_lapsed_is_tested_and_asked_about() {
     fs::write(Path::new(&dir).join("tests/block.yaml"), sooner).expect("it is our directory");
     assert_eq!(check(&home, &dir, &[]).0, Some(13));
 }
+
+#[test]
+fn what_was_approved_and_what_came_late_is_in_the_test() {
+    let home = Home::new(&format!(
+        "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[evidence]\nimmutable = false\n"
+    ));
+    // Zeros that take no room, and longer to read and seal than the deadline allows.
+    let slow = home.path("slow");
+    let bytes = 48 << 20;
+    fs::File::create(&slow)
+        .and_then(|file| file.set_len(bytes))
+        .expect("it is our directory");
+    let preserve = format!(
+        "preserve:\n  - files: {{ paths: [\"{}\"], deadline: 100ms }}\ncontain:\n",
+        slow.display()
+    );
+    let playbook = BLOCK.replace("low: enforce", "low: approve");
+    home.playbook("block.yaml", &playbook.replace("contain:\n", &preserve));
+    let server = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    server.take(&brute_force_from("203.0.113.1"));
+    let evidence = || server.json::<Value>(&["incident", "show", "INC-1"])["evidence"][0].clone();
+    wait_until("the evidence, late", || evidence()["sealed_at"].is_string());
+    assert!(evidence()["missed_at"].is_string(), "{}", evidence());
+    server.ok(&["approve", "TX-1", "--yes", "--reason", "it is no customer"]);
+    wait_until("the containment", || {
+        server.containments().iter().any(|it| it.lease_until.is_some())
+    });
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0), "{}", home.log());
+    let (dir, said) = review(&home, "INC-1", &[]);
+    let test = text(&dir, "tests/block.review-INC-1.test.yaml");
+    for part in [
+        "{ at: preserve, evidence: files, kind: reply-late, for: ",
+        "evidence: { files: late }",
+        "asked: { \"203.0.113.1\": {} }",
+        "operator: \"approve 203.0.113.1\"",
+        "state: { \"203.0.113.1\": in-force }",
+    ] {
+        assert!(test.contains(part), "{part}: {test}\n{said:#}");
+    }
+    assert_eq!(check(&home, &dir, &[]).0, Some(0));
+}

@@ -462,7 +462,11 @@ pub(crate) static FAULT: Shape = Shape {
             Form::Either(&[Form::Number(1, TIMES_MAX), Form::Word(always)]),
             "How many requests meet it, or `always`. Default 1.",
         ),
-        may("for", TIME, "With `crash`: how long the process is away. Default `1s`."),
+        may(
+            "for",
+            TIME,
+            "With `crash`: how long the process is away. With `reply-late`: how much later the answer comes. Default `1s`.",
+        ),
     ],
 };
 

@@ -144,11 +144,11 @@ impl Walk<'_, '_> {
 
     pub(super) fn fault(&mut self, node: &Node) -> Option<Fault> {
         let fields = self.fields(node, &shape::FAULT)?;
-        let outage = match fields.get("for") {
+        let length = match fields.get("for") {
             Some(node) => self.duration(node, "for", Span::ZERO, shape::AT_MAX)?,
             None => OUTAGE_USUAL,
         };
-        let kinds = fault_kinds(outage);
+        let kinds = fault_kinds(length);
         let at = self
             .required(&fields, "at")
             .and_then(|node| self.word(node, "at", &shape::FAULTS_AT));
@@ -197,8 +197,8 @@ const fn is_of_evidence(kind: FaultKind) -> bool {
     !matches!(kind, FaultKind::InDoubt | FaultKind::InDoubtLanded | FaultKind::Lies)
 }
 
-/// The kinds of faults; a crash keeps the process away for `outage`.
-pub(in crate::schema) fn fault_kinds(outage: Span) -> [(&'static str, FaultKind); 11] {
+/// The kinds of faults; a crash keeps the process away for `length`, and a late answer comes so much later.
+pub(in crate::schema) fn fault_kinds(length: Span) -> [(&'static str, FaultKind); 12] {
     [
         ("denied", FaultKind::Fails(FailureKind::Denied)),
         ("throttled", FaultKind::Fails(FailureKind::Unavailable)),
@@ -207,9 +207,10 @@ pub(in crate::schema) fn fault_kinds(outage: Span) -> [(&'static str, FaultKind)
         ("invalid", FaultKind::Fails(FailureKind::Invalid)),
         ("request-lost", FaultKind::RequestLost),
         ("reply-lost", FaultKind::ReplyLost),
+        ("reply-late", FaultKind::ReplyLate(length)),
         ("in-doubt", FaultKind::InDoubt),
         ("in-doubt-landed", FaultKind::InDoubtLanded),
         ("lies", FaultKind::Lies),
-        ("crash", FaultKind::Crash(outage)),
+        ("crash", FaultKind::Crash(length)),
     ]
 }

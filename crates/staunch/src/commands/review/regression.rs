@@ -14,7 +14,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use staunch_model::{
-    Command, Fact, FailureKind, GuardName, Printable, Record, ReleaseScope, Target, Timestamp, TrafficShare,
+    Command, Fact, FailureKind, GuardName, Printable, Record, ReleaseScope, Span, Target, Timestamp, TrafficShare,
     TransactionId,
 };
 use staunch_playbook::{SNIPPETS_FILE, compile_source};
@@ -255,10 +255,11 @@ fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>)
     text
 }
 
-/// Why evidence was missed, for each kind of which nothing was sealed in time.
+/// Why evidence was missed, for each kind of which nothing was sealed in time; and how long it took where all of it came
+/// after that.
 fn faults(recorded: &Recorded) -> Vec<String> {
     let rows = || recorded.detail.evidence.iter();
-    let mut faults: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut faults: BTreeMap<&str, String> = BTreeMap::new();
     for entry in &recorded.detail.timeline {
         let Ok(Record::EvidenceMissed { evidence, failure }) = serde_json::from_value(entry.detail.clone()) else {
             continue;
@@ -266,6 +267,13 @@ fn faults(recorded: &Recorded) -> Vec<String> {
         let kind = rows().find(|it| it.id == evidence).map(|it| it.kind);
         let all_missed = |kind| rows().filter(|it| it.kind == kind).all(|it| it.missed_at.is_some());
         if let Some(kind) = kind.filter(|kind| all_missed(*kind)) {
+            let pieces = rows().filter(|it| it.kind == kind);
+            let late: Option<Vec<Span>> = pieces.map(|it| Some(it.sealed_at?.since(it.asked))).collect();
+            if let Some(longest) = late.and_then(|it| it.into_iter().max()) {
+                let ms = longest.as_micros().div_ceil(1_000);
+                faults.insert(kind.name(), format!("reply-late, for: {ms}ms"));
+                continue;
+            }
             let fault = match failure.kind {
                 FailureKind::Denied => "denied",
                 FailureKind::Unavailable => "throttled",
@@ -274,7 +282,7 @@ fn faults(recorded: &Recorded) -> Vec<String> {
                 FailureKind::Invalid => "invalid",
                 FailureKind::TimedOut | FailureKind::Interrupted => "request-lost",
             };
-            faults.insert(kind.name(), fault);
+            faults.insert(kind.name(), fault.to_owned());
         }
     }
     let all = faults.into_iter();

@@ -362,6 +362,7 @@ fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
             FaultKind::InDoubtLanded => Mishap::InDoubtLanded,
             FaultKind::Lies => Mishap::Lies,
             FaultKind::Crash(outage) => Mishap::Crash(outage),
+            FaultKind::ReplyLate(late) => Mishap::ReplyLate(late),
         },
         times: it.times,
     };
@@ -495,6 +496,7 @@ const fn mishap_words(mishap: Mishap) -> &'static str {
         Mishap::InDoubtLanded => "is given up in doubt, and was carried out",
         Mishap::Lies => "is answered with a lie",
         Mishap::Crash(_) => "is on its way when the process ends",
+        Mishap::ReplyLate(_) => "is carried out, and the answer comes later",
     }
 }
 
