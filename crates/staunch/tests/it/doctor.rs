@@ -3,8 +3,11 @@
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::thread;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -418,5 +421,73 @@ fn an_address_that_a_start_could_not_listen_on_is_a_problem() {
         let (found, _) = examine(&home, "address");
         assert!(found.iter().all(|(health, _)| health == "ok"), "{found:?}");
         drop(server);
+    });
+}
+
+/// In a mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
+fn mounted(place: &Path, flags: MsFlags, size: &str) {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(size)).expect("root may");
+}
+
+#[test]
+fn a_disk_without_room_is_found_before_it_is_full() {
+    if !nix::unistd::geteuid().is_root() {
+        staunch_testkit::skip("doctor::a_disk_without_room", "mounting needs root");
+        return;
+    }
+    in_namespace("doctor::a_disk_without_room", || {
+        let home = Home::new(SMALL);
+        fs::create_dir(home.data()).expect("it is our directory");
+        for (size, flags, health, text) in [
+            (
+                "size=64m",
+                MsFlags::empty(),
+                "warning",
+                "the journal grows and is never trimmed",
+            ),
+            ("size=4m", MsFlags::empty(), "problem", "4 MiB free at"),
+            (
+                "size=64m",
+                MsFlags::MS_RDONLY,
+                "problem",
+                "is on a read-only file system",
+            ),
+        ] {
+            mounted(&home.data(), flags, size);
+            finds(&home, "disk", health, text);
+        }
+    });
+}
+
+#[test]
+fn who_looks_after_the_clock_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        staunch_testkit::skip("doctor::who_looks_after_the_clock", "mounting needs root");
+        return;
+    }
+    in_namespace("doctor::who_looks_after_the_clock", || {
+        let home = Home::new(SMALL);
+        mounted(Path::new("/run"), MsFlags::empty(), "size=1m");
+        finds(&home, "clock", "unknown", "nobody is seen to look after it");
+        let said = home.run(&["doctor"]);
+        let said = String::from_utf8(said.stdout).expect("it is text");
+        assert!(said.contains("run systemd-timesyncd, chrony or ntpsec"), "{said}");
+        for (file, text) in [
+            (
+                "/run/chrony/chronyd.pid",
+                "looked after by the daemon of /run/chrony/chronyd.pid",
+            ),
+            (
+                "/run/systemd/timesync/synchronized",
+                "synchronised, says systemd-timesyncd",
+            ),
+        ] {
+            fs::create_dir_all(Path::new(file).parent().expect("it has one")).expect("it is ours");
+            fs::write(file, "").expect("it is ours");
+            finds(&home, "clock", "ok", text);
+        }
     });
 }

@@ -14,6 +14,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_server::dto::{EventPlan, IncidentAnswer, Incidents, Ruling};
 
 use crate::harness::{Home, SMALL, Server, in_namespace, stderr, wait_until};
+use crate::metrics::{scrape, value};
 
 const PROGRAM: &str = "/usr/sbin/unbound";
 
@@ -271,7 +272,11 @@ fn a_restart_of_the_resolver_is_noticed() {
         let server = home.serve();
         server.take_from("suricata", &alert("c2.evil.com"));
         wait_until("the containment", || in_force(&server) == 1);
+        let unverified = || value(&scrape(&server), "staunch_containments_unverified");
+        assert_eq!(unverified(), Some(0.0));
         unbound.stop();
+        // Nobody can look while the resolver is away, and what nobody has seen of late is not called verified.
+        wait_until("it to count as unverified", || unverified() == Some(1.0));
         unbound.run();
         wait_until("that it is gone", || {
             let shown: IncidentAnswer = server.json(&["incident", "show", "INC-1"]);
