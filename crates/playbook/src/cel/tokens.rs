@@ -66,6 +66,13 @@ pub(crate) fn read(text: &str, reporter: &mut Reporter<'_, '_>) -> Option<Vec<To
     Some(tokens)
 }
 
+/// The name of a parameter that `text` begins with as it is written elsewhere in a playbook: `${name}`.
+fn put_in(text: &str) -> Option<&str> {
+    let (name, _) = text.strip_prefix("${")?.split_once('}')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    (!name.is_empty() && name.chars().all(is_name)).then_some(name)
+}
+
 const SIGNS: [&str; 26] = [
     "==", "!=", "<=", ">=", "&&", "||", "(", ")", "[", "]", "{", "}", ",", ".", "!", "<", ">", "?", ":", "+", "-", "*",
     "/", "%", "=", "&",
@@ -96,6 +103,11 @@ fn split(text: &str, reporter: &mut Reporter<'_, '_>) -> Option<Vec<Token>> {
             (number_length(rest), Kind::Number)
         } else if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
             (sign.len(), Kind::Sign)
+        } else if let Some(name) = put_in(rest) {
+            let message = "no parameter is put into an expression";
+            let hint = format!("write `parameter.{name}` where a constant text can stand");
+            reporter.error_with_hint("P082", &(at..at + name.len() + "${}".len()), message, hint);
+            return None;
         } else {
             let hint = match c {
                 '|' => "write || for or",

@@ -178,6 +178,8 @@ fn every_mistake_is_found_at_its_place() {
         ("lease: 1h", "lease: ${share}", &[("P082", 4, 10)]),
         ("playbook: with-some", "playbook: ${lease}", &[("P082", 1, 11)]),
         ("when: event.severity >= parameter.least", "when: ${least}", &[("P082", 9, 9)]),
+        ("when: event.severity >= parameter.least", "when: event.severity >= ${least}", &[("P082", 9, 27)]),
+        ("when: event.severity >= parameter.least", "when: event.severity >= $least", &[("P040", 9, 27)]),
         ("target: event.source.ip", "target: '${least}'", &[("P082", 15, 25)]),
         // A part of a value is a text like others.
         ("'${lease}'", "'${lease} '", &[("P016", 15, 49)]),

@@ -151,7 +151,7 @@ impl Follower {
             Ok((position, some, end))
         };
         let asked = self.app.look_up(read).await;
-        // Why is in the log.
+        // What is wrong with the index is in the log; that it takes too long is said nowhere else.
         let (position, some, end) = asked.map_err(|_| "the index of the journal gives no answer".to_owned())?;
         self.place = end;
         // What it has is told first, whatever is the matter with it.
