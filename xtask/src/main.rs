@@ -76,7 +76,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[--json] [block|triage|durable|prefixes|storm|lookup|replay|backtest|evidence|memory|vault...]",
+        arguments: "[--json] [block|triage|durable|prefixes|reload|storm|lookup|replay|backtest|evidence|memory|vault...]",
         summary: "measure the bars of the project, or only the named ones, each beside its floor",
         run: bench::run,
     },

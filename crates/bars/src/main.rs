@@ -12,6 +12,7 @@ mod evidence;
 mod lookup;
 mod memory;
 mod prefixes;
+mod reload;
 mod replay;
 mod report;
 mod server;
@@ -23,11 +24,12 @@ use report::Row;
 
 type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
 
-const MEASUREMENTS: [Measurement; 11] = [
+const MEASUREMENTS: [Measurement; 12] = [
     ("block", block::measure),
     ("triage", triage::measure),
     ("durable", durable::measure),
     ("prefixes", prefixes::measure),
+    ("reload", reload::measure),
     ("storm", storm::measure),
     ("lookup", lookup::measure),
     ("replay", replay::measure),

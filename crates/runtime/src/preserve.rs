@@ -89,7 +89,7 @@ pub(crate) struct CollectOrder {
 /// What a thread is to do.
 enum Job {
     /// Take evidence, which containment waits for until then.
-    Take(Instant, CollectOrder),
+    Take(Instant, Box<CollectOrder>),
     /// Keep the record of a try that no other follows.
     Keep(Box<Held>),
 }
@@ -227,7 +227,7 @@ impl Preserver {
             return;
         };
         let until = Instant::now() + order.request.time_left.to_std();
-        let failure = match sender.try_send(Job::Take(until, order)) {
+        let failure = match sender.try_send(Job::Take(until, Box::new(order))) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => Failure::new(
                 FailureKind::Unavailable,
