@@ -5,7 +5,10 @@ use std::io::Write as _;
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use staunch_server::dto::Status;
 
@@ -166,5 +169,46 @@ fn what_the_journal_says_is_contained_once_and_through_a_kill() {
         assert_eq!((it.kind.as_str(), it.follows.as_str()), ("journal", "suricata.service"));
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0));
+    });
+}
+
+#[test]
+fn the_journal_is_followed_from_within_the_sandbox() {
+    let name = "inlets::journald_sandboxed";
+    if !nix::unistd::geteuid().is_root() {
+        staunch_testkit::skip(name, "putting a program in its place needs root");
+        return;
+    }
+    in_namespace(name, || {
+        // Programs are run only where those of a machine are: in a mount namespace of this thread, so that nobody else
+        // sees the one that stands for journalctl.
+        let programs = Path::new("/usr/local/bin");
+        let none: Option<&str> = None;
+        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        mount(Some("tmpfs"), programs, Some("tmpfs"), MsFlags::empty(), none).expect("root may");
+        let home = Home::new(&format!(
+            "{SMALL}[[sources.journald]]\nunits = [\"suricata.service\"]\nbegin = \"start\"\n"
+        ));
+        let path = format!("{}:/usr/bin:/bin", programs.display());
+        let home = home.with_environment(vec![("PATH", path.into())]);
+        let entry = serde_json::json!({"__CURSOR": "s=a;i=0", "MESSAGE": alert("203.0.113.1")});
+        let entries = home.path("entries");
+        fs::write(&entries, format!("{entry}\n")).expect("it is our directory");
+        let (program, outside) = (programs.join("journalctl"), home.path("outside"));
+        let script = format!(
+            "#!/bin/sh\necho out > '{}'\ncat '{}'\nexec sleep 600\n",
+            outside.display(),
+            entries.display()
+        );
+        fs::write(&program, script).expect("it is ours");
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it is ours");
+        let server = home.serve();
+        assert_eq!(server.json::<Status>(&["status"]).sandbox_gaps, [""; 0]);
+        wait_until("the block", || element("203.0.113.1").is_some());
+        // What it runs may write no more than itself.
+        assert!(!outside.exists());
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
     });
 }
