@@ -168,7 +168,7 @@ impl Bucket {
 
     /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and
     /// is not it, and over the version `spent`, which is known not to be kept as it should be; both stay as versions
-    /// before.
+    /// before. Returns the version, and until when it was asked to be kept.
     pub(crate) fn put_or_renew(
         &self,
         name: &str,
@@ -177,7 +177,7 @@ impl Bucket {
         sha256: Sha256Hash,
         spent: Option<&str>,
         by: Instant,
-    ) -> Result<String, Failure> {
+    ) -> Result<(String, Timestamp), Failure> {
         let lock = self.lock(self.retain_until());
         let put = |at| {
             let file = open()?;
@@ -208,7 +208,7 @@ impl Bucket {
             },
         };
         let kept = self.keep_as(name, &version, &lock, sha256, by);
-        kept.map(|()| version).map_err(Doubt::into_failure)
+        kept.map(|()| (version, lock.until)).map_err(Doubt::into_failure)
     }
 }
 

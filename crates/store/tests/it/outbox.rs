@@ -5,10 +5,10 @@ mod meanwhile;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use staunch_model::FailureKind;
-use staunch_ports::Vault as _;
+use staunch_model::{FailureKind, Span, Timestamp};
+use staunch_ports::{Clock, Vault as _};
 use staunch_store::LogKey;
 use staunch_store::age::Identity;
 use staunch_store::s3::{Bucket, BucketSettings, LockMode};
@@ -268,6 +268,41 @@ fn another_bucket_in_the_configuration_is_no_outage() {
     let (found, summary) = findings(dir.path(), &one);
     assert_eq!((found, summary.in_bucket, summary.not_read), (Vec::new(), 1, 1));
     assert_eq!(read(&serve(&one), artefact(&sealed)), b"evidence");
+}
+
+/// A clock that is a second later each time it is looked at.
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(1_000_000, Ordering::Relaxed))
+    }
+
+    fn passed(&self) -> Span {
+        Span::ZERO
+    }
+}
+
+#[test]
+fn a_receipt_states_no_more_than_the_bucket_was_asked_for() {
+    let link = InMemory::new(Behaviour::Locks);
+    let clock = Ticking(AtomicU64::new(standing().now().as_micros()));
+    let settings = settings("s3.example", "bucket/pre");
+    let bucket = Arc::new(Bucket::new(settings, Box::new(link.clone()), Arc::new(clock)));
+    let dir = temp_dir();
+    let vault = open(dir.path(), Arc::clone(&bucket), ARTEFACT_BYTES_MAX, None);
+    vault.check().expect("the bucket locks");
+    link.is_away.store(true, Ordering::Relaxed);
+    store(&vault, 1, 1, b"evidence");
+    link.is_away.store(false, Ordering::Relaxed);
+    let sent = vault.send().expect("it can be sent");
+    assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
+    let stated = &sent.artefacts[0].receipt.storage;
+    let there = link.bucket.of(&path_of(stated));
+    let kept = there[0].headers["x-amz-object-lock-retain-until-date"].parse().ok();
+    assert_eq!(stated.retain_until, kept);
+    let (found, summary) = findings(dir.path(), &bucket);
+    assert_eq!((found, summary.in_bucket), (Vec::new(), 1));
 }
 
 #[test]

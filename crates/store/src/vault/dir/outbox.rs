@@ -29,7 +29,7 @@ use staunch_model::{
 use super::name::{Encrypted, ObjectName};
 use super::read::stored_already;
 use super::receipts::{by, newest, object_of, sent_name};
-use super::remote::{Remote, receipt_of};
+use super::remote::{Remote, receipt_of, storage_of};
 use super::{DirVault, Shared, exactly, hash_of, sequence_of};
 use crate::files::failure;
 use crate::s3::{Payload, is_outage};
@@ -301,9 +301,9 @@ impl Shared {
             let opened = self.files.open(&name);
             opened.map_err(|error| failure("open", &path, &error))
         };
-        let version = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent, by)?;
+        let kept = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent, by)?;
         let encryption = self.encryption_noted(of, note);
-        let storage = self.storage_of(remote, of, (sha256, size), version, encryption);
+        let storage = storage_of(remote, of, (sha256, size), kept, encryption);
         self.put_receipt(of, receipt_of(remote, of, storage))
     }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
-use staunch_model::{Compression, Encryption, Failure, Receipt, Sha256Hash, Storage};
+use staunch_model::{Compression, Encryption, Failure, Receipt, Sha256Hash, Storage, Timestamp};
 
 use super::Shared;
 use super::name::ObjectName;
@@ -187,38 +187,34 @@ impl Shared {
         let until = bucket.retain_until();
         let name = sent_name(sha256, of);
         let version = bucket.put_or_recognise(&name, Payload::File(&from, size), sha256, until, by)?;
-        let storage = Storage {
-            retain_until: Some(until),
-            ..self.storage_of(remote, of, (sha256, size), version, self.encryption(of))
-        };
+        let storage = storage_of(remote, of, (sha256, size), (version, until), self.encryption(of));
         let receipt = self.put_receipt(of, receipt_of(remote, of, storage));
         // Without one, nobody finds it there.
         Ok(receipt
             .map_err(|failure| Doubt::Otherwise(failure.to_string()))?
             .storage)
     }
+}
 
-    /// How a bucket was asked to keep an artefact.
-    pub(super) fn storage_of(
-        &self,
-        remote: &Remote,
-        of: ObjectName,
-        (sha256, size): (Sha256Hash, u64),
-        version: String,
-        encryption: Option<Encryption>,
-    ) -> Storage {
-        let settings = remote.bucket.settings();
-        Storage {
-            path: remote.bucket.address(&sent_name(sha256, of)).into(),
-            size,
-            sha256,
-            compression: Compression::Zstd,
-            encryption,
-            write_once: settings.mode.write_once(),
-            retain_until: Some(remote.bucket.retain_until()),
-            legal_hold: settings.legal_hold,
-            version: Some(version.into()),
-        }
+/// How a bucket was asked to keep an artefact: as this version, until then.
+pub(super) fn storage_of(
+    remote: &Remote,
+    of: ObjectName,
+    (sha256, size): (Sha256Hash, u64),
+    (version, until): (String, Timestamp),
+    encryption: Option<Encryption>,
+) -> Storage {
+    let settings = remote.bucket.settings();
+    Storage {
+        path: remote.bucket.address(&sent_name(sha256, of)).into(),
+        size,
+        sha256,
+        compression: Compression::Zstd,
+        encryption,
+        write_once: settings.mode.write_once(),
+        retain_until: Some(until),
+        legal_hold: settings.legal_hold,
+        version: Some(version.into()),
     }
 }
 
