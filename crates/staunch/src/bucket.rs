@@ -10,7 +10,7 @@ use std::time::Duration;
 use staunch_model::{Failure, FailureKind, Printable};
 use staunch_ports::clock::SystemClock;
 use staunch_store::s3::{
-    Answer, Bucket, BucketSettings, Credentials, Link, LockMode, OBJECT_BYTES_MAX, Payload, Request,
+    Answer, Bucket, BucketSettings, Credentials, Link, LockMode, OBJECT_BYTES_MAX, PartSizes, Payload, Request,
 };
 use ureq::{Agent, AsSendBody, Body, http};
 
@@ -55,12 +55,15 @@ pub(crate) fn of_anchor(it: &AnchorSettings) -> Result<Bucket, Failure> {
     let settings = BucketSettings {
         host: host.to_owned(),
         base: base.to_owned(),
+        // Checkpoints are small, so that nothing is listed here, and whether the bucket is in the path is not known.
+        bucket_in_path: String::new(),
         place,
         region: it.region.clone(),
         mode: mode(it.retention),
         retain: it.retain,
         legal_hold: it.legal_hold,
         object_bytes_max: OBJECT_BYTES_MAX,
+        parts: PartSizes::S3,
     };
     Ok(Bucket::new(settings, Box::new(link), Arc::new(SystemClock)))
 }
@@ -88,12 +91,18 @@ pub(crate) fn of_evidence(it: &EvidenceBucket) -> Result<Arc<Bucket>, Failure> {
     let settings = BucketSettings {
         host,
         base,
+        bucket_in_path: if it.path_style {
+            it.bucket.clone()
+        } else {
+            String::new()
+        },
         place: format!("s3://{}/", within(&[&it.bucket, prefix])),
         region: it.region.clone(),
         mode: mode(it.retention),
         retain: it.retain,
         legal_hold: it.legal_hold,
         object_bytes_max: OBJECT_BYTES_MAX,
+        parts: PartSizes::S3,
     };
     Ok(Arc::new(Bucket::new(settings, Box::new(link), Arc::new(SystemClock))))
 }

@@ -8,19 +8,26 @@
 
 #[path = "../tests/it/in_bucket.rs"]
 mod in_bucket;
+#[path = "../tests/it/in_parts.rs"]
+mod in_parts;
 
 use std::cell::Cell;
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use in_bucket::{InBucket, settings, standing};
+use in_parts::{Asks, Meddled, Way};
 use staunch_model::{Failure, FailureKind, Sha256Hash, Taken, WriteOnce};
 use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, Payload, Put, Request};
 use staunch_testkit::contract::vault::{self as contract, ARTEFACT_BYTES_MAX, Subject as _, store};
 use ureq::http;
 
 const WITHIN: Duration = Duration::from_secs(20);
+
+/// The smallest part that S3 takes.
+const PART: u64 = 5 << 20;
 
 fn by() -> Instant {
     Instant::now() + WITHIN
@@ -159,7 +166,102 @@ fn main() {
     let sent = held.dir_vault().send().expect("it can be sent");
     assert_eq!((sent.documents, sent.waiting, sent.failure), (1, Some(0), None));
 
+    in_parts::contract(&link, &mut || of(true), PART);
+    println!("artefacts of three parts are kept, also when an answer is lost, and what a crash leaves is aborted");
+    what_s3_wants_of_parts(&link, of(false));
     known_to_be_wrong(&link, of(false));
+    known_to_be_wrong_with_parts(&link, of(false));
+}
+
+/// A file of so many bytes.
+fn file(bytes: u64) -> (File, Sha256Hash) {
+    let noise = contract::noise(7, usize::try_from(bytes).expect("it is small"));
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(&noise).expect("there is room");
+    std::io::Seek::rewind(&mut file).expect("it can be read");
+    (file, Sha256Hash::of(&noise))
+}
+
+/// Parts that are too small are refused, and so is the completion of what somebody else has put meanwhile.
+fn what_s3_wants_of_parts(link: &Plain, settings: BucketSettings) {
+    let small = in_parts::cut(settings.clone(), PART / 5);
+    let bucket = Bucket::new(small, Box::new(link.clone()), standing());
+    let until = bucket.retain_until();
+    let bytes = PART / 2;
+    let (sent, sha256) = file(bytes);
+    let put = bucket.put("small", Payload::File(&sent, bytes), sha256, until, by());
+    let failure = put.expect_err("its parts are too small");
+    assert!(failure.to_string().contains("EntityTooSmall"), "{failure}");
+
+    let meddled = Meddled::new(link.clone());
+    let other = Bucket::new(settings.clone(), Box::new(link.clone()), standing());
+    meddled.by(move |asks| {
+        if asks == Asks::Complete {
+            let put = other.put("raced", Payload::Bytes(b"1"), Sha256Hash::of(b"1"), until, by());
+            assert!(matches!(put, Ok(Put::New(_))), "{put:?}");
+        }
+        Way::Through
+    });
+    let bucket = Bucket::new(in_parts::cut(settings, PART), Box::new(meddled), standing());
+    let bytes = PART * 3 / 2;
+    let (sent, sha256) = file(bytes);
+    let put = bucket.put("raced", Payload::File(&sent, bytes), sha256, until, by());
+    assert_eq!(
+        put,
+        Ok(Put::Taken),
+        "If-None-Match is looked at when an upload is completed"
+    );
+    println!("parts below 5 MiB are refused, and so is a completion where the name was taken meanwhile");
+}
+
+/// Where the server does otherwise than S3 with parts.
+fn known_to_be_wrong_with_parts(link: &Plain, settings: BucketSettings) {
+    let path = format!("/{}/whole", settings.base);
+    let bucket = Bucket::new(in_parts::cut(settings, PART), Box::new(link.clone()), standing());
+    let until = bucket.retain_until();
+    let bytes = PART * 3 / 2;
+    let (sent, sha256) = file(bytes);
+    let put = bucket.put("whole", Payload::File(&sent, bytes), sha256, until, by());
+    let Ok(Put::New(version)) = put else {
+        panic!("it is put: {put:?}");
+    };
+    let is_kept = bucket.check_kept("whole", &version, until, sha256, by()).is_ok();
+    assert!(
+        !is_kept,
+        "the server locks what is put in parts as it was asked to when that began, and was known not to"
+    );
+    bucket
+        .keep("whole", &version, until, sha256, by())
+        .expect("it locks it when it is asked again");
+    println!("wrong: it forgets the lock with which an upload in parts begins, which S3 keeps; the vault asks again");
+
+    let root = format!("http://{}{path}", link.address);
+    let signed = "AWS4-HMAC-SHA256 Credential=staunch/20261127/us-east-1/s3/aws4_request,Signature=0";
+    let head = link.agent.head(&root).header("authorization", signed);
+    let head = head
+        .header("x-amz-checksum-mode", "ENABLED")
+        .call()
+        .expect("it answers");
+    let sum = head.headers().get("x-amz-checksum-sha256").expect("it tells one");
+    let sum = sum.to_str().expect("it is text");
+    assert!(
+        !sum.contains('-'),
+        "the server writes the number of parts behind their hash, and was known not to: {sum}"
+    );
+    println!("wrong: it tells the hash of the hashes of parts without their number, which S3 writes behind it");
+
+    let put = link.agent.put(format!("{root}?partNumber=1&uploadId=nobodys"));
+    let status = put
+        .header("authorization", signed)
+        .send("x")
+        .expect("it answers")
+        .status();
+    assert_eq!(
+        status.as_u16(),
+        500,
+        "the server refuses a part of an upload that is not there, and was known to break"
+    );
+    println!("wrong: it breaks on a part of an upload that it does not know, which S3 refuses (NoSuchUpload)");
 }
 
 /// Where the server does otherwise than S3.

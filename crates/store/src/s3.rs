@@ -10,23 +10,28 @@
 //! # Guarantees
 //! An object is never put where another is, but for a further version over what is proved not to be it, or not to be
 //! kept; what was there stays as the version before. Nothing counts as kept that the bucket does not say it keeps as it
-//! was asked to: mode, time, legal hold, and the hash of what it took
+//! was asked to: mode, time, legal hold, and the hash of what it took.
+//! Of a large object one part at a time is in memory, and an upload that does not end with the object is aborted
 //!
 //! # Assumptions
 //! The bucket has versions and Object Lock; the key may put objects with a retention, and read versions and their
 //! locks. It need not, and better may not, delete versions
 //!
 //! # Caveats
-//! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner
+//! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner. Of
+//! an object in parts the bucket tells no hash of its bytes, but one of the hashes of its parts
 //!
 //! # Errors
 //! `Unavailable` or `TimedOut` (to be tried again), `Denied` (no safe connection, the key, a bucket that does not
 //! lock), `Conflict` (another object has the name)
 
+mod answered;
 mod bucket;
 mod kept;
+mod parts;
 mod put;
 mod sign;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,12 +42,28 @@ use staunch_model::{Failure, FailureKind, Span, WriteOnce};
 
 pub use bucket::Bucket;
 pub(crate) use kept::Doubt;
+pub use parts::PartSizes;
 pub use put::Put;
 pub use sign::Credentials;
+pub use unfinished::Unfinished;
 
-/// The most bytes of one object that is put at once: 5 GiB
+/// The most bytes of one object: 5 TiB, which servers of others take as well. AWS takes more by now
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
-pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
+pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
+
+/// The most bytes of one request that puts something: 5 GiB (the same page).
+const PUT_BYTES_MAX: u64 = 5 << 30;
+
+/// How long a small request may take.
+pub(crate) const SMALL_WITHIN: Duration = Duration::from_secs(30);
+
+/// The slowest connection over which a large one arrives: bytes in a second.
+const RATE_MIN: u64 = 256 << 10;
+
+/// How long a request with so many bytes may take.
+pub(crate) const fn within(bytes: u64) -> Duration {
+    Duration::from_secs(SMALL_WITHIN.as_secs() + bytes / RATE_MIN)
+}
 
 /// Whether nobody was there to answer, so that it is worth asking again by itself.
 pub(crate) const fn is_outage(failure: &Failure) -> bool {
@@ -137,6 +158,8 @@ pub struct BucketSettings {
     /// What stands before the name of each object in a path, without `/` at its ends; the bucket, when the host is not
     /// its own.
     pub base: String,
+    /// What of that is the bucket, and no part of the names of its objects; empty when the host is its own.
+    pub bucket_in_path: String,
     /// What stands before the name of each object in an address, such as `s3://bucket/prefix/`.
     pub place: String,
     /// The region.
@@ -149,4 +172,6 @@ pub struct BucketSettings {
     pub legal_hold: bool,
     /// The most bytes of one object: [`OBJECT_BYTES_MAX`], and less in tests.
     pub object_bytes_max: u64,
+    /// What is put in parts: [`PartSizes::S3`], and less in tests.
+    pub parts: PartSizes,
 }

@@ -3,6 +3,8 @@
 //! Never opens a connection: a test hands requests over, from a socket or without one. What it holds them to is what S3
 //! and moto 5.2 hold them to; the signature itself is held against published ones by the tests of who signs.
 
+mod uploads;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Sha256Hash, Timestamp};
+
+use uploads::{PART_BYTES_MIN, Upload};
 
 /// How a bucket behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,9 @@ struct State {
     objects: BTreeMap<String, Vec<Object>>,
     versions: usize,
     asked: usize,
+    /// The uploads in parts that have begun and did not end, by their names.
+    uploads: BTreeMap<String, Upload>,
+    part_bytes_min: usize,
 }
 
 impl FakeBucket {
@@ -91,7 +98,22 @@ impl FakeBucket {
             objects: BTreeMap::new(),
             versions: 0,
             asked: 0,
+            uploads: BTreeMap::new(),
+            part_bytes_min: PART_BYTES_MIN,
         }))
+    }
+
+    /// The same, which takes parts of so many bytes; S3 takes none below 5 MiB but the last.
+    #[must_use]
+    pub fn with_parts_of(self, bytes_min: usize) -> Self {
+        self.state().part_bytes_min = bytes_min;
+        self
+    }
+
+    /// How many uploads in parts have begun and did not end.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.state().uploads.len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -148,21 +170,32 @@ impl FakeBucket {
             return refused(400, "XAmzContentSHA256Mismatch");
         }
         let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
-        let mut version = None;
-        let mut about = None;
-        for part in query.split('&').filter(|it| !it.is_empty()) {
-            match part.split_once('=') {
-                Some(("versionId", it)) => version = Some(it.to_owned()),
-                Some((what, "")) => about = Some(what.to_owned()),
-                other => panic!("nobody asks for {other:?}"),
-            }
+        let query: BTreeMap<String, String> = query
+            .split('&')
+            .filter_map(|part| part.split_once('='))
+            .map(|(name, value)| (name.to_owned(), decoded(value)))
+            .collect();
+        let known = |name: &str| query.get(name).map(String::as_str);
+        let version = known("versionId");
+        if let Some(id) = known("uploadId") {
+            return match &*asked.method {
+                "PUT" => state.part(path, id, known("partNumber").expect("it is a part"), asked),
+                "POST" => state.complete(path, id, asked),
+                "DELETE" => state.abort(path, id),
+                other => panic!("nobody asks an upload for {other}"),
+            };
         }
-        match (&*asked.method, about.as_deref()) {
+        let about = ["uploads", "retention", "legal-hold"]
+            .into_iter()
+            .find(|it| query.contains_key(*it));
+        match (&*asked.method, about) {
+            ("POST", Some("uploads")) => state.begin(path, asked),
+            ("GET", Some("uploads")) => state.list(path, known("prefix").unwrap_or_default()),
             ("PUT", None) => state.put(path, asked),
-            ("PUT", Some(what)) => state.lock(path, version.as_deref(), what, asked),
-            ("GET", Some(what)) => state.locked(path, version.as_deref(), what),
-            ("GET" | "HEAD", None) => state.get(path, version.as_deref(), asked),
-            ("DELETE", None) => state.delete(path, version.as_deref()),
+            ("PUT", Some(what)) => state.lock(path, version, what, asked),
+            ("GET", Some(what)) => state.locked(path, version, what),
+            ("GET" | "HEAD", None) => state.get(path, version, asked),
+            ("DELETE", None) => state.delete(path, version),
             other => panic!("nobody asks for {other:?}"),
         }
     }
@@ -183,6 +216,11 @@ impl State {
         if headers.get("x-amz-checksum-sha256") != Some(&checksum(&asked.body)) {
             return refused(400, "BadDigest");
         }
+        self.keep(path, asked.body.clone(), headers)
+    }
+
+    /// Keeps a further version, as these headers ask for.
+    fn keep(&mut self, path: &str, body: Vec<u8>, headers: &BTreeMap<String, String>) -> Answered {
         self.versions += 1;
         let version = format!("v{}", self.versions);
         let behaviour = self.behaviour;
@@ -193,7 +231,7 @@ impl State {
         };
         let object = Object {
             version: version.clone(),
-            body: asked.body.clone(),
+            body,
             headers: headers
                 .iter()
                 .filter(|(name, _)| kept(name))
@@ -341,6 +379,19 @@ fn time(text: &str) -> Timestamp {
 fn element(text: &str, name: &str) -> String {
     let inner = text.split(&format!("<{name}>")).nth(1).expect("it is sent");
     inner.split("</").next().expect("it ends").to_owned()
+}
+
+/// A value of a query as it was before it was encoded.
+fn decoded(value: &str) -> String {
+    let mut parts = value.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let byte = u8::from_str_radix(&part[..2], 16).expect("two digits follow");
+        assert!(byte.is_ascii(), "names are ASCII here");
+        text.push(char::from(byte));
+        text.push_str(&part[2..]);
+    }
+    text
 }
 
 /// What S3 wants of every request.

@@ -1,7 +1,7 @@
 //! One bucket: what it is asked, and what its answers mean.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,19 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, Timestamp};
 use staunch_ports::Clock;
 
-use super::kept::{Doubt, Kept, Lock};
-use super::put::{Object, Put, Where};
+use super::answered::{amz_date, element, refusal, seconds, text_of, version_of};
+use super::kept::{Doubt, Kept, Lock, Sums, Told};
+use super::put::{Object, Placed, Where};
 use super::sign::Unsigned;
 use super::{Answer, BucketSettings, Link, LockMode, Payload, Request};
 
 /// How long the object is kept that proves that a bucket locks.
 const PROOF: Span = Span::from_mins(2);
-
-/// The longest name of a version that is taken: those of AWS have 32 characters.
-const VERSION_CHARS_MAX: usize = 1_024;
-
-/// The most bytes of an answer that says something: errors and locks.
-const SAID_BYTES_MAX: u64 = 64 << 10;
 
 /// A bucket.
 pub struct Bucket {
@@ -107,8 +102,8 @@ impl Bucket {
             sha256,
             lock,
         };
-        let put = self.put_object(object, Where::Free, by)?;
-        let Put::New(version) = put else {
+        let put = self.put_object(&object, Where::Free, by)?;
+        let Placed::New(version, sums) = put else {
             let what = "the bucket says that an object is there that nobody has put there";
             return Err(Failure::new(FailureKind::Denied, what));
         };
@@ -123,7 +118,7 @@ impl Bucket {
         }
         // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket
         // says so.
-        let kept = self.check(&name, &version, &lock, sha256, by);
+        let kept = self.check(&name, &version, &lock, &sums, by);
         kept.map_err(Doubt::into_failure)
     }
 
@@ -161,20 +156,13 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.check(name, version, &self.lock(until), sha256, by);
+        let kept = self.check(name, version, &self.lock(until), &Sums::whole(sha256), by);
         kept.map_err(Doubt::into_failure)
     }
 
-    pub(super) fn check(
-        &self,
-        name: &str,
-        version: &str,
-        lock: &Lock,
-        sha256: Sha256Hash,
-        by: Instant,
-    ) -> Result<(), Doubt> {
+    pub(super) fn check(&self, name: &str, version: &str, lock: &Lock, sums: &Sums, by: Instant) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
-        kept.is_as(lock, sha256, &self.address(name))
+        kept.is_as(lock, sums, &self.address(name))
     }
 
     /// The version of something that is stored so in this bucket, and the lock that is stated for it.
@@ -194,11 +182,18 @@ impl Bucket {
     /// Whether the bucket says that it keeps this version at least as this storage says, by HEAD alone.
     pub(crate) fn check_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<(), Doubt> {
         let (version, lock) = self.stated(name, storage)?;
-        self.check(name, version, &lock, storage.sha256, by)
+        self.check(name, version, &lock, &Sums::whole(storage.sha256), by)
     }
 
-    /// The same, and has it kept as the settings say from now on; how it is kept then.
-    pub(crate) fn keep_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<Storage, Doubt> {
+    /// The same, and has it kept as the settings say from now on; how it is kept then. Where the artefact is at hand,
+    /// `of_parts` is the hash of the hashes of its parts.
+    pub(crate) fn keep_storage(
+        &self,
+        name: &str,
+        storage: &Storage,
+        of_parts: Option<String>,
+        by: Instant,
+    ) -> Result<Storage, Doubt> {
         let (version, stated) = self.stated(name, storage)?;
         let lock = self.lock(self.retain_until());
         // What compliance holds stays under it, whatever is asked for by now.
@@ -208,7 +203,11 @@ impl Bucket {
             lock.mode
         };
         let lock = Lock { mode, ..lock };
-        self.keep_as(name, version, &lock, storage.sha256, by)?;
+        let sums = Sums {
+            of_parts,
+            ..Sums::whole(storage.sha256)
+        };
+        self.keep_as(name, version, &lock, &sums, by)?;
         Ok(Storage {
             retain_until: Some(lock.until),
             legal_hold: lock.has_legal_hold,
@@ -230,7 +229,7 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.keep_as(name, version, &self.lock(until), sha256, by);
+        let kept = self.keep_as(name, version, &self.lock(until), &Sums::whole(sha256), by);
         kept.map_err(Doubt::into_failure)
     }
 
@@ -239,11 +238,11 @@ impl Bucket {
         name: &str,
         version: &str,
         lock: &Lock,
-        sha256: Sha256Hash,
+        sums: &Sums,
         by: Instant,
     ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
-        match kept.is_as(lock, sha256, &self.address(name)) {
+        match kept.is_as(lock, sums, &self.address(name)) {
             Err(Doubt::Otherwise(_)) => {}
             known => return known,
         }
@@ -262,7 +261,7 @@ impl Bucket {
             let text = "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>ON</Status></LegalHold>";
             self.change(name, version, "legal-hold", text, by)?;
         }
-        self.check(name, version, lock, sha256, by)
+        self.check(name, version, lock, sums, by)
     }
 
     fn change(&self, name: &str, version: &str, what: &str, text: &str, by: Instant) -> Result<(), Failure> {
@@ -289,17 +288,10 @@ impl Bucket {
         lock: &Lock,
         by: Instant,
     ) -> Result<(String, Kept), Doubt> {
-        let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
-        let headers = [("x-amz-checksum-mode", "ENABLED")];
-        let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, by)?;
-        match head.status {
-            200 => {}
-            404 | 405 => {
-                let what = format!("its version is not in the bucket: {}", self.address(name));
-                return Err(Doubt::Gone(what));
-            }
-            _ => return Err(refusal(&mut head, "read how an object is kept").into()),
-        }
+        let Some(head) = self.head(name, version, by)? else {
+            let what = format!("its version is not in the bucket: {}", self.address(name));
+            return Err(Doubt::Gone(what));
+        };
         let version = match version {
             Some(version) => version.to_owned(),
             None => version_of(&head)?,
@@ -322,9 +314,21 @@ impl Bucket {
             mode: mode.unwrap_or_default(),
             until: until.and_then(|it| it.parse().ok()),
             has_legal_hold: hold.is_some_and(|it| it == "ON"),
-            sha256: said("checksum-sha256"),
+            told: Told::by(&head.headers),
         };
         Ok((version, kept))
+    }
+
+    /// What a bucket says of a version, the newest when none is named; `None` when there is none.
+    pub(super) fn head(&self, name: &str, version: Option<&str>, by: Instant) -> Result<Option<Answer>, Failure> {
+        let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
+        let headers = [("x-amz-checksum-mode", "ENABLED")];
+        let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, by)?;
+        match head.status {
+            200 => Ok(Some(head)),
+            404 | 405 => Ok(None),
+            _ => Err(refusal(&mut head, "read how an object is kept")),
+        }
     }
 
     /// What `?retention` or `?legal-hold` says; nothing when there is none.
@@ -338,7 +342,7 @@ impl Bucket {
         }
     }
 
-    fn ask(
+    pub(super) fn ask(
         &self,
         method: &'static str,
         name: &str,
@@ -361,13 +365,33 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<Answer, Failure> {
-        let settings = &self.settings;
-        let path = match settings.base.as_str() {
+        let path = match self.settings.base.as_str() {
             "" => format!("/{name}"),
             base => format!("/{base}/{name}"),
         };
+        self.ask_at(method, &path, query, headers, body, sha256, by)
+    }
+
+    /// Asks about the bucket itself.
+    pub(super) fn ask_bucket(&self, query: &[(&str, &str)], by: Instant) -> Result<Answer, Failure> {
+        let path = format!("/{}", self.settings.bucket_in_path);
+        self.ask_at("GET", &path, query, &[], Payload::Empty, Sha256Hash::of(b""), by)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the parts of a request")]
+    fn ask_at(
+        &self,
+        method: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: Payload<'_>,
+        sha256: Sha256Hash,
+        by: Instant,
+    ) -> Result<Answer, Failure> {
+        let settings = &self.settings;
         let credentials = self.link.credentials()?;
-        let unsigned = Unsigned::new(method, &settings.host, &path, query, headers, &sha256.to_string());
+        let unsigned = Unsigned::new(method, &settings.host, path, query, headers, &sha256.to_string());
         let target = unsigned.target();
         let headers = unsigned.headers(&amz_date(self.now()), &settings.region, &credentials);
         let within = by.saturating_duration_since(Instant::now());
@@ -383,71 +407,4 @@ impl Bucket {
             within,
         })
     }
-}
-
-pub(super) fn version_of(answer: &Answer) -> Result<String, Failure> {
-    let version = answer
-        .headers
-        .get("x-amz-version-id")
-        .filter(|it| *it != "null" && it.len() <= VERSION_CHARS_MAX);
-    version.cloned().ok_or_else(|| {
-        let what = "the bucket has no versions, so it cannot lock: turn Object Lock on";
-        Failure::new(FailureKind::Denied, what)
-    })
-}
-
-fn text_of(answer: &mut Answer) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    let read = answer.body.by_ref().take(SAID_BYTES_MAX).read_to_end(&mut bytes);
-    read.map_err(|error| cut_off(&error))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The body of an answer did not come to its end.
-pub(super) fn cut_off(error: &io::Error) -> Failure {
-    let what = format!(
-        "the answer of the bucket was cut off: {}",
-        Printable(&error.to_string())
-    );
-    Failure::new(FailureKind::Unavailable, &what)
-}
-
-/// What a refusal means.
-pub(super) fn refusal(answer: &mut Answer, doing: &str) -> Failure {
-    let kind = match answer.status {
-        401 | 403 => FailureKind::Denied,
-        // It wants to be asked later.
-        408 | 429 => FailureKind::Unavailable,
-        400..=499 => FailureKind::Invalid,
-        _ => FailureKind::Unavailable,
-    };
-    // The code is a word; what stands around it may say more than is ours to tell.
-    let code: String = match text_of(answer) {
-        Ok(text) => element(&text, "Code").map_or_else(|| "no code".to_owned(), |it| it.chars().take(100).collect()),
-        Err(_) => "cut off before its code".to_owned(),
-    };
-    let what = format!(
-        "cannot {doing}: the bucket answers with {} ({})",
-        answer.status,
-        Printable(&code)
-    );
-    Failure::new(kind, &what)
-}
-
-/// The text of the first element of this name.
-fn element(text: &str, name: &str) -> Option<String> {
-    let (_, rest) = text.split_once(&format!("<{name}>"))?;
-    let (inner, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(inner.trim().to_owned())
-}
-
-/// `2026-11-27T01:15:30Z`.
-pub(super) fn seconds(at: Timestamp) -> String {
-    let text = at.to_string();
-    format!("{}Z", text.split(['.', 'Z']).next().unwrap_or_default())
-}
-
-/// `20261127T011530Z`.
-fn amz_date(at: Timestamp) -> String {
-    seconds(at).replace(['-', ':'], "")
 }

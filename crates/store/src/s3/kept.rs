@@ -2,6 +2,8 @@
 //!
 //! Never asks a bucket.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Storage, Timestamp, WriteOnce};
@@ -41,14 +43,86 @@ pub(super) struct Kept {
     pub(super) mode: String,
     pub(super) until: Option<Timestamp>,
     pub(super) has_legal_hold: bool,
-    /// The SHA-256 that it has computed, in base64; `None` when it tells none.
-    pub(super) sha256: Option<String>,
+    /// What it tells of its bytes.
+    pub(super) told: Told,
+}
+
+/// What the bytes of a version have to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) whole: Sha256Hash,
+    /// The SHA-256 of the hashes of its parts, in base64; `None` when nobody knows the parts.
+    pub(super) of_parts: Option<String>,
+}
+
+impl Sums {
+    /// Those of an object that was put at once, or whose parts nobody knows.
+    pub(super) const fn whole(sha256: Sha256Hash) -> Self {
+        Self {
+            whole: sha256,
+            of_parts: None,
+        }
+    }
+
+    /// Those of one that was put in parts.
+    pub(super) const fn in_parts(whole: Sha256Hash, of_parts: String) -> Self {
+        Self {
+            whole,
+            of_parts: Some(of_parts),
+        }
+    }
+}
+
+/// What a bucket tells of the bytes of a version, in base64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing.
+    Nothing,
+    /// Their SHA-256.
+    Whole(String),
+    /// The SHA-256 of the hashes of the parts that it was put in.
+    OfParts(String),
+}
+
+impl Told {
+    /// Reads what the headers of an answer tell. S3 writes the number of parts behind the hash, and moto does not: the
+    /// tag of the object has it as well.
+    pub(super) fn by(headers: &BTreeMap<String, String>) -> Self {
+        let Some(sum) = headers.get("x-amz-checksum-sha256") else {
+            return Self::Nothing;
+        };
+        let counted = |text: &str| {
+            let (_, count) = text.trim_matches('"').rsplit_once('-')?;
+            count.parse::<u16>().ok()
+        };
+        let is_composite = headers.get("x-amz-checksum-type").is_some_and(|it| it == "COMPOSITE");
+        let is_tagged_so = headers.get("etag").is_some_and(|it| counted(it).is_some());
+        match sum.split_once('-') {
+            Some((hash, _)) => Self::OfParts(hash.to_owned()),
+            None if is_composite || is_tagged_so => Self::OfParts(sum.clone()),
+            None => Self::Whole(sum.clone()),
+        }
+    }
+
+    /// Whether it is told to be in these parts.
+    pub(super) fn is_parts_of(&self, sums: &Sums) -> bool {
+        matches!(self, Self::OfParts(it) if sums.of_parts.as_ref() == Some(it))
+    }
+
+    /// Whether it contradicts what the bytes have to be. The hash of hashes says nothing when nobody knows the parts.
+    fn contradicts(&self, sums: &Sums) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Whole(it) => *it != STANDARD.encode(sums.whole.0),
+            Self::OfParts(it) => sums.of_parts.as_ref().is_some_and(|of_parts| of_parts != it),
+        }
+    }
 }
 
 impl Kept {
     /// Whether a version at this address, which has these bytes, is kept at least so.
-    pub(super) fn is_as(&self, lock: &Lock, sha256: Sha256Hash, address: &str) -> Result<(), Doubt> {
-        if self.sha256.as_ref().is_some_and(|it| *it != STANDARD.encode(sha256.0)) {
+    pub(super) fn is_as(&self, lock: &Lock, sums: &Sums, address: &str) -> Result<(), Doubt> {
+        if self.told.contradicts(sums) {
             let what = format!("the bucket has another SHA-256 for it than it was sent: {address}");
             return Err(Doubt::Changed(what));
         }
@@ -155,9 +229,10 @@ mod tests {
             mode: mode.to_owned(),
             until,
             has_legal_hold,
-            sha256: None,
+            told: Told::Nothing,
         };
-        let is_as = |kept: Kept, lock: &Lock| kept.is_as(lock, storage.sha256, "here");
+        let sums = Sums::whole(storage.sha256);
+        let is_as = |kept: Kept, lock: &Lock| kept.is_as(lock, &sums, "here");
         assert_eq!(is_as(kept("GOVERNANCE", Some(at(7)), true), &governance), Ok(()));
         assert_eq!(is_as(kept("COMPLIANCE", Some(at(8)), true), &governance), Ok(()));
         for (kept, lock) in [
@@ -171,9 +246,37 @@ mod tests {
             assert!(matches!(doubt, Err(Doubt::Otherwise(_))), "{kept:?}: {doubt:?}");
         }
         let other = Kept {
-            sha256: Some(STANDARD.encode(Sha256Hash::of(b"y").0)),
+            told: Told::Whole(STANDARD.encode(Sha256Hash::of(b"y").0)),
             ..kept("GOVERNANCE", Some(at(7)), true)
         };
         assert!(matches!(is_as(other, &governance), Err(Doubt::Changed(_))));
+    }
+
+    #[test]
+    fn the_hash_of_hashes_is_not_taken_for_that_of_the_bytes() {
+        let told = |pairs: &[(&str, &str)]| {
+            let owned = pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Told::by(&owned.collect())
+        };
+        let sum = ("x-amz-checksum-sha256", "aGFzaA==");
+        assert_eq!(told(&[("etag", "\"x-2\"")]), Told::Nothing);
+        assert_eq!(told(&[sum, ("etag", "\"abc\"")]), Told::Whole("aGFzaA==".into()));
+        assert_eq!(told(&[sum, ("etag", "\"a-b\"")]), Told::Whole("aGFzaA==".into()));
+        let of_parts = Told::OfParts("aGFzaA==".into());
+        assert_eq!(told(&[("x-amz-checksum-sha256", "aGFzaA==-3")]), of_parts);
+        assert_eq!(told(&[sum, ("etag", "\"abc-3\"")]), of_parts);
+        assert_eq!(told(&[sum, ("x-amz-checksum-type", "COMPOSITE")]), of_parts);
+        let whole = Sha256Hash::of(b"x");
+        let (known, other) = (
+            Sums::in_parts(whole, "aGFzaA==".into()),
+            Sums::in_parts(whole, "b3RoZXI=".into()),
+        );
+        assert!(of_parts.is_parts_of(&known) && !of_parts.contradicts(&known));
+        assert!(!of_parts.is_parts_of(&other) && of_parts.contradicts(&other));
+        assert!(!of_parts.is_parts_of(&Sums::whole(whole)) && !of_parts.contradicts(&Sums::whole(whole)));
+        let itself = Told::Whole(STANDARD.encode(whole.0));
+        assert!(!itself.is_parts_of(&known) && !itself.contradicts(&known));
     }
 }

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Timestamp};
 
-use super::bucket::{cut_off, refusal, seconds, version_of};
-use super::kept::{Doubt, Lock};
+use super::answered::{cut_off, refusal, seconds, version_of};
+use super::kept::{Doubt, Lock, Sums, Told};
 use super::{Bucket, Payload};
 use crate::vault::hashing::Hashing;
 
@@ -21,6 +21,12 @@ pub enum Put {
     /// It is there, under this version.
     New(String),
     /// The name is taken.
+    Taken,
+}
+
+/// The same, with what a bucket is to tell of its bytes.
+pub(super) enum Placed {
+    New(String, Sums),
     Taken,
 }
 
@@ -55,7 +61,11 @@ impl Bucket {
         until: Timestamp,
         by: Instant,
     ) -> Result<Put, Failure> {
-        self.put_object(self.object(name, payload, sha256, until), Where::Free, by)
+        let placed = self.put_object(&self.object(name, payload, sha256, until), Where::Free, by)?;
+        Ok(match placed {
+            Placed::New(version, _) => Put::New(version),
+            Placed::Taken => Put::Taken,
+        })
     }
 
     /// What is put under `name`, and kept until `until` and as the settings say.
@@ -68,7 +78,17 @@ impl Bucket {
         }
     }
 
-    pub(super) fn put_object(&self, object: Object<'_>, at: Where, by: Instant) -> Result<Put, Failure> {
+    /// Puts an object; a large file in parts.
+    pub(super) fn put_object(&self, object: &Object<'_>, at: Where, by: Instant) -> Result<Placed, Failure> {
+        match object.payload {
+            Payload::File(file, size) if size > self.settings().parts.above => {
+                self.put_in_parts(object, (file, size), at, by)
+            }
+            _ => self.put_at_once(object, at, by),
+        }
+    }
+
+    fn put_at_once(&self, object: &Object<'_>, at: Where, by: Instant) -> Result<Placed, Failure> {
         let checksum = STANDARD.encode(object.sha256.0);
         let until = seconds(object.lock.until);
         let mut headers = vec![
@@ -86,8 +106,8 @@ impl Bucket {
         }
         let mut answer = self.ask_with("PUT", object.name, &[], &headers, object.payload, object.sha256, by)?;
         match answer.status {
-            200 => version_of(&answer).map(Put::New),
-            412 => Ok(Put::Taken),
+            200 => Ok(Placed::New(version_of(&answer)?, Sums::whole(object.sha256))),
+            412 => Ok(Placed::Taken),
             // Two at once: the other one is there, or will be.
             409 => Err(Failure::new(
                 FailureKind::Unavailable,
@@ -111,24 +131,24 @@ impl Bucket {
         by: Instant,
     ) -> Result<String, Failure> {
         let object = self.object(name, payload, sha256, until);
-        self.confirm(object, by).map_err(Doubt::into_failure)
+        self.confirm(&object, by).map_err(Doubt::into_failure)
     }
 
-    fn confirm(&self, object: Object<'_>, by: Instant) -> Result<String, Doubt> {
+    fn confirm(&self, object: &Object<'_>, by: Instant) -> Result<String, Doubt> {
         match self.put_object(object, Where::Free, by)? {
-            Put::New(version) => {
-                self.check(object.name, &version, &object.lock, object.sha256, by)?;
+            Placed::New(version, sums) => {
+                self.check(object.name, &version, &object.lock, &sums, by)?;
                 Ok(version)
             }
             // An attempt whose answer was lost, or that of another installation, or something else.
-            Put::Taken => {
+            Placed::Taken => {
                 let (version, body) = self.get(object.name, None, by)?;
                 if !is_it(body, object.sha256)? {
                     let place = self.address(object.name);
                     let what = format!("what is at {} under this name is not it", Printable(&place));
                     return Err(Doubt::Changed(what));
                 }
-                self.keep_as(object.name, &version, &object.lock, object.sha256, by)?;
+                self.keep_as(object.name, &version, &object.lock, &Sums::whole(object.sha256), by)?;
                 Ok(version)
             }
         }
@@ -146,21 +166,21 @@ impl Bucket {
     ) -> Result<String, Doubt> {
         let object = self.object(name, payload, sha256, until);
         let lock = object.lock;
-        match self.put_object(object, Where::Free, by)? {
-            Put::New(version) => {
-                self.check(name, &version, &lock, sha256, by)?;
+        match self.put_object(&object, Where::Free, by)? {
+            Placed::New(version, sums) => {
+                self.check(name, &version, &lock, &sums, by)?;
                 Ok(version)
             }
-            Put::Taken => {
+            Placed::Taken => {
                 let (version, kept) = self.kept(name, None, &lock, by)?;
-                if kept.sha256.is_none() {
+                if !matches!(kept.told, Told::Whole(_)) {
                     let what = format!(
                         "something has the name in the bucket already, and no SHA-256: {}",
                         self.address(name)
                     );
                     return Err(Doubt::Otherwise(what));
                 }
-                self.keep_as(name, &version, &lock, sha256, by)?;
+                self.keep_as(name, &version, &lock, &Sums::whole(sha256), by)?;
                 Ok(version)
             }
         }
@@ -187,27 +207,27 @@ impl Bucket {
                 sha256,
                 lock,
             };
-            self.put_object(object, at, by)
+            self.put_object(&object, at, by)
         };
         let newest = match put(Where::Free)? {
-            Put::New(version) => Some(version),
-            Put::Taken => {
+            Placed::New(version, sums) => Some((version, sums)),
+            Placed::Taken => {
                 let (version, body) = self.get(name, None, by)?;
                 let is_it = is_it(body, sha256)?;
-                (is_it && spent != Some(&*version)).then_some(version)
+                (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256)))
             }
         };
-        let version = match newest {
-            Some(version) => version,
+        let (version, sums) = match newest {
+            Some(newest) => newest,
             None => match put(Where::Over)? {
-                Put::New(version) => version,
-                Put::Taken => {
+                Placed::New(version, sums) => (version, sums),
+                Placed::Taken => {
                     let what = "the bucket does not take a further version of an object";
                     return Err(Failure::new(FailureKind::Conflict, what));
                 }
             },
         };
-        let kept = self.keep_as(name, &version, &lock, sha256, by);
+        let kept = self.keep_as(name, &version, &lock, &sums, by);
         kept.map(|()| (version, lock.until)).map_err(Doubt::into_failure)
     }
 }

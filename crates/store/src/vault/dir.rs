@@ -63,6 +63,7 @@ use deposit::{DirDeposit, Stored, Stream};
 use name::ObjectName;
 pub use outbox::{Arrived, Sent, Waiting};
 pub(crate) use read::decoder;
+pub use receipts::unfinished;
 use remote::Remote;
 
 /// How hard zstd tries: its own default.

@@ -7,7 +7,7 @@ use staunch_model::custody::RECEIPT_BYTES_MAX;
 use staunch_model::{Receipt, Sha256Hash, Span, Timestamp};
 use staunch_ports::{Clock, Vault};
 use staunch_store::age::Identity;
-use staunch_store::s3::{Bucket, BucketSettings, Link, LockMode, OBJECT_BYTES_MAX};
+use staunch_store::s3::{Bucket, BucketSettings, Link, LockMode, OBJECT_BYTES_MAX, PartSizes};
 use staunch_store::{DirVault, DirVaultOptions};
 use staunch_testkit::contract::vault::Subject;
 
@@ -35,12 +35,14 @@ pub(crate) fn settings(host: &str, base: &str) -> BucketSettings {
     BucketSettings {
         host: host.to_owned(),
         base: base.to_owned(),
+        bucket_in_path: base.split('/').next().unwrap_or_default().to_owned(),
         place: format!("s3://{base}/"),
         region: "eu-central-1".to_owned(),
         mode: LockMode::Governance,
         retain: Span::from_hours(1),
         legal_hold: false,
         object_bytes_max: OBJECT_BYTES_MAX,
+        parts: PartSizes::S3,
     }
 }
 

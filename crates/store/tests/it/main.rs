@@ -9,6 +9,7 @@ mod epoch_and_snapshot;
 mod export;
 mod handling;
 mod in_bucket;
+mod in_parts;
 mod index;
 mod lock;
 mod memory;

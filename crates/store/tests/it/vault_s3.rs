@@ -3,6 +3,7 @@
 mod crash;
 mod in_memory;
 mod large;
+mod parts;
 
 use std::io::Read as _;
 use std::sync::Arc;

@@ -282,12 +282,17 @@ impl Shared {
         let (sha256, size) =
             stored_already(&self.files, of).map_err(|error| failure("prove, before it is sent,", &path, &error))?;
         let by = by(size);
+        let open = || {
+            let opened = self.files.open(&name);
+            opened.map_err(|error| failure("open", &path, &error))
+        };
         let receipts = self.receipts(of)?;
         let known = newest(&receipts, Some(bucket)).and_then(|it| it.receipt.as_ref().ok());
         let mut spent = None;
         if let Some(receipt) = known.filter(|it| it.storage.sha256 == sha256) {
             let storage = &receipt.storage;
-            match bucket.keep_storage(&object_of(storage), storage, by) {
+            let of_parts = open().and_then(|file| bucket.hash_of_parts(&file, size))?;
+            match bucket.keep_storage(&object_of(storage), storage, of_parts, by) {
                 Ok(_) => return Ok(receipt.clone()),
                 Err(doubt) if doubt.is_outage() => return Err(doubt.into_failure()),
                 Err(doubt) => {
@@ -297,10 +302,6 @@ impl Shared {
                 }
             }
         }
-        let open = || {
-            let opened = self.files.open(&name);
-            opened.map_err(|error| failure("open", &path, &error))
-        };
         let kept = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent, by)?;
         let encryption = self.encryption_noted(of, note);
         let storage = storage_of(remote, of, (sha256, size), kept, encryption);
@@ -371,6 +372,7 @@ impl DirVault {
             sent.is_held_up = true;
             return Ok(sent);
         }
+        remote.tidy();
         for note in &notes {
             if let Some(refused) = refusals.get(note).filter(|it| it.until > Instant::now()) {
                 sent.failure.get_or_insert_with(|| refused.failure.clone());

@@ -4,7 +4,7 @@
 //! one, with the next number. Those of other buckets stay, too.
 
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use staunch_model::custody::RECEIPT_BYTES_MAX;
 use staunch_model::{Failure, FailureKind, Printable, Receipt, Sha256Hash, Storage};
@@ -12,20 +12,17 @@ use staunch_model::{Failure, FailureKind, Printable, Receipt, Sha256Hash, Storag
 use super::name::ObjectName;
 use super::{DirVault, Shared};
 use crate::files::{Files, failure, parent};
-use crate::s3::Bucket;
+use crate::s3::{Bucket, Unfinished, within};
+
+/// What the name of each artefact in a bucket begins with.
+const OBJECTS: &str = "objects/";
 
 /// The most receipts of one artefact that are looked at.
 const RECEIPTS_MAX: usize = 100;
 
-/// How long a small object may take.
-pub(super) const SMALL_WITHIN: Duration = Duration::from_secs(30);
-
-/// The slowest connection over which a large one arrives: bytes in a second.
-const RATE_MIN: u64 = 256 << 10;
-
 /// By when an object of so many bytes is to be there.
 pub(super) fn by(bytes: u64) -> Instant {
-    Instant::now() + SMALL_WITHIN + Duration::from_secs(bytes / RATE_MIN)
+    Instant::now() + within(bytes)
 }
 
 /// The name in the bucket of bytes that are stored so: their own SHA-256, so that it is the same bytes whenever the
@@ -38,7 +35,26 @@ pub(super) fn sent_name(stored: Sha256Hash, of: ObjectName) -> String {
     }
 }
 
-/// The same, of what a storage says.
+/// Whether a name in the bucket is one that [`sent_name`] gives.
+fn is_sent_name(name: &str) -> bool {
+    let stored = name.strip_suffix(".age").unwrap_or(name);
+    ObjectName::parse(stored).is_some_and(|it| it.encrypted.is_none())
+}
+
+/// The uploads in parts of artefacts that have begun in a bucket, and did not end.
+///
+/// # Errors
+/// Why it does not tell.
+pub fn unfinished(bucket: &Bucket, by: Instant) -> Result<Vec<Unfinished>, Failure> {
+    bucket.unfinished(OBJECTS, &is_sent_name, by)
+}
+
+/// Aborts them. Returns how many there were.
+pub(super) fn abort_unfinished(bucket: &Bucket, by: Instant) -> Result<usize, Failure> {
+    bucket.abort_unfinished(OBJECTS, &is_sent_name, by)
+}
+
+/// The same as [`sent_name`], of what a storage says.
 pub(crate) fn object_of(storage: &Storage) -> String {
     let name = DirVault::object_name(storage.sha256);
     match storage.encryption {

@@ -19,9 +19,9 @@ use staunch_model::{Compression, Encryption, Failure, Receipt, Sha256Hash, Stora
 use super::Shared;
 use super::name::ObjectName;
 use super::outbox::Refusals;
-use super::receipts::{SMALL_WITHIN, newest, object_of, sent_name};
+use super::receipts::{abort_unfinished, newest, object_of, sent_name};
 use crate::files::failure;
-use crate::s3::{Bucket, Doubt, Payload, is_outage};
+use crate::s3::{Bucket, Doubt, Payload, SMALL_WITHIN, is_outage};
 
 /// Larger artefacts are sent by the outbox alone, so that sealing does not wait for them.
 const AT_ONCE_BYTES_MAX: u64 = 64 << 20;
@@ -45,6 +45,8 @@ pub(super) struct Remote {
 pub(super) struct State {
     /// Whether it has shown that it locks.
     pub(super) has_proved: bool,
+    /// Whether what uploads before have left there was taken away, or cannot be.
+    has_tidied: bool,
     /// Until when it is not tried by who seals.
     pub(super) away_until: Option<Instant>,
 }
@@ -88,6 +90,28 @@ impl Remote {
         proved
     }
 
+    /// Aborts what uploads of artefacts have left there, once, before the first of this process: the parts of an upload
+    /// that a crash has cut off are paid for until somebody does. It holds up nothing.
+    pub(super) fn tidy(&self) {
+        let is_due = {
+            let state = self.state();
+            state.has_proved && !state.has_tidied
+        };
+        if !is_due {
+            return;
+        }
+        match abort_unfinished(&self.bucket, Instant::now() + SMALL_WITHIN) {
+            Ok(0) => {}
+            Ok(uploads) => tracing::info!(uploads, "uploads to the bucket that did not end are aborted"),
+            Err(failure) if is_outage(&failure) => return,
+            Err(failure) => tracing::warn!(
+                %failure,
+                "uploads to the bucket that did not end are not aborted; have a rule of the bucket do it"
+            ),
+        }
+        self.state().has_tidied = true;
+    }
+
     /// Whether who seals tries it.
     fn is_there(&self) -> bool {
         let state = self.state();
@@ -111,7 +135,10 @@ impl Shared {
         (own, known): (ObjectName, &[ObjectName]),
         (sha256, size): (Sha256Hash, u64),
     ) -> AtOnce {
+        // The bytes of what is in parts are proved by who sends: the bucket tells no hash of them.
+        let at_once_max = AT_ONCE_BYTES_MAX.min(remote.bucket.settings().parts.above);
         let mut why = match remote.is_there() {
+            true if size > at_once_max => Some("it is too large to be sent while it is sealed".to_owned()),
             true => None,
             false => Some("the bucket could not be reached when it was sealed".to_owned()),
         };
@@ -130,7 +157,7 @@ impl Shared {
                 break;
             }
             let storage = &receipt.storage;
-            match remote.bucket.keep_storage(&object_of(storage), storage, by) {
+            match remote.bucket.keep_storage(&object_of(storage), storage, None, by) {
                 Ok(storage) => return AtOnce::There(storage),
                 Err(doubt) => why = Some(self.doubted(remote, doubt)),
             }
@@ -148,9 +175,6 @@ impl Shared {
             .any(|it| self.files.path(&it.to_string()).exists())
         {
             return AtOnce::Waits("it was in the directory already".to_owned());
-        }
-        if size > AT_ONCE_BYTES_MAX {
-            return AtOnce::Waits("it is too large to be sent while it is sealed".to_owned());
         }
         match self.send_at_once(remote, file, own, (sha256, size), by) {
             Ok(storage) => AtOnce::There(storage),

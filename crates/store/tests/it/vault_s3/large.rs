@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use staunch_model::{Failure, FailureKind, Sha256Hash};
 use staunch_ports::Vault as _;
-use staunch_store::s3::{Answer, BucketSettings, Credentials, Link, OBJECT_BYTES_MAX, Payload, Request};
+use staunch_store::s3::{Answer, BucketSettings, Credentials, Link, OBJECT_BYTES_MAX, PartSizes, Payload, Request};
 use staunch_testkit::contract::vault::{
     ARTEFACT_BYTES_MAX, LARGE_BYTES, Subject as _, artefact, draft, noise, resident_bytes, store,
 };
@@ -17,11 +18,12 @@ use staunch_testkit::s3::Behaviour;
 use super::in_memory::credentials;
 use super::{InMemory, storage, subject_of};
 use crate::in_bucket::{InBucket, settings};
+use crate::in_parts::Asks;
 use crate::temp_dir;
 
 #[test]
 fn what_is_too_large_for_an_object_is_refused_and_leaves_nothing() {
-    assert_eq!(OBJECT_BYTES_MAX, 5_368_709_120, "what S3 takes in one request");
+    assert_eq!(OBJECT_BYTES_MAX, 5_497_558_138_880, "what S3 takes of one object");
     let link = InMemory::new(Behaviour::Locks);
     let settings = BucketSettings {
         object_bytes_max: 100_000,
@@ -46,13 +48,20 @@ fn what_is_too_large_for_an_object_is_refused_and_leaves_nothing() {
 struct OnDisk {
     dir: PathBuf,
     names: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+    seen: Arc<Seen>,
+}
+
+/// What it has seen of who sends.
+#[derive(Default)]
+struct Seen {
+    parts: AtomicU64,
+    /// The most memory that this process had while something was sent.
+    memory: AtomicU64,
 }
 
 impl OnDisk {
-    fn file(&self, target: &str) -> (String, PathBuf) {
-        let path = target.split('?').next().expect("a path").to_owned();
-        let file = self.dir.join(Sha256Hash::of(path.as_bytes()).to_string());
-        (path, file)
+    fn file(&self, path: &str) -> PathBuf {
+        self.dir.join(Sha256Hash::of(path.as_bytes()).to_string())
     }
 }
 
@@ -62,26 +71,47 @@ impl Link for OnDisk {
     }
 
     fn ask(&self, request: Request<'_>) -> Result<Answer, Failure> {
-        let (path, file) = self.file(&request.target);
+        self.seen.memory.fetch_max(resident_bytes(), Ordering::Relaxed);
+        let path = request.target.split('?').next().expect("a path").to_owned();
+        let file = self.file(&path);
         let mut names = self.names.lock().expect("nobody panics");
         let mut status = 200;
         let mut body: Box<dyn Read + Send> = Box::new(std::io::empty());
-        match (request.method, request.body) {
-            ("PUT", Payload::File(from, size)) => {
-                let mut to = File::create(&file).expect("it is our directory");
-                let mut from = from;
-                assert_eq!(std::io::copy(&mut from, &mut to).expect("it is read"), size);
+        let mut is_kept = false;
+        match (request.method, Asks::of(&request), request.body) {
+            (_, Asks::Part, Payload::Bytes(bytes)) => {
+                self.seen.parts.fetch_add(1, Ordering::Relaxed);
+                let mut to = File::options()
+                    .append(true)
+                    .create(true)
+                    .open(&file)
+                    .expect("our directory");
+                to.write_all(bytes).expect("there is room");
             }
-            ("PUT", Payload::Bytes(bytes)) => std::fs::write(&file, bytes).expect("it is our directory"),
-            ("DELETE", _) => status = 403,
-            ("GET", _) => body = Box::new(File::open(&file).expect("it was put")),
-            _ => {}
+            (_, Asks::Begin, _) => {
+                body = Box::new("<UploadId>one</UploadId>".as_bytes());
+                is_kept = true;
+            }
+            (_, Asks::Complete, _) => body = Box::new("<CompleteMultipartUploadResult>".as_bytes()),
+            (_, Asks::List, _) => {}
+            ("PUT", _, Payload::Bytes(bytes)) => {
+                std::fs::write(&file, bytes).expect("it is our directory");
+                is_kept = true;
+            }
+            ("DELETE", ..) => status = 403,
+            ("GET", ..) => body = Box::new(File::open(&file).expect("it was put")),
+            ("HEAD", ..) if names.contains_key(&path) => {}
+            ("HEAD", ..) => status = 404,
+            other => panic!("nobody asks for {other:?}"),
         }
-        if request.method == "PUT" {
-            names.insert(path.clone(), request.headers.into_iter().collect());
+        if is_kept {
+            let mut kept: BTreeMap<_, _> = request.headers.into_iter().collect();
+            kept.retain(|name, _| name.starts_with("x-amz-object-lock") || name == "x-amz-checksum-sha256");
+            names.insert(path.clone(), kept);
         }
         let mut headers = names.get(&path).cloned().unwrap_or_default();
         headers.insert("x-amz-version-id".into(), "v1".into());
+        headers.insert("etag".into(), "tag".into());
         Ok(Answer { status, headers, body })
     }
 }
@@ -89,9 +119,11 @@ impl Link for OnDisk {
 #[test]
 fn a_large_artefact_is_sent_and_read_in_bounded_memory() {
     let dir = temp_dir();
+    let seen = Arc::new(Seen::default());
     let link = OnDisk {
         dir: dir.path().to_owned(),
         names: Mutex::default(),
+        seen: Arc::clone(&seen),
     };
     let settings = settings("s3.example", "bucket/pre");
     let subject = InBucket::new(settings, Box::new(link), LARGE_BYTES, Box::new(|_, _| ()));
@@ -107,15 +139,23 @@ fn a_large_artefact_is_sent_and_read_in_bounded_memory() {
         "who seals does not wait for a large one"
     );
     let before = resident_bytes();
+    seen.memory.store(0, Ordering::Relaxed);
     let sent = vault.send().expect("it can be sent");
     assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
-    let after_send = resident_bytes();
+    let sending = seen.memory.load(Ordering::Relaxed);
+    let parts = LARGE_BYTES.div_ceil(PartSizes::S3.least) + 1;
+    assert_eq!(
+        seen.parts.load(Ordering::Relaxed),
+        parts,
+        "noise has a little more bytes when it is packed"
+    );
     let mut reader = vault.open(artefact(&sealed)).expect("it is there");
     assert_eq!(
         std::io::copy(&mut reader, &mut std::io::sink()).expect("it is whole"),
         LARGE_BYTES
     );
-    let most = after_send.max(resident_bytes()).saturating_sub(before);
+    let most = sending.max(resident_bytes()).saturating_sub(before);
+    // A part, and what reading takes.
     assert!(most <= 32 << 20, "it took {most} bytes of memory");
     assert!(is_empty(&subject.dir.path().join("outbox")));
 }

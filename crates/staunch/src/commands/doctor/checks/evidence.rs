@@ -8,6 +8,7 @@ use nix::unistd::{AccessFlags, access};
 use staunch_model::{FailureKind, Printable};
 use staunch_server::dto::EvidenceView;
 use staunch_store::DirVault;
+use staunch_store::s3::Bucket;
 
 use super::super::{Finding, Health};
 use super::acting::has_capability;
@@ -138,7 +139,15 @@ fn bucket(folder: &Path, settings: &EvidenceBucket) -> Finding {
     match bucket.prove(Instant::now() + settings.wait.to_std()) {
         Ok(()) if waits.is_empty() => {
             let mode = bucket.settings().mode.write_once();
-            Finding::new(CHECK, Health::Ok, format!("{place} locks evidence: {mode}"))
+            let text = format!("{place} locks evidence: {mode}");
+            match unfinished(&bucket, settings) {
+                Unended::None => Finding::new(CHECK, Health::Ok, text),
+                Unended::Unknown(why) => Finding::new(CHECK, Health::Ok, format!("{text}; {why}")),
+                Unended::Some(what) => Finding::new(CHECK, Health::Warning, format!("{text}; {what}")).fix(
+                    "their parts are paid for: a server aborts them when it starts; a rule of the bucket may as well \
+                     (AbortIncompleteMultipartUpload)",
+                ),
+            }
         }
         Ok(()) => Finding::new(CHECK, Health::Warning, format!("{place} locks evidence{waits}"))
             .fix("a running server sends them within moments; its log says why it does not"),
@@ -152,6 +161,31 @@ fn bucket(folder: &Path, settings: &EvidenceBucket) -> Finding {
             Finding::new(CHECK, Health::Problem, text).fix(FIX)
         }
     }
+}
+
+/// The uploads in parts that did not end, where nothing waits to be sent.
+enum Unended {
+    None,
+    Some(String),
+    /// Why nobody knows.
+    Unknown(String),
+}
+
+fn unfinished(bucket: &Bucket, settings: &EvidenceBucket) -> Unended {
+    let found = match staunch_store::vault::unfinished(bucket, Instant::now() + settings.wait.to_std()) {
+        Ok(found) => found,
+        Err(failure) => return Unended::Unknown(format!("whether uploads did not end is not known: {failure}")),
+    };
+    let Some(first) = found.first() else {
+        return Unended::None;
+    };
+    let since = found.iter().filter_map(|it| it.since).min();
+    let since = since.map_or_else(String::new, |at| format!(", the oldest begun {}", relative(at, now())));
+    Unended::Some(format!(
+        "{} uploads in parts did not end{since}, one of them of {}",
+        found.len(),
+        Printable(&first.name)
+    ))
 }
 
 /// Whether the newest checkpoints reach this anchor, as the server has written down.
