@@ -30,7 +30,7 @@ const EXCLUDED: &str = "positive_data_acceptance";
 pub(crate) const SCRAPE: &str = "metrics";
 
 /// An alert of an attack, so that there is something to be asked about.
-const ALERT: &str = r#"{"event_type":"alert","src_ip":"203.0.113.9","src_port":4000,"dest_ip":"10.0.0.22","dest_port":80,"proto":"TCP","alert":{"action":"allowed","gid":1,"signature_id":1,"rev":1,"signature":"ET EXPLOIT Apache log4j RCE Attempt","category":"Attempted Administrator Privilege Gain","severity":1},"direction":"to_server"}"#;
+pub(crate) const ALERT: &str = r#"{"event_type":"alert","src_ip":"203.0.113.9","src_port":4000,"dest_ip":"10.0.0.22","dest_port":80,"proto":"TCP","alert":{"action":"allowed","gid":1,"signature_id":1,"rev":1,"signature":"ET EXPLOIT Apache log4j RCE Attempt","category":"Attempted Administrator Privilege Gain","severity":1},"direction":"to_server"}"#;
 
 /// What Schemathesis is told besides: how to prove who it is.
 const SETTINGS: &str = "[headers]\nAuthorization = \"Bearer ${STAUNCH_TOKEN}\"\n";
@@ -121,7 +121,7 @@ fn get(url: &str, token: &str, path: &str) -> Result<String> {
 }
 
 /// Posts `body` as events of Suricata.
-fn post(url: &str, token: &str, body: &str) -> Result<()> {
+pub(crate) fn post(url: &str, token: &str, body: &str) -> Result<()> {
     let address = url.strip_prefix("http://").context("the server speaks plain HTTP")?;
     let mut stream = TcpStream::connect(address).context("the server does not listen")?;
     let length = body.len();
@@ -206,7 +206,7 @@ impl Program {
 /// A server that ends with this.
 pub(crate) struct Served {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Drop for Served {

@@ -1,8 +1,11 @@
 //! `cargo xtask s3`: has the program anchor checkpoints and keep evidence in buckets of moto, a server that others
-//! wrote after S3, and holds the vault to its contract there.
+//! wrote after S3, and holds the vault to its contract there. A server seals evidence of an incident there, in both
+//! modes of retention, in parts and at once.
 //!
 //! Never reaches a bucket outside of this machine. Where moto is known to be wrong, that is said, and it is an error
 //! when it has become right.
+
+mod evidence;
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -91,6 +94,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         "the vault does not keep its contract in moto"
     );
     doctor(&program, &moto)?;
+    for retention in ["governance", "compliance"] {
+        evidence::kept(&program.binary, &dir.join(retention), &moto, retention)
+            .with_context(|| format!("evidence under {retention}"))?;
+        println!(
+            "a server has kept evidence under {retention}, which is verified, exported, and not deleted by the key"
+        );
+    }
     println!(
         "anchored in a bucket that locks, refused one that does not; moto {VERSION} takes any key, which S3 does not"
     );

@@ -120,6 +120,11 @@ impl FakeBucket {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins an upload in parts that nobody goes on with, as a crash leaves it.
+    pub fn leave_upload(&self, path: &str) {
+        self.state().leave(path, BTreeMap::new());
+    }
+
     /// Behaves otherwise from now on.
     pub fn behave(&self, behaviour: Behaviour) {
         self.state().behaviour = behaviour;

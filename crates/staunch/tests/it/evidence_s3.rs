@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use serde_json::Value;
+use staunch_testkit::contract::vault::noise;
 use staunch_testkit::s3::{Behaviour, FakeBucket};
 
 use crate::evidence::{ATTACKER, HTTP, evidence, playbook};
@@ -220,6 +221,68 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
             stdout(&ran)
         );
         server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
+    });
+}
+
+#[test]
+fn a_large_artefact_goes_to_the_bucket_in_parts() {
+    in_namespace("evidence_s3::parts", || {
+        let s3 = S3Server::start(Behaviour::Locks);
+        let home = home(&s3.address.to_string(), "retention = \"compliance\"\n");
+        let large = home.path("large.log");
+        // Noise cannot be packed: four parts of 16 MiB, and what is left.
+        fs::write(&large, noise(1, 66 << 20)).expect("it is our directory");
+        let asked = format!("  - files: {{ paths: [\"{}\"] }}\n", large.display());
+        home.playbook("keep-first.yaml", &playbook(&asked));
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("it is sealed", || evidence(&server).len() == 1);
+        let rows = evidence(&server);
+        assert_eq!(rows[0]["failure"], Value::Null, "{rows:?}");
+        let id = rows[0]["evidence"].as_str().expect("an id").to_owned();
+        let storage = || {
+            let shown: Value = server.json(&["evidence", "show", &id]);
+            let receipts = shown["receipts"].as_array().cloned().unwrap_or_default();
+            let is_large = |it: &Value| it["storage"]["size"].as_u64() > Some(64 << 20);
+            receipts.into_iter().find(is_large).map(|it| it["storage"].clone())
+        };
+        let objects = || s3.bucket.paths().iter().filter(|it| it.contains("/objects/")).count();
+        wait_until("an upload begins", || s3.bucket.unfinished() == 1 || objects() == 2);
+        wait_until("it is complete", || objects() == 2);
+        wait_until("it is sent", || storage().is_some());
+        let storage = storage().expect("it is sent");
+        assert_eq!(storage["write_once"], "lock-compliance", "{storage}");
+        let path = storage["path"].as_str().expect("a path").replace("s3:/", "");
+        let there = s3.bucket.of(&path);
+        assert_eq!(there.len(), 1);
+        assert_eq!(there[0].headers["x-amz-object-lock-mode"], "COMPLIANCE");
+        let sum = &there[0].headers["x-amz-checksum-sha256"];
+        assert!(sum.ends_with("-5"), "{sum}");
+        assert_eq!(s3.bucket.unfinished(), 0);
+        wait_until("it is logged and proved", || {
+            let ran = server.run(&["evidence", "verify", "--json"]);
+            let told: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+            // The other one says what the file was.
+            told["proved"] == true && told["in_bucket"] == 2
+        });
+        let archive = home.path("INC-1.evidence.tar.zst");
+        let archive = archive.to_str().expect("a path");
+        server.ok(&["evidence", "export", "INC-1", "--output", archive]);
+        let public = server.ok(&["evidence", "key"]);
+        let proved = server.ok(&["evidence", "verify", archive, "--key", public.trim()]);
+        assert!(proved.contains("PROVED"), "{proved}");
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
+        drop(server);
+
+        // What a crash leaves is named, and the next start aborts it.
+        s3.bucket.leave_upload(&path);
+        let text = doctor(&home);
+        assert!(text.contains("uploads in parts that did not end: 1"), "{text}");
+        let server = home.serve();
+        wait_until("it is aborted", || s3.bucket.unfinished() == 0);
+        let text = doctor(&home);
+        assert!(!text.contains("did not end"), "{text}");
+        drop(server);
     });
 }
 

@@ -83,6 +83,10 @@ fn serve(mut stream: TcpStream, bucket: &FakeBucket) {
         !headers.contains_key("transfer-encoding"),
         "S3 takes nothing whose size it is not told"
     );
+    assert!(
+        headers.contains_key("content-length") || !matches!(first[0], "PUT" | "POST"),
+        "S3 takes nothing whose size it is not told"
+    );
     let length = headers
         .get("content-length")
         .map_or(0, |it| it.parse().expect("a number"));

@@ -44,20 +44,26 @@ impl State {
         if algorithm.is_none_or(|it| it != "SHA256") {
             return refused(400, "InvalidRequest");
         }
-        self.versions += 1;
-        // Nothing says what is in the name of one.
-        let id = format!("u/{}&=", self.versions);
+        let id = self.leave(path, asked.headers.clone());
         let text = format!(
             "<InitiateMultipartUploadResult><UploadId>{}</UploadId></InitiateMultipartUploadResult>",
             id.replace('&', "&amp;")
         );
+        said(200, &[], text)
+    }
+
+    /// Begins an upload; its name.
+    pub(super) fn leave(&mut self, path: &str, headers: BTreeMap<String, String>) -> String {
+        self.versions += 1;
+        // Nothing says what is in the name of one.
+        let id = format!("u/{}&=", self.versions);
         let upload = Upload {
             path: path.to_owned(),
-            headers: asked.headers.clone(),
+            headers,
             parts: BTreeMap::new(),
         };
-        self.uploads.insert(id, upload);
-        said(200, &[], text)
+        self.uploads.insert(id.clone(), upload);
+        id
     }
 
     /// The upload of this name, which is of this object.

@@ -41,29 +41,6 @@ impl InMemory {
     }
 }
 
-impl InMemory {
-    /// Begins an upload in parts, as somebody else.
-    pub(super) fn begin(&self, path: &str) -> u16 {
-        let headers = [
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=x/s3/aws4_request,SignedHeaders=x-amz-checksum-algorithm;\
-              x-amz-content-sha256,Signature=0",
-            ),
-            ("x-amz-checksum-algorithm", "SHA256"),
-            ("x-amz-content-sha256", &Sha256Hash::of(b"").to_string()),
-        ];
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let asked = Asked {
-            method: "POST".to_owned(),
-            target: format!("{path}?uploads="),
-            headers: headers.into_iter().map(owned).collect(),
-            body: Vec::new(),
-        };
-        self.bucket.answer(&asked).status
-    }
-}
-
 impl Link for InMemory {
     fn credentials(&self) -> Result<Credentials, Failure> {
         Ok(credentials())

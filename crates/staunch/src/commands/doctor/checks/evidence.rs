@@ -182,7 +182,7 @@ fn unfinished(bucket: &Bucket, settings: &EvidenceBucket) -> Unended {
     let since = found.iter().filter_map(|it| it.since).min();
     let since = since.map_or_else(String::new, |at| format!(", the oldest begun {}", relative(at, now())));
     Unended::Some(format!(
-        "{} uploads in parts did not end{since}, one of them of {}",
+        "uploads in parts that did not end: {}{since}, one of them of {}",
         found.len(),
         Printable(&first.name)
     ))
