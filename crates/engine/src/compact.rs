@@ -341,11 +341,16 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
         self.find(key).map_or_else(|at| at, |at| at + 1)
     }
 
-    /// Where `key` is, if it is where it would be with none missing.
+    /// Where `key` is, if it is where it would be with none missing before it, or with none missing after it. Of the
+    /// oldest some are left for long when others have gone, and what is asked for most is new.
     #[inline]
     fn guess(&self, key: &K) -> Option<usize> {
-        let guess = key.steps_from(self.entries.front()?.key());
-        (self.entries.get(guess)?.key() == key).then_some(guess)
+        let is_at = |at: &usize| self.entries.get(*at).is_some_and(|it| it.key() == key);
+        let from_first = key.steps_from(self.entries.front()?.key());
+        Some(from_first).filter(is_at).or_else(|| {
+            let to_last = self.entries.back()?.key().steps_from(key);
+            (self.entries.len() - 1).checked_sub(to_last).filter(is_at)
+        })
     }
 
     /// Where `key` is, or where it would be.
