@@ -290,11 +290,19 @@ fn an_upload_of_something_else_is_left_alone() {
     for other in ["objects/ab/theirs", &format!("{name}.part"), &format!("other/{name}")] {
         waiting.memory.bucket.leave_upload(&format!("/bucket/pre/{other}"));
     }
-    waiting.memory.bucket.leave_upload(&waiting.path);
-    assert_eq!(waiting.memory.bucket.unfinished(), 4);
+    // Of what waits, and of artefacts that nobody has here any more.
+    let gone = staunch_store::DirVault::object_name(Sha256Hash::of(b"gone"));
+    for ours in [
+        waiting.path.clone(),
+        format!("/bucket/pre/{gone}"),
+        format!("/bucket/pre/{gone}.age"),
+    ] {
+        waiting.memory.bucket.leave_upload(&ours);
+    }
+    assert_eq!(waiting.memory.bucket.unfinished(), 6);
     let sent = waiting.send();
     assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
-    assert_eq!(waiting.memory.bucket.unfinished(), 3, "ours is gone, and no other");
+    assert_eq!(waiting.memory.bucket.unfinished(), 3, "ours are gone, and no other");
 }
 
 #[test]
