@@ -16,8 +16,15 @@ const NETWORKS: u32 = 100_000;
 /// How long events come before the list changes.
 const BEFORE: Duration = Duration::from_secs(2);
 
-/// The longest that an event may wait for its answer while the list is taken up.
+/// How long the list may take until it is in force.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// The longest that an event may wait for its answer while the list is taken up: for two turns of the engine, each of
+/// which may take 50 ms (see the bar of `prefixes`).
 const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether the list is in force, which are made as often before it changes.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// When an event was posted, and how long its answer took.
 type Posted = (Instant, Duration);
@@ -35,13 +42,16 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
     let stop = AtomicBool::new(false);
     let (posted, changed, in_force) = std::thread::scope(|scope| {
         let posting = scope.spawn(|| post_until(&server, &stop));
-        std::thread::sleep(BEFORE);
+        let quiet = look_until(&server, NETWORKS + 1, BEFORE);
         let changed = Instant::now();
-        let taken_up = put(&list, NETWORKS + 1)
-            .and_then(|()| server.wait_for("/lists/0/networks", u64::from(NETWORKS + 1), Duration::from_secs(30)));
+        let taken_up = put(&list, NETWORKS + 1).and_then(|()| look_until(&server, NETWORKS + 1, TAKEN_UP_WITHIN));
         stop.store(true, Ordering::Relaxed);
         let posted = posting.join().map_err(|_| "the posting thread panicked".to_owned())?;
-        Ok::<_, String>((posted?, changed, taken_up?))
+        let taken_up = taken_up?.ok_or("the list did not come into force")?;
+        if quiet?.is_some() {
+            return Err("the list was in force before it was there".to_owned());
+        }
+        Ok::<_, String>((posted?, changed, taken_up))
     })?;
     let (before, meanwhile): (Vec<Posted>, Vec<Posted>) = posted.into_iter().partition(|(at, _)| *at < changed);
     let longest = |of: &[Posted]| of.iter().map(|(_, took)| *took).max();
@@ -62,6 +72,18 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
             ),
         ],
     }])
+}
+
+/// Looks for at most `limit` whether the list with so many networks is in force, and returns when it was.
+fn look_until(server: &Server, networks: u32, limit: Duration) -> Result<Option<Instant>, String> {
+    let begun = Instant::now();
+    while begun.elapsed() < limit {
+        if server.status("/lists/0/networks")? == u64::from(networks) {
+            return Ok(Some(Instant::now()));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(None)
 }
 
 /// Posts one event after the other, each from an address of its own, until told to stop.

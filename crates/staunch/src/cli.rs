@@ -79,7 +79,7 @@ const JSON: &str = "json";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// See all of it in 20 seconds, on a stage of network namespaces: no root needed, nothing outside is touched
+    /// See all of it in 20 seconds, on a stage of network namespaces: no root needed, only what is its own is touched
     Demo,
     /// Write a configuration with comments, the playbooks to change, and a unit for systemd; nothing is overwritten
     Init(InitArgs),

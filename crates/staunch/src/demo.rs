@@ -31,26 +31,19 @@ use crate::stage::{self, ATTACKER, BALANCER, OTHERS, SERVER, Server, Stage, with
 /// When the stage cannot be built or a claim is false.
 pub(crate) fn run() -> Result<()> {
     let begun = Instant::now();
-    tell!("Staunch demo: three hosts in network namespaces; nothing outside is touched.\n");
+    tell!("Staunch demo: three hosts in network namespaces; only what is its own is touched.\n");
     is_told()?;
     stage::enter().context(
         "that is where the demo plays\n\
          hint: run it as root (`sudo target/release/staunch demo`), or allow user namespaces as named above",
     )?;
     let mut play = Play::begin()?;
-    play.block()?;
-    play.join()?;
-    play.refuse()?;
-    play.lie()?;
-    play.kill()?;
-    play.lease()?;
-    let case = play.keep()?;
-    play.look_back(&case)?;
-    play.learn(&case)?;
-    play.recover(&case)?;
+    let played = play.all_scenes();
+    play.leave_nothing();
+    played?;
     let false_claims = play.false_claims;
     let claims = play.claims;
-    drop((play, case));
+    drop(play);
     tell!(
         "\n{} of {claims} claims checked and true, in {:.1} s.",
         claims - false_claims,
@@ -122,6 +115,32 @@ impl Play {
             "before anything happens, attacker and load balancer both reach the web server",
         );
         Ok(play)
+    }
+
+    fn all_scenes(&mut self) -> Result<()> {
+        self.block()?;
+        self.join()?;
+        self.refuse()?;
+        self.lie()?;
+        self.kill()?;
+        self.lease()?;
+        let case = self.keep()?;
+        self.look_back(&case)?;
+        self.learn(&case)?;
+        self.recover(&case)
+    }
+
+    /// Lifts what is still in place, however far the play came. A group that a process is frozen in is one of the
+    /// machine's, which does not go with the namespaces.
+    fn leave_nothing(&mut self) {
+        if !self.freezes {
+            return;
+        }
+        let release = ["release", "--all", "--yes", "--wait", "--reason", "the demo is over"];
+        match self.server.exit_code(&release) {
+            Ok(Some(0)) => {}
+            Ok(_) | Err(_) => say("(Not all could be lifted: a frozen process may have left a group of cgroup v2.)"),
+        }
     }
 
     fn block(&mut self) -> Result<()> {

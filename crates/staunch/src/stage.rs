@@ -1,6 +1,7 @@
 //! A stage of our own: three hosts in network namespaces, and a real `staunch serve` between them.
 //!
-//! Never touches anything outside of its namespaces and its directory. The demo and the drills play on it.
+//! Never touches anything outside of its namespaces and its directory, but for the group of cgroup v2 in which the demo
+//! freezes a process of its own. The demo and the drills play on it.
 
 mod beacon;
 mod hosts;

@@ -58,9 +58,15 @@ impl Play {
             );
         } else {
             self.claim(silent, "then the address was blocked: the attacker hears nothing");
-            say("(This user may not make groups of cgroup v2, so the process was not frozen.)");
+            say("(Groups of cgroup v2 cannot be made here, so the process was not frozen.)");
         }
+        self.prove(&case)?;
+        Ok(case)
+    }
 
+    /// The evidence of it, for somebody with a copy and a key.
+    fn prove(&mut self, case: &Case) -> Result<()> {
+        let incident = case.incident.as_str();
         let archive = self.server.path("evidence.tar.zst");
         let name = archive.display().to_string();
         // Until all of it is in the log, an export says what it would leave out.
@@ -84,7 +90,7 @@ impl Play {
         std::fs::write(&copy, bytes)?;
         let found = self.server.exit_code(&verify)? == Some(i32::from(Exit::Corrupt.code()));
         self.claim(found, "with one bit of it changed, it does not");
-        Ok(case)
+        Ok(())
     }
 
     /// The timeline of what was contained, and what led to what.

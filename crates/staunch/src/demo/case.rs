@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
+use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 use staunch_connectors::actions::freeze_process::cgroup2_mount;
 use staunch_ports::Clock as _;
@@ -63,15 +64,18 @@ pub(super) fn setup(freezes: bool) -> Setup {
     }
 }
 
-/// Whether this user may make groups of cgroup v2 inside of the own one, which is what it takes to freeze a process.
+/// Whether this user may make groups of cgroup v2 inside of the own one and move processes between them, which is what
+/// it takes to freeze a process.
 pub(super) fn can_freeze() -> bool {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
     let Some((mount, own)) = cgroup2_mount(Path::new("/proc")).ok().zip(own) else {
         return false;
     };
-    let probe = mount.join(own).join(format!("staunch-demo-{}", std::process::id()));
-    fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).is_ok()
+    let own = mount.join(own);
+    let probe = own.join(format!("staunch-demo-{}", std::process::id()));
+    let moves = access(&own.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
+    moves && fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).is_ok()
 }
 
 /// The incident under way.

@@ -1,9 +1,11 @@
 //! A process on the protected server that calls an address of the attacker's host, over and over.
+//!
+//! It has no children, so that whoever ends it, frozen or not, leaves nothing behind.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,14 +14,18 @@ use anyhow::{Context as _, Result};
 
 use super::hosts::{SERVER, Stage, TIMEOUT, connect, within};
 
-/// Says a word fifty times a second, until nobody can be told any more.
-const PROGRAM: &str = "while echo beacon; do sleep 0.02; done";
+/// Says a word for each line that it reads, until there is none, or nobody can be told any more.
+const PROGRAM: &str = "while read -r _ && echo beacon; do :; done";
+
+/// The time between two lines that it reads.
+const PACE: Duration = Duration::from_millis(20);
 
 /// How long nothing may be heard before it counts as silent: fifteen words.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// The longest time until it is heard again: what TCP sends once more while nothing arrives comes ever more seldom.
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
+/// The longest time until it is heard again: TCP doubles its pauses while nothing arrives, and what was blocked for 15 s
+/// comes up to 13 s later.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 /// The process. Ended when this is dropped.
 pub(crate) struct Beacon {
@@ -43,14 +49,19 @@ impl Beacon {
         let connection = connect(SERVER, called, TIMEOUT).context("the web server does not reach the attacker")?;
         // What is written when nobody acknowledges must not end it.
         connection.set_write_timeout(None)?;
-        let process = Command::new("sh")
+        let mut process = Command::new("sh")
             .args(["-c", PROGRAM])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::from(OwnedFd::from(connection)))
             .stderr(Stdio::null())
             .spawn()
             .context("there is no shell `sh`")?;
-        Ok(Self { process, called, heard })
+        let lines = process.stdin.take().context("it has no standard input")?;
+        let beacon = Self { process, called, heard };
+        std::thread::Builder::new()
+            .name("pace".into())
+            .spawn(move || pace(lines))?;
+        Ok(beacon)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -81,6 +92,13 @@ impl Drop for Beacon {
         // Errors mean that it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Hands it lines until it has ended.
+fn pace(mut lines: ChildStdin) {
+    while lines.write_all(b"\n").is_ok() {
+        std::thread::sleep(PACE);
     }
 }
 

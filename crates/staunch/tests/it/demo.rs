@@ -77,7 +77,7 @@ fn where_nothing_can_be_frozen_the_demo_says_so_and_blocks() {
         }
         let text = play();
         for part in [
-            "This user may not make groups of cgroup v2",
+            "Groups of cgroup v2 cannot be made here",
             "held a connection to",
             "the block was lifted, and read back as gone",
             "the process goes on where it stood",

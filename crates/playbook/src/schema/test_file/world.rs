@@ -164,6 +164,14 @@ impl Walk<'_, '_> {
         let kind = self
             .required(&fields, "kind")
             .and_then(|node| self.word(node, "kind", &kinds));
+        if let Some(node) = fields.get("for")
+            && !matches!(kind, None | Some(FaultKind::Crash(_) | FaultKind::ReplyLate(_)))
+        {
+            let message = "only a `crash` and a `reply-late` last";
+            let hint = "leave `for` out";
+            self.report.error_with_hint("P012", node.span.clone(), message, hint);
+            return None;
+        }
         let evidence = match fields.get("evidence") {
             Some(node) if at.is_some_and(|it| it != Point::Preserve) => {
                 let message = "only what goes wrong with `preserve` is of a kind of evidence";
