@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::exit::Exit;
 use crate::misbehave::Misbehaviour;
 use crate::stage::{self, ATTACKER, BALANCER, OTHERS, SERVER, Server, Stage, within};
 
@@ -31,12 +32,13 @@ use crate::stage::{self, ATTACKER, BALANCER, OTHERS, SERVER, Server, Stage, with
 /// When the stage cannot be built or a claim is false.
 pub(crate) fn run() -> Result<()> {
     let begun = Instant::now();
-    tell!("Staunch demo: three hosts in network namespaces; only what is its own is touched.\n");
+    tell!("Staunch demo: three hosts in network namespaces; only its own is touched.\n");
     is_told()?;
     stage::enter().context(
         "that is where the demo plays\n\
          hint: run it as root (`sudo target/release/staunch demo`), or allow user namespaces as named above",
     )?;
+    stage::listen()?;
     let mut play = Play::begin()?;
     let played = play.all_scenes();
     play.leave_nothing();
@@ -118,16 +120,24 @@ impl Play {
     }
 
     fn all_scenes(&mut self) -> Result<()> {
-        self.block()?;
-        self.join()?;
-        self.refuse()?;
-        self.lie()?;
-        self.kill()?;
-        self.lease()?;
+        for scene in [
+            Self::block,
+            Self::join,
+            Self::refuse,
+            Self::lie,
+            Self::kill,
+            Self::lease,
+        ] {
+            scene(self)?;
+            goes_on()?;
+        }
         let case = self.keep()?;
-        self.look_back(&case)?;
-        self.learn(&case)?;
-        self.recover(&case)
+        goes_on()?;
+        for scene in [Self::look_back, Self::learn, Self::recover] {
+            scene(self, &case)?;
+            goes_on()?;
+        }
+        Ok(())
     }
 
     /// Lifts what is still in place, however far the play came. A group that a process is frozen in is one of the
@@ -136,10 +146,12 @@ impl Play {
         if !self.freezes {
             return;
         }
-        let release = ["release", "--all", "--yes", "--wait", "--reason", "the demo is over"];
-        match self.server.exit_code(&release) {
-            Ok(Some(0)) => {}
-            Ok(_) | Err(_) => say("(Not all could be lifted: a frozen process may have left a group of cgroup v2.)"),
+        // Without a server: one that Ctrl-C has reached as well is about to end, and asking it would be a race.
+        let ended = self.server.kill();
+        let release = ["release", "--all", "--yes", "--reason", "the demo is over"];
+        let lifted = ended.and_then(|()| self.server.exit_code(&release));
+        if !matches!(lifted, Ok(Some(code)) if code == 0 || code == i32::from(Exit::Direct.code())) {
+            say("(Not all could be lifted: a frozen process may have left a group of cgroup v2.)");
         }
     }
 
@@ -274,11 +286,24 @@ impl Play {
     }
 
     fn claim(&mut self, holds: bool, text: &str) {
+        // What was not awaited is neither true nor false.
+        if stage::is_interrupted() {
+            return;
+        }
         self.claims += 1;
         self.false_claims += usize::from(!holds);
         let mark = if holds { "\u{2713}" } else { "\u{2717} FALSE:" };
         tell!("{}", wrapped(&format!("  {mark} {text}"), 4));
     }
+}
+
+/// # Errors
+/// When the play is to end.
+fn goes_on() -> Result<()> {
+    if stage::is_interrupted() {
+        bail!("it was interrupted");
+    }
+    Ok(())
 }
 
 fn scene(number: u32, title: &str) {

@@ -7,7 +7,10 @@ mod beacon;
 mod hosts;
 mod server;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{SigSet, Signal};
 
 pub(crate) use beacon::Beacon;
 pub(crate) use hosts::{ATTACKER, BALANCER, OTHERS, SERVER, Stage, within};
@@ -15,6 +18,30 @@ pub(crate) use server::{ALERT, Server, Setup};
 
 /// How the name of a stage's directory begins. Parts misbehave by the orders of a file only below such a one.
 pub(crate) const STAGE_PREFIX: &str = "staunch-stage-";
+
+/// Whether somebody wants the play to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody wants the play to end, who has [been listened to](listen).
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Takes Ctrl-C and SIGTERM from now on for a wish that the play ends, instead of ending at once with all that is in
+/// place. Must be called while the process has one thread only, and after [`enter`].
+///
+/// # Errors
+/// When there can be no thread that waits for them.
+pub(crate) fn listen() -> Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    signals.thread_block()?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        while signals.wait().is_ok() {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+    })?;
+    Ok(())
+}
 
 /// Leaves the machine's network for a namespace of our own; as another user than root in a user namespace. Must be
 /// called while the process has one thread only.

@@ -186,14 +186,14 @@ fn first_dropped(sent: &[(u64, Instant)], arrived: u64) -> Option<Instant> {
     (after >= DROPPED_AFTER_MIN).then_some(sent[first].1)
 }
 
-/// Waits until `condition` holds; false when it does not within `limit`.
+/// Waits until `condition` holds; false when it does not within `limit`, or the play is to end.
 pub(crate) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if begun.elapsed() > limit {
+        if begun.elapsed() > limit || super::is_interrupted() {
             return false;
         }
         std::thread::sleep(Duration::from_micros(500));

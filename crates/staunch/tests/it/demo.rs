@@ -1,13 +1,17 @@
 //! The demo as a user runs it: every claim true, and the stage gone afterwards.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use staunch_connectors::actions::freeze_process::cgroup2_mount;
 
-use crate::harness::{STAUNCH, in_namespace};
+use crate::harness::{Ended, STAUNCH, in_namespace};
 use crate::processes::where_processes_freeze;
 
 /// Plays it, and returns what it says.
@@ -59,6 +63,54 @@ fn every_claim_of_the_demo_is_true() {
         let widest = text.lines().max_by_key(|line| line.chars().count()).expect("it prints");
         assert!(widest.chars().count() <= 80, "wider than 80 columns: {widest:?}");
     });
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing() {
+    where_processes_freeze("a_demo_that_is_interrupted_leaves_nothing", || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let child = Command::new(STAUNCH)
+            .arg("demo")
+            .env("TMPDIR", dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = Ended(child.expect("it starts"));
+        let lines = BufReader::new(child.0.stdout.take().expect("it is piped")).lines();
+        let mut process = None;
+        // Read to the end: it goes on telling.
+        for line in lines.map_while(Result::ok) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let ["Process", pid, ..] = words[..] {
+                process = Some(pid.to_owned());
+            } else if words.first() == Some(&"8.") {
+                let frozen = process.as_deref().map(group_of).expect("it is named");
+                assert!(frozen.contains("/staunch-"), "{frozen}");
+                kill(Pid::from_raw(child.0.id().cast_signed()), Signal::SIGTERM).expect("it is ours");
+            }
+        }
+        assert_eq!(child.0.wait().expect("it ends").code(), Some(1));
+        let process = process.expect("it is named");
+        assert_eq!(group_of(&process), "", "it is there");
+        let left: Vec<_> = fs::read_dir(dir.path()).expect("it is ours").collect();
+        assert!(left.is_empty(), "{left:?}");
+        let tree = cgroup2_mount(Path::new("/proc")).expect("there is one");
+        let own = group_of("self");
+        let groups = fs::read_dir(tree.join(own.trim_start_matches('/'))).expect("it is there");
+        let mut names = groups.flatten().map(|it| it.file_name().to_string_lossy().into_owned());
+        let of_process = format!("-{process}-");
+        assert_eq!(
+            names.find(|it| it.starts_with("staunch-") && it.contains(&of_process)),
+            None
+        );
+    });
+}
+
+/// The group of cgroup v2 that a process is in; empty when there is no such process.
+fn group_of(process: &str) -> String {
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    own.unwrap_or_default().to_owned()
 }
 
 #[test]
