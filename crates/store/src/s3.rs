@@ -10,12 +10,14 @@
 //! # Guarantees
 //! An object is never put where another is, but for a further version over what is proved not to be it, or not to be
 //! kept; what was there stays as the version before. Nothing counts as kept that the bucket does not say it keeps as it
-//! was asked to: mode, time, legal hold, and the hash of what it took.
-//! Of a large object one part at a time is in memory, and an upload that does not end with the object is aborted
+//! was asked to: mode, time, legal hold, and the hash of what it took; what is in parts, and has none, is read back.
+//! Of a large object one part at a time is in memory, and an upload that does not end with the object is aborted, but
+//! for one whose beginning was not answered. A request by which no object is sent or read has 30 seconds for its answer
 //!
 //! # Assumptions
 //! The bucket has versions and Object Lock; the key may put objects with a retention, and read versions and their
-//! locks. It need not, and better may not, delete versions
+//! locks. It need not, and better may not, delete versions. It need not list: then 403 to a look at a name may mean that
+//! nothing is there
 //!
 //! # Caveats
 //! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner. Of
@@ -27,6 +29,7 @@
 
 mod answered;
 mod bucket;
+mod complete;
 mod kept;
 mod parts;
 mod put;
@@ -36,7 +39,7 @@ mod unfinished;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use staunch_model::{Failure, FailureKind, Span, WriteOnce};
 
@@ -45,7 +48,7 @@ pub(crate) use kept::Doubt;
 pub use parts::PartSizes;
 pub use put::Put;
 pub use sign::Credentials;
-pub use unfinished::Unfinished;
+pub use unfinished::{Unfinished, UnfinishedList};
 
 /// The most bytes of one object: 5 TiB, which servers of others take as well. AWS takes more by now
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
@@ -63,6 +66,11 @@ const RATE_MIN: u64 = 256 << 10;
 /// How long a request with so many bytes may take.
 pub(crate) const fn within(bytes: u64) -> Duration {
     Duration::from_secs(SMALL_WITHIN.as_secs() + bytes / RATE_MIN)
+}
+
+/// By when a small request is answered, of something that is all done `by` then.
+fn soon(by: Instant) -> Instant {
+    by.min(Instant::now() + SMALL_WITHIN)
 }
 
 /// Whether nobody was there to answer, so that it is worth asking again by itself.

@@ -32,6 +32,10 @@ pub enum Behaviour {
     Plain,
     /// It says nothing of a lock in its answers to HEAD.
     SaysNothing,
+    /// It tells no hash of what it has.
+    TellsNoHash,
+    /// It lets nobody list, and so refuses to say whether a name is taken by nothing.
+    Unlisted,
     /// It is busy.
     Busy,
     /// It takes no key.
@@ -324,9 +328,13 @@ impl State {
 
     fn get(&mut self, path: &str, version: Option<&str>, asked: &Asked) -> Answered {
         let says_nothing = self.behaviour == Behaviour::SaysNothing;
-        let wants_checksum = asked.headers.contains_key("x-amz-checksum-mode");
+        let wants_checksum =
+            asked.headers.contains_key("x-amz-checksum-mode") && self.behaviour != Behaviour::TellsNoHash;
         let Some(object) = self.find(path, version).map(|it| it.clone()) else {
-            return refused(404, "NoSuchKey");
+            return match (self.behaviour, version) {
+                (Behaviour::Unlisted, None) => refused(403, "AccessDenied"),
+                _ => refused(404, "NoSuchKey"),
+            };
         };
         let is_said = |name: &str| match name {
             "x-amz-checksum-sha256" => wants_checksum,

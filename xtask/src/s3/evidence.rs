@@ -24,6 +24,9 @@ const ARTEFACTS: u64 = 3;
 /// How long all of it may take to be sealed and sent.
 const WITHIN: Duration = Duration::from_secs(180);
 
+/// How long moto may be silent.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+
 /// What asks for evidence, before it acts.
 const PLAYBOOK: &str = "playbook: keep-first\nsummary: Keep what a block destroys, then block.\ntrigger:\n  sources: \
     [suricata]\n  when: event.severity >= high\n  incident: event.source.ip\n  deduplicate: 1m\npreserve:\n  - network\n  \
@@ -125,6 +128,7 @@ fn deleted(program: &Program, moto: &Moto, storage: &Value, retention: &str) -> 
 /// Asks for a version to be deleted; the status.
 fn delete(moto: &Moto, path: &str, version: &str, headers: &str) -> Result<u16> {
     let mut stream = TcpStream::connect(&moto.address).context("moto does not listen")?;
+    stream.set_read_timeout(Some(SILENT_MAX))?;
     // It takes any key.
     write!(
         stream,

@@ -11,10 +11,10 @@ use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, 
 use staunch_ports::Clock;
 
 use super::answered::{amz_date, element, refusal, seconds, text_of, version_of};
-use super::kept::{Doubt, Kept, Lock, Sums, Told};
-use super::put::{Object, Placed, Where};
+use super::kept::{Doubt, Kept, Lock, OfParts, Sums, Told};
+use super::put::{Object, Placed, Where, is_it};
 use super::sign::Unsigned;
-use super::{Answer, BucketSettings, Link, LockMode, Payload, Request};
+use super::{Answer, BucketSettings, Link, LockMode, Payload, Request, soon};
 
 /// How long the object is kept that proves that a bucket locks.
 const PROOF: Span = Span::from_mins(2);
@@ -162,7 +162,30 @@ impl Bucket {
 
     pub(super) fn check(&self, name: &str, version: &str, lock: &Lock, sums: &Sums, by: Instant) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
-        kept.is_as(lock, sums, &self.address(name))
+        kept.is_as(lock, sums, &self.address(name))?;
+        self.read_unless_told(name, version, (&kept.told, sums), by)
+    }
+
+    /// Reads what is in parts, when the bucket tells no hash that can be held against theirs.
+    fn read_unless_told(
+        &self,
+        name: &str,
+        version: &str,
+        (told, sums): (&Told, &Sums),
+        by: Instant,
+    ) -> Result<(), Doubt> {
+        if sums.of_parts.is_none() || told.is_of(sums).is_some() {
+            return Ok(());
+        }
+        let (_, body) = self.get(name, Some(version), by)?;
+        if is_it(body, sums.whole)? {
+            return Ok(());
+        }
+        let what = format!(
+            "the bucket has other bytes for it than it was sent: {}",
+            self.address(name)
+        );
+        Err(Doubt::Changed(what))
     }
 
     /// The version of something that is stored so in this bucket, and the lock that is stated for it.
@@ -186,12 +209,12 @@ impl Bucket {
     }
 
     /// The same, and has it kept as the settings say from now on; how it is kept then. Where the artefact is at hand,
-    /// `of_parts` is the hash of the hashes of its parts.
+    /// `of_parts` is what its parts have to be, and the bytes are read when the bucket tells nothing of those.
     pub(crate) fn keep_storage(
         &self,
         name: &str,
         storage: &Storage,
-        of_parts: Option<String>,
+        of_parts: Option<OfParts>,
         by: Instant,
     ) -> Result<Storage, Doubt> {
         let (version, stated) = self.stated(name, storage)?;
@@ -244,6 +267,7 @@ impl Bucket {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         match kept.is_as(lock, sums, &self.address(name)) {
             Err(Doubt::Otherwise(_)) => {}
+            Ok(()) => return self.read_unless_told(name, version, (&kept.told, sums), by),
             known => return known,
         }
         let is_long = kept.until.is_some_and(|it| it >= lock.until);
@@ -273,7 +297,7 @@ impl Bucket {
         ];
         let query = [(what, ""), ("versionId", version)];
         let payload = Payload::Bytes(text.as_bytes());
-        let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, by)?;
+        let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, soon(by))?;
         match answer.status {
             200..=299 => Ok(()),
             _ => Err(refusal(&mut answer, "have an object kept longer")),
@@ -322,19 +346,25 @@ impl Bucket {
     /// What a bucket says of a version, the newest when none is named; `None` when there is none.
     pub(super) fn head(&self, name: &str, version: Option<&str>, by: Instant) -> Result<Option<Answer>, Failure> {
         let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
+        headed(self.ask_head(name, &query, by)?)
+    }
+
+    /// The same of the newest version, as far as the key may know: one that may not list is answered 403 where nothing
+    /// is (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
+    pub(super) fn look(&self, name: &str, by: Instant) -> Result<Option<Answer>, Failure> {
+        let head = self.ask_head(name, &[], by)?;
+        if head.status == 403 { Ok(None) } else { headed(head) }
+    }
+
+    fn ask_head(&self, name: &str, query: &[(&str, &str)], by: Instant) -> Result<Answer, Failure> {
         let headers = [("x-amz-checksum-mode", "ENABLED")];
-        let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, by)?;
-        match head.status {
-            200 => Ok(Some(head)),
-            404 | 405 => Ok(None),
-            _ => Err(refusal(&mut head, "read how an object is kept")),
-        }
+        self.ask("HEAD", name, query, &headers, Payload::Empty, soon(by))
     }
 
     /// What `?retention` or `?legal-hold` says; nothing when there is none.
     fn ask_lock(&self, name: &str, version: &str, what: &str, by: Instant) -> Result<String, Failure> {
         let query = [(what, ""), ("versionId", version)];
-        let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, by)?;
+        let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, soon(by))?;
         match answer.status {
             200 => text_of(&mut answer),
             400 | 404 => Ok(String::new()),
@@ -375,7 +405,7 @@ impl Bucket {
     /// Asks about the bucket itself.
     pub(super) fn ask_bucket(&self, query: &[(&str, &str)], by: Instant) -> Result<Answer, Failure> {
         let path = format!("/{}", self.settings.bucket_in_path);
-        self.ask_at("GET", &path, query, &[], Payload::Empty, Sha256Hash::of(b""), by)
+        self.ask_at("GET", &path, query, &[], Payload::Empty, Sha256Hash::of(b""), soon(by))
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the parts of a request")]
@@ -406,5 +436,14 @@ impl Bucket {
             body,
             within,
         })
+    }
+}
+
+/// What an answer to HEAD says; `None` when there is nothing.
+fn headed(mut head: Answer) -> Result<Option<Answer>, Failure> {
+    match head.status {
+        200 => Ok(Some(head)),
+        404 | 405 => Ok(None),
+        _ => Err(refusal(&mut head, "read how an object is kept")),
     }
 }

@@ -51,8 +51,17 @@ pub(super) struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) whole: Sha256Hash,
-    /// The SHA-256 of the hashes of its parts, in base64; `None` when nobody knows the parts.
-    pub(super) of_parts: Option<String>,
+    /// What its parts have to be; `None` when it has none, or nobody knows them.
+    pub(super) of_parts: Option<OfParts>,
+}
+
+/// What a bucket tells of the parts that something was put in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OfParts {
+    /// The SHA-256 of their hashes, in base64.
+    pub(super) hash: String,
+    /// How many there are; `None` when it does not say.
+    pub(super) count: Option<u64>,
 }
 
 impl Sums {
@@ -65,7 +74,7 @@ impl Sums {
     }
 
     /// Those of one that was put in parts.
-    pub(super) const fn in_parts(whole: Sha256Hash, of_parts: String) -> Self {
+    pub(super) const fn in_parts(whole: Sha256Hash, of_parts: OfParts) -> Self {
         Self {
             whole,
             of_parts: Some(of_parts),
@@ -81,7 +90,7 @@ pub(super) enum Told {
     /// Their SHA-256.
     Whole(String),
     /// The SHA-256 of the hashes of the parts that it was put in.
-    OfParts(String),
+    OfParts(OfParts),
 }
 
 impl Told {
@@ -93,28 +102,36 @@ impl Told {
         };
         let counted = |text: &str| {
             let (_, count) = text.trim_matches('"').rsplit_once('-')?;
-            count.parse::<u16>().ok()
+            count.parse::<u16>().ok().map(u64::from)
         };
-        let is_composite = headers.get("x-amz-checksum-type").is_some_and(|it| it == "COMPOSITE");
-        let is_tagged_so = headers.get("etag").is_some_and(|it| counted(it).is_some());
+        let is_of_type = |name: &str| headers.get("x-amz-checksum-type").is_some_and(|it| it == name);
+        let by_tag = headers.get("etag").and_then(|it| counted(it));
+        let of_parts = |hash: &str, count| {
+            Self::OfParts(OfParts {
+                hash: hash.to_owned(),
+                count,
+            })
+        };
         match sum.split_once('-') {
-            Some((hash, _)) => Self::OfParts(hash.to_owned()),
-            None if is_composite || is_tagged_so => Self::OfParts(sum.clone()),
+            // Whatever its tag is.
+            _ if is_of_type("FULL_OBJECT") => Self::Whole(sum.clone()),
+            Some((hash, _)) => of_parts(hash, counted(sum).or(by_tag)),
+            None if is_of_type("COMPOSITE") || by_tag.is_some() => of_parts(sum, by_tag),
             None => Self::Whole(sum.clone()),
         }
     }
 
-    /// Whether it is told to be in these parts.
-    pub(super) fn is_parts_of(&self, sums: &Sums) -> bool {
-        matches!(self, Self::OfParts(it) if sums.of_parts.as_ref() == Some(it))
-    }
-
-    /// Whether it contradicts what the bytes have to be. The hash of hashes says nothing when nobody knows the parts.
-    fn contradicts(&self, sums: &Sums) -> bool {
+    /// Whether it is told to be these bytes; `None` when that is not said. The hash of hashes says nothing when nobody
+    /// knows the parts, or when there are more or fewer, as when they were cut by another rule.
+    pub(super) fn is_of(&self, sums: &Sums) -> Option<bool> {
         match self {
-            Self::Nothing => false,
-            Self::Whole(it) => *it != STANDARD.encode(sums.whole.0),
-            Self::OfParts(it) => sums.of_parts.as_ref().is_some_and(|of_parts| of_parts != it),
+            Self::Nothing => None,
+            Self::Whole(it) => Some(*it == STANDARD.encode(sums.whole.0)),
+            Self::OfParts(told) => {
+                let ours = sums.of_parts.as_ref()?;
+                let is_cut_otherwise = told.count.is_some() && ours.count.is_some() && told.count != ours.count;
+                (!is_cut_otherwise).then(|| told.hash == ours.hash)
+            }
         }
     }
 }
@@ -122,7 +139,7 @@ impl Told {
 impl Kept {
     /// Whether a version at this address, which has these bytes, is kept at least so.
     pub(super) fn is_as(&self, lock: &Lock, sums: &Sums, address: &str) -> Result<(), Doubt> {
-        if self.told.contradicts(sums) {
+        if self.told.is_of(sums) == Some(false) {
             let what = format!("the bucket has another SHA-256 for it than it was sent: {address}");
             return Err(Doubt::Changed(what));
         }
@@ -264,19 +281,32 @@ mod tests {
         assert_eq!(told(&[("etag", "\"x-2\"")]), Told::Nothing);
         assert_eq!(told(&[sum, ("etag", "\"abc\"")]), Told::Whole("aGFzaA==".into()));
         assert_eq!(told(&[sum, ("etag", "\"a-b\"")]), Told::Whole("aGFzaA==".into()));
-        let of_parts = Told::OfParts("aGFzaA==".into());
+        let parts = |hash: &str, count| OfParts {
+            hash: hash.to_owned(),
+            count,
+        };
+        let of_parts = Told::OfParts(parts("aGFzaA==", Some(3)));
         assert_eq!(told(&[("x-amz-checksum-sha256", "aGFzaA==-3")]), of_parts);
         assert_eq!(told(&[sum, ("etag", "\"abc-3\"")]), of_parts);
-        assert_eq!(told(&[sum, ("x-amz-checksum-type", "COMPOSITE")]), of_parts);
-        let whole = Sha256Hash::of(b"x");
-        let (known, other) = (
-            Sums::in_parts(whole, "aGFzaA==".into()),
-            Sums::in_parts(whole, "b3RoZXI=".into()),
+        let uncounted = Told::OfParts(parts("aGFzaA==", None));
+        assert_eq!(told(&[sum, ("x-amz-checksum-type", "COMPOSITE")]), uncounted);
+        let full = ("x-amz-checksum-type", "FULL_OBJECT");
+        assert_eq!(
+            told(&[sum, ("etag", "\"abc-3\""), full]),
+            Told::Whole("aGFzaA==".into())
         );
-        assert!(of_parts.is_parts_of(&known) && !of_parts.contradicts(&known));
-        assert!(!of_parts.is_parts_of(&other) && of_parts.contradicts(&other));
-        assert!(!of_parts.is_parts_of(&Sums::whole(whole)) && !of_parts.contradicts(&Sums::whole(whole)));
-        let itself = Told::Whole(STANDARD.encode(whole.0));
-        assert!(!itself.is_parts_of(&known) && !itself.contradicts(&known));
+        let whole = Sha256Hash::of(b"x");
+        let sums = |hash: &str, count| Sums::in_parts(whole, parts(hash, Some(count)));
+        for (of_parts, count) in [(&of_parts, 3), (&uncounted, 3), (&uncounted, 4)] {
+            assert_eq!(of_parts.is_of(&sums("aGFzaA==", count)), Some(true), "{of_parts:?}");
+            assert_eq!(of_parts.is_of(&sums("b3RoZXI=", count)), Some(false), "{of_parts:?}");
+            assert_eq!(of_parts.is_of(&Sums::whole(whole)), None);
+        }
+        assert_eq!(of_parts.is_of(&sums("aGFzaA==", 4)), None, "it was cut otherwise");
+        assert_eq!(of_parts.is_of(&sums("b3RoZXI=", 4)), None, "it was cut otherwise");
+        let known = sums("aGFzaA==", 3);
+        assert_eq!(Told::Whole(STANDARD.encode(whole.0)).is_of(&known), Some(true));
+        assert_eq!(Told::Whole("aGFzaA==".into()).is_of(&known), Some(false));
+        assert_eq!(Told::Nothing.is_of(&known), None);
     }
 }

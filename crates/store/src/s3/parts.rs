@@ -1,4 +1,4 @@
-//! Putting a large object in parts: begun, sent one after the other, and completed, or aborted.
+//! Putting a large object in parts (a multipart upload): begun, sent one after the other, and completed, or aborted.
 //!
 //! Never holds more of an object than one part, and never takes a completion for one that the bucket does not know.
 //!
@@ -10,12 +10,16 @@
 //! - Nothing is completed that is not the bytes whose SHA-256 was asked for.
 //! - A completion whose answer was lost counts when the bucket has a new version whose hash is that of the hashes of
 //!   these parts; otherwise it is not there.
-//! - Whatever does not end with the object there, ends with a request to abort the upload.
+//! - An upload of which the bucket does not say that it has become the object, ends with a request to abort it.
 //!
 //! # Assumptions
 //! The bucket computes the SHA-256 of each part, and tells as that of the object the SHA-256 of those hashes, with the
-//! number of parts (`COMPOSITE`,
+//! number of parts (a composite checksum, `COMPOSITE`,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>)
+//!
+//! # Caveats
+//! When the answer to the request that begins an upload is lost, nobody knows what to abort: it stays an incomplete
+//! multipart upload, without parts, until the next attempt or the next start lists it, or a rule of the bucket ends it
 
 use std::fs::File;
 use std::io::Read as _;
@@ -26,20 +30,18 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash};
 
-use super::answered::{code_of, element, escaped, refusal, refusal_of, seconds, text_of, unescaped, version_of};
-use super::kept::{Sums, Told};
+use super::answered::{element, refusal, seconds, text_of, unescaped, version_of};
+use super::complete::Ended;
+use super::kept::OfParts;
 use super::put::{Object, Placed, Where};
-use super::{Answer, Bucket, OBJECT_BYTES_MAX, PUT_BYTES_MAX, Payload, is_outage, within};
+use super::{Bucket, OBJECT_BYTES_MAX, PUT_BYTES_MAX, Payload, is_outage, soon, within};
 
 /// The most parts of one object (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const PARTS_MAX: u64 = 10_000;
 
 /// How often a part is sent, and a completion asked for, while nobody answers: one broken connection of hundreds begins
-/// no day of work again.
-const TRIES_MAX: u32 = 3;
-
-/// How long a completion may take: S3 says that it can be several minutes.
-const COMPLETE_WITHIN: Duration = Duration::from_secs(600);
+/// no day of work again, nor does an outage of seconds.
+pub(super) const TRIES_MAX: u32 = 3;
 
 /// The longest name of an upload, and tag of a part, that is taken.
 const TOKEN_CHARS_MAX: usize = 1_024;
@@ -51,6 +53,8 @@ pub struct PartSizes {
     pub above: u64,
     /// The bytes of a part. Those of objects for which 10,000 such are not enough have more.
     pub least: u64,
+    /// How long nothing is asked after a request that nobody has answered; after the second, twice as long.
+    pub pause: Duration,
 }
 
 impl PartSizes {
@@ -58,6 +62,7 @@ impl PartSizes {
     pub const S3: Self = Self {
         above: 64 << 20,
         least: 16 << 20,
+        pause: Duration::from_secs(5),
     };
 
     /// The bytes of each part but the last of an object of so many.
@@ -83,23 +88,9 @@ pub(super) struct Upload<'a> {
 }
 
 /// A part that is there.
-struct Part {
-    tag: String,
-    sha256: Sha256Hash,
-}
-
-/// What is known after a request to complete an upload.
-enum Completed {
-    /// It is there, as this version.
-    As(String),
-    /// It is there, and the answer does not say as which version.
-    Unsaid,
-    /// The name is taken.
-    Taken,
-    /// The bucket knows no such upload: it was completed before, or aborted.
-    Gone,
-    /// Nothing is known.
-    Unknown(Failure),
+pub(super) struct Part {
+    pub(super) tag: String,
+    pub(super) sha256: Sha256Hash,
 }
 
 impl Bucket {
@@ -112,35 +103,48 @@ impl Bucket {
         by: Instant,
     ) -> Result<Placed, Failure> {
         // A taken name is seen before hours of sending, and a version from before is not taken for this one.
-        let before = match self.head(object.name, None, by)? {
+        // Where nothing may be, it need not be known that nothing is: the completion holds the bucket to it.
+        let head = match at {
+            Where::Free => self.look(object.name, by)?,
+            Where::Over => self.head(object.name, None, by)?,
+        };
+        let before = match head {
             Some(head) => Some(version_of(&head)?),
             None => None,
         };
         if at == Where::Free && before.is_some() {
             return Ok(Placed::Taken);
         }
-        if let Err(failure) = self.abort_unfinished(object.name, &|name| name == object.name, by) {
-            tracing::debug!(%failure, name = object.name, "what was left of uploads of this object is not known");
+        if let Err(failure) = self.abort_unfinished(object.name, &|name| name == object.name, soon(by)) {
+            tracing::warn!(
+                %failure, name = object.name,
+                "uploads of this object that did not end are not aborted; have a rule of the bucket do it"
+            );
         }
         let upload = self.begin(object, by)?;
-        let placed = self
+        let ended = self
             .send_parts(&upload, object.sha256, (file, size), by)
             .and_then(|parts| self.complete(&upload, &parts, object.sha256, (at, before.as_deref()), by));
-        if !matches!(placed, Ok(Placed::New(..))) {
-            // It may be late because the time is up; it costs money for as long as it is there.
+        if !matches!(ended, Ok(Ended::Said(..))) {
+            // It may be late because the time is up; it costs money for as long as it is there. One that has become
+            // the object is not there, which is as good.
             let aborted = self.abort(upload.name, &upload.id, Instant::now() + within(0));
             if let Err(failure) = aborted {
                 tracing::warn!(
                     %failure, name = upload.name, upload = %Printable(&upload.id),
-                    "the parts of an upload that failed are left in the bucket; the next attempt and the next start abort it"
+                    "the parts of an upload that failed may be left in the bucket; the next attempt and the next start abort \
+                     it where the key may, otherwise have a rule of the bucket do it"
                 );
             }
         }
-        placed
+        Ok(match ended? {
+            Ended::Said(version, sums) | Ended::Found(version, sums) => Placed::New(version, sums),
+            Ended::Taken => Placed::Taken,
+        })
     }
 
-    /// The SHA-256 of the hashes of the parts of a file, as a bucket tells it.
-    pub(crate) fn hash_of_parts(&self, file: &File, size: u64) -> Result<Option<String>, Failure> {
+    /// What a bucket tells of the parts of a file, when they are cut as they would be by now.
+    pub(crate) fn parts_of(&self, file: &File, size: u64) -> Result<Option<OfParts>, Failure> {
         let sizes = self.settings().parts;
         if size <= sizes.above {
             return Ok(None);
@@ -150,7 +154,10 @@ impl Bucket {
             hashes.update(Sha256Hash::of(part).0);
             Ok(())
         })?;
-        Ok(Some(STANDARD.encode(hashes.finalize())))
+        Ok(Some(OfParts {
+            hash: STANDARD.encode(hashes.finalize()),
+            count: Some(size.div_ceil(sizes.of(size))),
+        }))
     }
 
     fn begin<'a>(&self, object: &Object<'a>, by: Instant) -> Result<Upload<'a>, Failure> {
@@ -165,8 +172,7 @@ impl Bucket {
             headers.push(("x-amz-object-lock-legal-hold", "ON"));
         }
         let nothing = Payload::Bytes(b"");
-        let by = by.min(Instant::now() + within(0));
-        let mut answer = self.ask("POST", object.name, &[("uploads", "")], &headers, nothing, by)?;
+        let mut answer = self.ask("POST", object.name, &[("uploads", "")], &headers, nothing, soon(by))?;
         if answer.status != 200 {
             return Err(refusal(&mut answer, "begin to put an object in parts"));
         }
@@ -204,12 +210,21 @@ impl Bucket {
         let sha256 = Sha256Hash::of(bytes);
         let mut tries = 1;
         loop {
-            let by = by.min(Instant::now() + within(bytes.len() as u64));
-            match self.try_part(upload, number, (bytes, sha256), by) {
-                Err(failure) if is_outage(&failure) && tries < TRIES_MAX => tries += 1,
+            let this_by = by.min(Instant::now() + within(bytes.len() as u64));
+            match self.try_part(upload, number, (bytes, sha256), this_by) {
+                Err(failure) if is_outage(&failure) && tries < TRIES_MAX => {
+                    self.pause(tries, by);
+                    tries += 1;
+                }
                 tried => return tried,
             }
         }
+    }
+
+    /// Waits after so many tries that nobody has answered, as long as there is time.
+    pub(super) fn pause(&self, tries: u32, by: Instant) {
+        let pause = self.settings().parts.pause.saturating_mul(tries);
+        std::thread::sleep(pause.min(by.saturating_duration_since(Instant::now())));
     }
 
     fn try_part(
@@ -246,114 +261,6 @@ impl Bucket {
         })?;
         Ok(Part { tag, sha256 })
     }
-
-    /// Completes an upload, where `before` is the version that had the name before.
-    fn complete(
-        &self,
-        upload: &Upload<'_>,
-        parts: &[Part],
-        whole: Sha256Hash,
-        (at, before): (Where, Option<&str>),
-        by: Instant,
-    ) -> Result<Placed, Failure> {
-        let mut hashes = Sha256::new();
-        for part in parts {
-            hashes.update(part.sha256.0);
-        }
-        let sums = Sums::in_parts(whole, STANDARD.encode(hashes.finalize()));
-        let body = completion(parts);
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (is_taken, unknown) = match self.try_complete(upload, &body, at, by)? {
-                Completed::As(version) => return Ok(Placed::New(version, sums)),
-                // Nothing of ours can be there yet.
-                Completed::Taken if tries == 1 => return Ok(Placed::Taken),
-                Completed::Taken => (true, None),
-                Completed::Gone | Completed::Unsaid => (false, None),
-                Completed::Unknown(failure) => (false, Some(failure)),
-            };
-            // It may be there all the same: by this answer, or by one that was lost.
-            let failure = match (self.find_completed(upload.name, before, &sums, by), unknown) {
-                (Ok(Some(version)), _) => return Ok(Placed::New(version, sums)),
-                (Ok(None), None) if is_taken => return Ok(Placed::Taken),
-                (Ok(None), None) => return Err(lost(&self.address(upload.name))),
-                (_, Some(failure)) | (Err(failure), None) => failure,
-            };
-            if tries == TRIES_MAX {
-                return Err(failure);
-            }
-        }
-    }
-
-    fn try_complete(&self, upload: &Upload<'_>, body: &str, at: Where, by: Instant) -> Result<Completed, Failure> {
-        let headers: &[(&str, &str)] = match at {
-            Where::Free => &[("if-none-match", "*")],
-            Where::Over => &[],
-        };
-        let (query, sha256) = ([("uploadId", &*upload.id)], Sha256Hash::of(body.as_bytes()));
-        let (payload, by) = (
-            Payload::Bytes(body.as_bytes()),
-            by.min(Instant::now() + COMPLETE_WITHIN),
-        );
-        let asked = self.ask_with("POST", upload.name, &query, headers, payload, sha256, by);
-        match asked.and_then(|mut answer| Ok((text_of(&mut answer)?, answer))) {
-            Ok((text, answer)) => completed(&answer, &text),
-            Err(failure) if is_outage(&failure) => Ok(Completed::Unknown(failure)),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// The version that the name has by now, when it is another than before and has these parts.
-    fn find_completed(
-        &self,
-        name: &str,
-        before: Option<&str>,
-        sums: &Sums,
-        by: Instant,
-    ) -> Result<Option<String>, Failure> {
-        let Some(head) = self.head(name, None, by)? else {
-            return Ok(None);
-        };
-        let version = version_of(&head)?;
-        let is_it = before != Some(&*version) && Told::by(&head.headers).is_parts_of(sums);
-        Ok(is_it.then_some(version))
-    }
-}
-
-/// What an answer to a request to complete an upload means. S3 may say 200 before it knows, and then an error.
-fn completed(answer: &Answer, text: &str) -> Result<Completed, Failure> {
-    const DOING: &str = "complete an object in parts";
-    let code = code_of(text);
-    let failure = || refusal_of(answer.status, text, DOING);
-    Ok(match (answer.status, code.as_deref()) {
-        (412, _) | (200, Some("PreconditionFailed")) => Completed::Taken,
-        (_, Some("NoSuchUpload")) => Completed::Gone,
-        (409, _) | (200, Some("ConditionalRequestConflict")) => {
-            let what = "the bucket is asked for the same object by somebody else";
-            return Err(Failure::new(FailureKind::Unavailable, what));
-        }
-        (200, None) if text.contains("<CompleteMultipartUploadResult") => match version_of(answer) {
-            Ok(version) => Completed::As(version),
-            Err(_) => Completed::Unsaid,
-        },
-        // It was cut off, or is none of what S3 says.
-        (200, None) => {
-            let what = "the bucket does not say whether an object in parts is complete";
-            Completed::Unknown(Failure::new(FailureKind::Unavailable, what))
-        }
-        (200, Some("InternalError" | "SlowDown" | "ServiceUnavailable" | "RequestTimeout")) => {
-            Completed::Unknown(Failure::new(FailureKind::Unavailable, &failure().what))
-        }
-        (200, Some(_)) => return Err(Failure::new(FailureKind::Invalid, &failure().what)),
-        _ if is_outage(&failure()) => Completed::Unknown(failure()),
-        _ => return Err(failure()),
-    })
-}
-
-fn lost(address: &str) -> Failure {
-    let what = format!("the bucket knows nothing of an upload in parts, nor of the object: {address}");
-    Failure::new(FailureKind::Unavailable, &what)
 }
 
 /// Hands over one part after the other of so many bytes of a file, and returns the SHA-256 of all. One part at a time
@@ -389,27 +296,12 @@ fn each_part(
     Ok(Sha256Hash(whole.finalize().into()))
 }
 
-/// What names the parts of an upload.
-fn completion(parts: &[Part]) -> String {
-    let mut text = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">".to_owned();
-    for (number, part) in (1..).zip(parts) {
-        text.push_str(&format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><ChecksumSHA256>{}</ChecksumSHA256></Part>",
-            escaped(&part.tag),
-            STANDARD.encode(part.sha256.0)
-        ));
-    }
-    text.push_str("</CompleteMultipartUpload>");
-    text
-}
-
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= TOKEN_CHARS_MAX
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::io::Write as _;
 
     use super::*;
@@ -452,57 +344,5 @@ mod tests {
         let (parts, whole) = cut(11, 4);
         assert_eq!(parts.len(), 2, "a part that is not whole is not sent");
         assert!(whole.is_err_and(|it| it.to_string().contains("shorter")));
-    }
-
-    #[test]
-    fn an_answer_of_200_is_read_to_its_end() {
-        let said = |status, text: &str, version: Option<&str>| {
-            let headers = version.map(|it| ("x-amz-version-id".to_owned(), it.to_owned()));
-            let answer = Answer {
-                status,
-                headers: headers.into_iter().collect::<BTreeMap<_, _>>(),
-                body: Box::new(std::io::empty()),
-            };
-            let known = completed(&answer, text);
-            match known {
-                Ok(Completed::As(version)) => version,
-                Ok(Completed::Unsaid) => "unsaid".to_owned(),
-                Ok(Completed::Taken) => "taken".to_owned(),
-                Ok(Completed::Gone) => "gone".to_owned(),
-                Ok(Completed::Unknown(failure)) => format!("unknown {:?}", failure.kind),
-                Err(failure) => format!("refused {:?}", failure.kind),
-            }
-        };
-        let error = |code: &str| format!("   \n<Error><Code>{code}</Code></Error>");
-        let unknown = "unknown Unavailable";
-        let result = "  <CompleteMultipartUploadResult xmlns=\"x\"></CompleteMultipartUploadResult>";
-        assert_eq!(said(200, result, Some("v1")), "v1");
-        assert_eq!(said(200, result, None), "unsaid");
-        assert_eq!(said(200, &error("InternalError"), Some("v1")), unknown);
-        assert_eq!(said(200, "   ", Some("v1")), unknown);
-        assert_eq!(said(503, &error("SlowDown"), None), unknown);
-        assert_eq!(said(200, &error("PreconditionFailed"), None), "taken");
-        assert_eq!(said(412, &error("PreconditionFailed"), None), "taken");
-        assert_eq!(said(200, &error("NoSuchUpload"), None), "gone");
-        assert_eq!(said(404, &error("NoSuchUpload"), None), "gone");
-        let refused = |kind: FailureKind| format!("refused {kind:?}");
-        assert_eq!(said(200, &error("EntityTooSmall"), None), refused(FailureKind::Invalid));
-        assert_eq!(said(400, &error("InvalidPart"), None), refused(FailureKind::Invalid));
-        assert_eq!(said(403, &error("AccessDenied"), None), refused(FailureKind::Denied));
-        assert_eq!(
-            said(409, &error("ConditionalRequestConflict"), None),
-            refused(FailureKind::Unavailable)
-        );
-    }
-
-    #[test]
-    fn a_tag_is_text() {
-        let part = Part {
-            tag: "\"a&<b\"".to_owned(),
-            sha256: Sha256Hash::of(b"x"),
-        };
-        let text = completion(&[part]);
-        assert!(text.contains("<ETag>&quot;a&amp;&lt;b&quot;</ETag>"), "{text}");
-        assert!(text.contains("<PartNumber>1</PartNumber>"), "{text}");
     }
 }

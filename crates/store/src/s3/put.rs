@@ -233,7 +233,7 @@ impl Bucket {
 }
 
 /// Whether the body of an answer is the bytes that have this hash.
-fn is_it(body: impl Read, sha256: Sha256Hash) -> Result<bool, Failure> {
+pub(super) fn is_it(body: impl Read, sha256: Sha256Hash) -> Result<bool, Failure> {
     let mut there = Hashing::new(body);
     io::copy(&mut there, &mut io::sink()).map_err(|error| cut_off(&error))?;
     Ok(there.finish().0 == sha256)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use staunch_model::{Failure, Timestamp};
 
 use super::answered::{element, refusal, text_within, unescaped};
-use super::{Bucket, Payload, within};
+use super::{Bucket, Payload, soon};
 
 /// The most pages of a list that are read, of 1,000 uploads each.
 const PAGES_MAX: usize = 10;
@@ -26,6 +26,15 @@ pub struct Unfinished {
     pub since: Option<Timestamp>,
 }
 
+/// Those that a bucket lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnfinishedList {
+    /// The first of them.
+    pub uploads: Vec<Unfinished>,
+    /// Whether there are more than are looked at.
+    pub is_cut: bool,
+}
+
 impl Bucket {
     /// The uploads of objects whose names begin so, and are ours.
     pub(crate) fn unfinished(
@@ -33,7 +42,7 @@ impl Bucket {
         beginning: &str,
         is_ours: &dyn Fn(&str) -> bool,
         by: Instant,
-    ) -> Result<Vec<Unfinished>, Failure> {
+    ) -> Result<UnfinishedList, Failure> {
         let settings = self.settings();
         let before = settings.base.strip_prefix(&settings.bucket_in_path).unwrap_or_default();
         let before = match before.trim_matches('/') {
@@ -41,7 +50,7 @@ impl Bucket {
             before => format!("{before}/"),
         };
         let prefix = format!("{before}{beginning}");
-        let mut found = Vec::new();
+        let mut found = UnfinishedList::default();
         let mut after: Option<(String, String)> = None;
         for _ in 0..PAGES_MAX {
             let mut query = vec![("uploads", ""), ("max-uploads", "1000"), ("prefix", &*prefix)];
@@ -53,22 +62,24 @@ impl Bucket {
                 return Err(refusal(&mut answer, "list the uploads in parts that did not end"));
             }
             let text = text_within(&mut answer, PAGE_BYTES_MAX)?;
-            found.extend(uploads_in(&text, &before).filter(|it| is_ours(&it.name)));
+            found
+                .uploads
+                .extend(uploads_in(&text, &before).filter(|it| is_ours(&it.name)));
             let marker = |name: &str| {
                 element(&text, name)
                     .map(|it| unescaped(&it))
                     .filter(|it| !it.is_empty())
             };
-            let is_cut = element(&text, "IsTruncated").is_some_and(|it| it == "true");
+            found.is_cut = element(&text, "IsTruncated").is_some_and(|it| it == "true");
             after = marker("NextKeyMarker").zip(marker("NextUploadIdMarker"));
-            if !is_cut || after.is_none() {
+            if !found.is_cut || after.is_none() {
                 break;
             }
         }
         Ok(found)
     }
 
-    /// Aborts them. Returns how many there were.
+    /// Aborts them all. Returns how many there were; the first failure, when there is one.
     pub(crate) fn abort_unfinished(
         &self,
         beginning: &str,
@@ -76,16 +87,23 @@ impl Bucket {
         by: Instant,
     ) -> Result<usize, Failure> {
         let found = self.unfinished(beginning, is_ours, by)?;
-        for it in &found {
-            self.abort(&it.name, &it.id, by)?;
+        if found.is_cut {
+            tracing::warn!(
+                ours = found.uploads.len(),
+                "the bucket has more uploads in parts that did not end than are looked at; have a rule of it abort the others"
+            );
         }
-        Ok(found.len())
+        let mut first = Ok(found.uploads.len());
+        for it in &found.uploads {
+            let aborted = self.abort(&it.name, &it.id, by);
+            first = first.and_then(|count| aborted.map(|()| count));
+        }
+        first
     }
 
     /// Aborts an upload. One that is not there any more is.
     pub(super) fn abort(&self, name: &str, id: &str, by: Instant) -> Result<(), Failure> {
-        let by = by.min(Instant::now() + within(0));
-        let mut answer = self.ask("DELETE", name, &[("uploadId", id)], &[], Payload::Empty, by)?;
+        let mut answer = self.ask("DELETE", name, &[("uploadId", id)], &[], Payload::Empty, soon(by))?;
         match answer.status {
             200..=299 | 404 => Ok(()),
             _ => Err(refusal(&mut answer, "abort an upload in parts")),

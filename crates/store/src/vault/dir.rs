@@ -34,6 +34,7 @@
 mod chain;
 mod deposit;
 pub(crate) mod name;
+pub(crate) mod note;
 pub(crate) mod outbox;
 mod read;
 pub(crate) mod receipts;

@@ -23,7 +23,8 @@ use staunch_model::{CollectionRecord, EvidenceId, FrameChain, IncidentId, Manife
 use staunch_ports::Lsn;
 
 use super::dir::name::ObjectName;
-use super::dir::outbox::{OUTBOX, Queued};
+use super::dir::note::Queued;
+use super::dir::outbox::OUTBOX;
 use super::dir::receipts::receipts;
 use super::dir::{exactly, hash_of, sequence_of};
 use crate::files::Files;

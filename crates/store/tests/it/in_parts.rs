@@ -109,6 +109,7 @@ pub(crate) fn cut(settings: BucketSettings, part_bytes: u64) -> BucketSettings {
     let parts = PartSizes {
         above: part_bytes,
         least: part_bytes,
+        pause: Duration::ZERO,
     };
     BucketSettings { parts, ..settings }
 }
@@ -141,8 +142,8 @@ fn read(subject: &InBucket, artefact: Sha256Hash) -> Vec<u8> {
 
 pub(crate) fn left_behind(subject: &InBucket) -> usize {
     let found = unfinished(&subject.bucket, Instant::now() + WITHIN).expect("they can be listed");
-    assert!(found.iter().all(|it| it.since.is_some()), "{found:?}");
-    found.len()
+    assert!(found.uploads.iter().all(|it| it.since.is_some()), "{found:?}");
+    found.uploads.len()
 }
 
 /// What is put in parts is kept as what is put at once, whatever is lost on the way. `server` begins anew with each

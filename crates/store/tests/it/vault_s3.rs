@@ -4,6 +4,7 @@ mod crash;
 mod in_memory;
 mod large;
 mod parts;
+mod unsaid;
 
 use std::io::Read as _;
 use std::sync::Arc;

@@ -22,15 +22,14 @@ use std::sync::{PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use staunch_model::custody::COLLECTION_BYTES_MAX;
-use staunch_model::{
-    Encryption, EvidenceId, Failure, FailureKind, IncidentId, Printable, Receipt, Sha256Hash, Storage, Timestamp,
-};
+use staunch_model::{Encryption, Failure, FailureKind, Printable, Receipt, Sha256Hash, Storage, Timestamp};
 
 use super::name::{Encrypted, ObjectName};
+use super::note::{Note, Queued, note_of};
 use super::read::stored_already;
 use super::receipts::{by, newest, object_of, sent_name};
 use super::remote::{Remote, receipt_of, storage_of};
-use super::{DirVault, Shared, exactly, hash_of, sequence_of};
+use super::{DirVault, Shared};
 use crate::files::failure;
 use crate::s3::{Payload, is_outage};
 
@@ -39,9 +38,6 @@ pub(crate) const OUTBOX: &str = "outbox";
 
 /// The most bytes of a note.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
-
-/// The longest reason in a note.
-const WHY_CHARS_MAX: usize = 400;
 
 /// The pause before something that was refused for a second time is sent again; it doubles with each further one.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -96,82 +92,6 @@ pub struct Waiting {
     pub artefacts: u64,
     /// Since when the oldest does.
     pub since: Option<Timestamp>,
-}
-
-/// What the name of a note says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Queued {
-    /// The artefact of this name.
-    Artefact(ObjectName),
-    /// The manifest or record in this file.
-    Document(String),
-}
-
-impl Queued {
-    /// Reads the name of a note, and nothing but the one way in which it is written.
-    pub(crate) fn parse(note: &str) -> Option<Self> {
-        let name = note.replace('+', "/");
-        if note_of(&name) != note {
-            return None;
-        }
-        if let Some(of) = ObjectName::parse(&name) {
-            return Some(Self::Artefact(of));
-        }
-        let mut parts = name.split('/');
-        let is_last: fn(&str) -> bool = match parts.next()? {
-            "manifests" => |it| sequence_of(it).is_some(),
-            "records" => |it| hash_of(it).is_some(),
-            _ => return None,
-        };
-        exactly::<IncidentId>(parts.next()?)?;
-        exactly::<EvidenceId>(parts.next()?)?;
-        let is_document = is_last(parts.next()?) && parts.next().is_none();
-        is_document.then_some(Self::Document(name))
-    }
-
-    /// The file that waits.
-    fn file(&self) -> String {
-        match self {
-            Self::Artefact(of) => of.to_string(),
-            Self::Document(name) => name.clone(),
-        }
-    }
-}
-
-/// The note of a file.
-fn note_of(name: &str) -> String {
-    name.replace('/', "+")
-}
-
-/// What is in a note.
-#[derive(Debug, Default)]
-struct Note {
-    why: String,
-    /// Whom the artefact is encrypted to.
-    recipients: Vec<String>,
-}
-
-impl Note {
-    fn parse(text: &str) -> Self {
-        let mut lines = text.lines().map(str::to_owned);
-        Self {
-            why: lines.next().unwrap_or_default(),
-            recipients: lines.collect(),
-        }
-    }
-
-    fn to_text(&self) -> String {
-        let why: String = self
-            .why
-            .chars()
-            .filter(|it| !it.is_control())
-            .take(WHY_CHARS_MAX)
-            .collect();
-        let lines: Vec<&str> = std::iter::once(&*why)
-            .chain(self.recipients.iter().map(String::as_str))
-            .collect();
-        lines.join("\n")
-    }
 }
 
 impl Shared {
@@ -291,7 +211,7 @@ impl Shared {
         let mut spent = None;
         if let Some(receipt) = known.filter(|it| it.storage.sha256 == sha256) {
             let storage = &receipt.storage;
-            let of_parts = open().and_then(|file| bucket.hash_of_parts(&file, size))?;
+            let of_parts = open().and_then(|file| bucket.parts_of(&file, size))?;
             match bucket.keep_storage(&object_of(storage), storage, of_parts, by) {
                 Ok(_) => return Ok(receipt.clone()),
                 Err(doubt) if doubt.is_outage() => return Err(doubt.into_failure()),
@@ -451,51 +371,4 @@ fn refuse(refusals: &mut Refusals, note: &str, failure: &Failure) {
         failure: failure.clone(),
     };
     refusals.insert(note.to_owned(), refused);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_parsed_and_never_believed() {
-        let hash = Sha256Hash::of(b"a");
-        let of = ObjectName {
-            artefact: hash,
-            encrypted: None,
-        };
-        assert_eq!(Queued::parse(&note_of(&of.to_string())), Some(Queued::Artefact(of)));
-        let record = format!("records+INC-3+EV-17+{hash}.json");
-        for note in ["manifests+INC-3+EV-17+00000001.json", &record] {
-            let queued = Queued::parse(note).expect("it is one");
-            assert_eq!(note_of(&queued.file()), note);
-        }
-        for note in [
-            "..+..+etc+passwd",
-            "manifests+..+..+x",
-            "manifests+INC-3+EV-17+..",
-            "manifests+INC-3+EV-17+1.json",
-            "manifests+INC-3+EV-17+00000001.json+",
-            "manifests+INC-3+EV-17+../00000001.json",
-            "manifests/INC-3/EV-17/00000001.json",
-            "manifests+INC-03+EV-17+00000001.json",
-            "records+INC-3+EV-17+00000001.json",
-            "lock",
-            "",
-        ] {
-            assert_eq!(Queued::parse(note), None, "{note}");
-        }
-    }
-
-    #[test]
-    fn a_note_says_why_and_for_whom() {
-        let note = Note {
-            why: "it was\naway".into(),
-            recipients: vec!["age1x".into(), "age1y".into()],
-        };
-        let read = Note::parse(&note.to_text());
-        assert_eq!((&*read.why, read.recipients.len()), ("it wasaway", 2));
-        let empty = Note::parse("");
-        assert_eq!((&*empty.why, empty.recipients.len()), ("", 0));
-    }
 }

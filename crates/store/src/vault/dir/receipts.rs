@@ -12,7 +12,7 @@ use staunch_model::{Failure, FailureKind, Printable, Receipt, Sha256Hash, Storag
 use super::name::ObjectName;
 use super::{DirVault, Shared};
 use crate::files::{Files, failure, parent};
-use crate::s3::{Bucket, Unfinished, within};
+use crate::s3::{Bucket, UnfinishedList, within};
 
 /// What the name of each artefact in a bucket begins with.
 const OBJECTS: &str = "objects/";
@@ -45,11 +45,11 @@ fn is_sent_name(name: &str) -> bool {
 ///
 /// # Errors
 /// Why it does not tell.
-pub fn unfinished(bucket: &Bucket, by: Instant) -> Result<Vec<Unfinished>, Failure> {
+pub fn unfinished(bucket: &Bucket, by: Instant) -> Result<UnfinishedList, Failure> {
     bucket.unfinished(OBJECTS, &is_sent_name, by)
 }
 
-/// Aborts them. Returns how many there were.
+/// Aborts them all. Returns how many there were; the first failure, when there is one.
 pub(super) fn abort_unfinished(bucket: &Bucket, by: Instant) -> Result<usize, Failure> {
     bucket.abort_unfinished(OBJECTS, &is_sent_name, by)
 }

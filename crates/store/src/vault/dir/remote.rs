@@ -106,7 +106,7 @@ impl Remote {
             Err(failure) if is_outage(&failure) => return,
             Err(failure) => tracing::warn!(
                 %failure,
-                "uploads to the bucket that did not end are not aborted; have a rule of the bucket do it"
+                "not all uploads to the bucket that did not end are aborted; have a rule of the bucket do it"
             ),
         }
         self.state().has_tidied = true;

@@ -17,7 +17,7 @@ use crate::in_bucket::{InBucket, settings};
 use crate::in_parts::{Asks, INTERNAL_ERROR, Meddled, Way, bytes, contract, cut, storage_of, vault_in};
 
 /// Small parts, so that tests are quick.
-const PART: u64 = 10_000;
+pub(super) const PART: u64 = 10_000;
 
 fn memory() -> InMemory {
     let small = FakeBucket::new(Behaviour::Locks).with_parts_of(usize::try_from(PART).expect("it is small"));
@@ -28,19 +28,19 @@ fn memory() -> InMemory {
 }
 
 /// A vault with an artefact that waits to be sent in three parts.
-struct Waiting {
-    memory: InMemory,
-    link: Meddled<InMemory>,
-    subject: InBucket,
-    bytes: Vec<u8>,
-    artefact: Sha256Hash,
+pub(super) struct Waiting {
+    pub(super) memory: InMemory,
+    pub(super) link: Meddled<InMemory>,
+    pub(super) subject: InBucket,
+    pub(super) bytes: Vec<u8>,
+    pub(super) artefact: Sha256Hash,
     stored: Sha256Hash,
     /// Its path in the bucket.
-    path: String,
+    pub(super) path: String,
 }
 
 impl Waiting {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let memory = memory();
         let link = Meddled::new(memory.clone());
         let subject = vault_in(cut(settings("s3.example", "bucket/pre"), PART), link.clone());
@@ -58,17 +58,22 @@ impl Waiting {
         }
     }
 
-    fn send(&self) -> Sent {
+    pub(super) fn send(&self) -> Sent {
         self.subject.dir_vault().send().expect("what waits can be listed")
     }
 
-    fn there(&self) -> Vec<Object> {
+    pub(super) fn there(&self) -> Vec<Object> {
         self.memory.bucket.of(&self.path)
+    }
+
+    /// How often the bytes of an object were asked for.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.memory.read.load(Ordering::Relaxed)
     }
 
     /// It has arrived, once, whole and locked.
     #[track_caller]
-    fn has_arrived(&self, sent: &Sent) {
+    pub(super) fn has_arrived(&self, sent: &Sent) {
         assert_eq!((sent.artefacts.len(), &sent.failure), (1, &None));
         let there = self.there();
         let version = sent.artefacts[0].receipt.storage.version.as_deref();
@@ -85,7 +90,7 @@ impl Waiting {
 
     /// It is kept in the directory, and nothing of it is paid for in the bucket.
     #[track_caller]
-    fn has_stayed(&self, sent: &Sent, kind: FailureKind, why: &str) {
+    pub(super) fn has_stayed(&self, sent: &Sent, kind: FailureKind, why: &str) {
         let failure = sent.failure.as_ref().expect("it was not sent");
         assert_eq!(failure.kind, kind, "{failure}");
         assert!(failure.to_string().contains(why), "{failure}");
@@ -99,7 +104,10 @@ impl Waiting {
 }
 
 /// Does something once, with the first request of this kind.
-fn once(asks: Asks, mut way: impl FnMut() -> Way + Send + 'static) -> impl FnMut(Asks) -> Way + Send + 'static {
+pub(super) fn once(
+    asks: Asks,
+    mut way: impl FnMut() -> Way + Send + 'static,
+) -> impl FnMut(Asks) -> Way + Send + 'static {
     let mut is_done = false;
     move |asked| {
         if asked == asks && !is_done {
@@ -212,7 +220,7 @@ fn an_upload_that_is_gone_after_a_lost_answer_is_looked_for() {
     let waiting = Waiting::new();
     let gone = "<Error><Code>NoSuchUpload</Code></Error>";
     waiting.link.by(once(Asks::Complete, move || Way::Answered(404, gone)));
-    waiting.has_stayed(&waiting.send(), FailureKind::Unavailable, "knows nothing of an upload");
+    waiting.has_stayed(&waiting.send(), FailureKind::Conflict, "knows nothing of an upload");
     waiting.link.unhindered();
     waiting.has_arrived(&waiting.send());
 }

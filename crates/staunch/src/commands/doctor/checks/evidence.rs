@@ -176,14 +176,20 @@ fn unfinished(bucket: &Bucket, settings: &EvidenceBucket) -> Unended {
         Ok(found) => found,
         Err(failure) => return Unended::Unknown(format!("whether uploads did not end is not known: {failure}")),
     };
-    let Some(first) = found.first() else {
-        return Unended::None;
+    let uploads = &found.uploads;
+    let Some(first) = uploads.first() else {
+        return if found.is_cut {
+            Unended::Unknown("whether uploads did not end is not known: there are too many of others".to_owned())
+        } else {
+            Unended::None
+        };
     };
-    let since = found.iter().filter_map(|it| it.since).min();
+    let at_least = if found.is_cut { "at least " } else { "" };
+    let since = uploads.iter().filter_map(|it| it.since).min();
     let since = since.map_or_else(String::new, |at| format!(", the oldest begun {}", relative(at, now())));
     Unended::Some(format!(
-        "uploads in parts that did not end: {}{since}, one of them of {}",
-        found.len(),
+        "uploads in parts that did not end: {at_least}{}{since}, one of them of {}",
+        uploads.len(),
         Printable(&first.name)
     ))
 }

@@ -1,0 +1,225 @@
+//! What a bucket does not say of artefacts in parts, or says of those of others.
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use staunch_model::{Failure, FailureKind, Sha256Hash, Span, Timestamp};
+use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, Payload, Request};
+use staunch_testkit::contract::vault::{Subject as _, store};
+use staunch_testkit::s3::{Behaviour, Object};
+
+use super::parts::{PART, Waiting, once};
+use super::{InMemory, checksum};
+use crate::in_bucket::{settings, standing};
+use crate::in_parts::{Asks, Way};
+
+const GONE: &str = "<Error><Code>NoSuchUpload</Code></Error>";
+
+#[test]
+fn a_key_that_may_not_list_puts_an_artefact_in_parts() {
+    let waiting = Waiting::new();
+    waiting.memory.bucket.behave(Behaviour::Unlisted);
+    waiting.has_arrived(&waiting.send());
+    assert_eq!(waiting.there().len(), 1);
+}
+
+#[test]
+fn a_completion_whose_answer_was_lost_is_known_to_a_key_that_may_not_list() {
+    // It has arrived, or it has not.
+    for way in [|| Way::Lost, || Way::Away] {
+        let waiting = Waiting::new();
+        waiting.memory.bucket.behave(Behaviour::Unlisted);
+        waiting.link.by(once(Asks::Complete, way));
+        waiting.has_arrived(&waiting.send());
+        assert_eq!(waiting.there().len(), 1);
+    }
+    let waiting = Waiting::new();
+    waiting.memory.bucket.behave(Behaviour::Unlisted);
+    waiting.link.by(once(Asks::Complete, || Way::Answered(404, GONE)));
+    waiting.has_stayed(&waiting.send(), FailureKind::Conflict, "knows nothing of an upload");
+    waiting.link.unhindered();
+    waiting.has_arrived(&waiting.send());
+}
+
+/// A link that writes down how long each request may take.
+struct Timed {
+    link: InMemory,
+    asked: Arc<Mutex<Vec<(String, Duration)>>>,
+}
+
+impl Link for Timed {
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        self.link.credentials()
+    }
+
+    fn ask(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        let query = request.target.split_once('?').map_or("", |(_, query)| query);
+        let what = format!("{} {query}", request.method);
+        self.asked.lock().expect("nobody panics").push((what, request.within));
+        self.link.ask(request)
+    }
+}
+
+#[test]
+fn a_small_request_has_the_time_of_one_however_large_the_object_is() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let link = Timed {
+        link: InMemory::new(Behaviour::SaysNothing),
+        asked: Arc::clone(&asked),
+    };
+    let settings = BucketSettings {
+        legal_hold: true,
+        ..settings("s3.example", "bucket/pre")
+    };
+    let bucket = Bucket::new(settings, Box::new(link), standing());
+    let (bytes, by) = (b"bytes", Instant::now() + Duration::from_secs(10 * 3_600));
+    let (sha256, until) = (Sha256Hash::of(bytes), bucket.retain_until());
+    let put = bucket.put_or_confirm("large", Payload::Bytes(bytes), sha256, until, by);
+    let longer = Timestamp::from_micros(until.as_micros() + Span::from_hours(1).as_micros());
+    bucket
+        .keep("large", &put.expect("it is kept"), longer, sha256, by)
+        .expect("it is kept longer");
+    staunch_store::vault::unfinished(&bucket, by).expect("they are listed");
+
+    let asked = asked.lock().expect("nobody panics");
+    for small in [
+        "HEAD ",
+        "GET retention=",
+        "GET legal-hold=",
+        "PUT retention=",
+        "GET max-uploads=",
+    ] {
+        let mut times = asked.iter().filter(|(what, _)| what.starts_with(small)).peekable();
+        assert!(times.peek().is_some(), "{small}: {asked:?}");
+        for (what, within) in times {
+            assert!(*within <= Duration::from_secs(30), "{what}: {within:?}");
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_nobody_knows_of_holds_up_nothing_else() {
+    for (status, text, why) in [
+        (404, GONE, "knows nothing of an upload"),
+        (200, "  \n", "does not say whether"),
+    ] {
+        let waiting = Waiting::new();
+        waiting.link.by(move |asks| match asks {
+            Asks::Complete => Way::Answered(status, text),
+            _ => Way::Through,
+        });
+        let sent = waiting.send();
+        waiting.has_stayed(&sent, FailureKind::Conflict, why);
+        assert!(!sent.is_held_up, "the bucket is there");
+    }
+}
+
+#[test]
+fn an_upload_is_aborted_when_somebody_else_has_put_the_same_parts() {
+    let waiting = Waiting::new();
+    let file = staunch_store::DirVault::object_name(waiting.artefact);
+    let body = fs::read(waiting.subject.dir.path().join(file)).expect("it waits here");
+    let hashes: Vec<u8> = body
+        .chunks(usize::try_from(PART).expect("it is small"))
+        .flat_map(|part| Sha256Hash::of(part).0)
+        .collect();
+    let sum = format!("{}-3", STANDARD.encode(Sha256Hash::of(&hashes).0));
+    let (bucket, path) = (Arc::clone(&waiting.memory.bucket), waiting.path.clone());
+    waiting.link.by(once(Asks::Complete, move || {
+        bucket.change(&path, |versions| {
+            versions.push(Object {
+                version: "v99".into(),
+                body: body.clone(),
+                headers: [("x-amz-checksum-sha256".to_owned(), sum.clone())].into(),
+            });
+        });
+        Way::Away
+    }));
+    // Which asserts that no upload is left.
+    waiting.has_arrived(&waiting.send());
+    assert_eq!(waiting.there().len(), 1);
+}
+
+#[test]
+fn what_was_cut_into_another_number_of_parts_is_read_and_not_put_there_again() {
+    let waiting = Waiting::new();
+    waiting.has_arrived(&waiting.send());
+    waiting.memory.bucket.change(&waiting.path, |versions| {
+        let other = format!("{}-5", checksum(b"of five parts"));
+        versions[0].headers.insert("x-amz-checksum-sha256".into(), other);
+    });
+    store(&*waiting.subject.vault(), 1, 2, &waiting.bytes);
+    waiting.memory.read.store(0, Ordering::Relaxed);
+    let sent = waiting.send();
+    assert_eq!((sent.artefacts.len(), &sent.failure), (1, &None));
+    assert_eq!(waiting.there().len(), 1, "it is what was sent");
+    assert_eq!(waiting.bytes_read(), 1);
+}
+
+#[test]
+fn what_a_bucket_tells_no_hash_of_is_read_back() {
+    let waiting = Waiting::new();
+    waiting.memory.bucket.behave(Behaviour::TellsNoHash);
+    let sent = waiting.send();
+    assert_eq!(waiting.bytes_read(), 1);
+    waiting.has_arrived(&sent);
+
+    let waiting = Waiting::new();
+    waiting.memory.bucket.behave(Behaviour::TellsNoHash);
+    let (bucket, path) = (Arc::clone(&waiting.memory.bucket), waiting.path.clone());
+    let mut is_complete = false;
+    waiting.link.by(move |asks| {
+        // With the first look at what is complete.
+        if is_complete && asks == Asks::Other {
+            is_complete = false;
+            bucket.change(&path, |versions| versions[0].body[0] ^= 1);
+        }
+        is_complete |= asks == Asks::Complete;
+        Way::Through
+    });
+    let sent = waiting.send();
+    let failure = sent.failure.expect("it is not what was sent");
+    assert_eq!(
+        (failure.kind, sent.artefacts.len()),
+        (FailureKind::Conflict, 0),
+        "{failure}"
+    );
+    waiting.link.unhindered();
+    waiting.has_arrived(&waiting.send());
+    assert_eq!(waiting.there().len(), 2, "it is put over what is not it");
+}
+
+#[test]
+fn an_abort_that_is_refused_keeps_no_other_upload() {
+    let waiting = Waiting::new();
+    for gone in [b"one", b"two"] {
+        let name = staunch_store::DirVault::object_name(Sha256Hash::of(gone));
+        waiting.memory.bucket.leave_upload(&format!("/bucket/pre/{name}"));
+    }
+    let denied = "<Error><Code>AccessDenied</Code></Error>";
+    waiting.link.by(once(Asks::Abort, move || Way::Answered(403, denied)));
+    let sent = waiting.send();
+    assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
+    assert_eq!(waiting.memory.bucket.unfinished(), 1);
+}
+
+#[test]
+fn a_look_that_is_refused_after_a_lost_answer_is_not_asked_again() {
+    let waiting = Waiting::new();
+    let completions = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&completions);
+    waiting.link.by(move |asks| match asks {
+        Asks::Complete => {
+            counting.fetch_add(1, Ordering::Relaxed);
+            Way::Away
+        }
+        Asks::Other if counting.load(Ordering::Relaxed) > 0 => Way::Answered(400, ""),
+        _ => Way::Through,
+    });
+    waiting.has_stayed(&waiting.send(), FailureKind::Invalid, "400");
+    assert_eq!(completions.load(Ordering::Relaxed), 1);
+}
