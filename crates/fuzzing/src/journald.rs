@@ -1,7 +1,8 @@
 //! An entry of the journal of this machine, into which anybody may write.
 //!
 //! What holds: what is read is what a plain reader of JSON finds, where all of it is text, and no more of it than was
-//! written; an entry written anew reads the same; why there is none is our own sentence; and bytes that are a message stay one.
+//! written; an entry written anew reads the same; why there is none is our own sentence; and bytes that are a message
+//! stay one.
 
 use serde_json::{Value, json};
 use staunch_connectors::inlets::journald::entry::{Entry, read};

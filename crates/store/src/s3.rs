@@ -16,8 +16,8 @@
 //!
 //! # Assumptions
 //! The bucket has versions and Object Lock; the key may put objects with a retention, and read versions and their
-//! locks. It need not, and better may not, delete versions. It need not list: then 403 to a look at a name may mean that
-//! nothing is there
+//! locks. It need not, and better may not, delete versions. It need not list: then 403 to a look at a name may mean
+//! that nothing is there
 //!
 //! # Caveats
 //! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner. Of

@@ -23,8 +23,8 @@ const PACE: Duration = Duration::from_millis(20);
 /// How long nothing may be heard before it counts as silent: fifteen words.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// The longest time until it is heard again: TCP doubles its pauses while nothing arrives, and what was blocked for 15 s
-/// comes up to 13 s later.
+/// The longest time until it is heard again: TCP doubles its pauses while nothing arrives, and what was blocked for
+/// 15 s comes up to 13 s later.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 /// The process. Ended when this is dropped.

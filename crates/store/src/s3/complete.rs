@@ -106,7 +106,8 @@ impl Bucket {
         }
     }
 
-    /// The version that the name has by now, when it is another than before and the bucket tells that it is these bytes.
+    /// The version that the name has by now, when it is another than before and the bucket tells that it is these
+    /// bytes.
     fn find_completed(
         &self,
         name: &str,

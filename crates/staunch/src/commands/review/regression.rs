@@ -255,8 +255,8 @@ fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>)
     text
 }
 
-/// Why evidence was missed, for each kind of which nothing was sealed in time; and how long it took where all of it came
-/// after that.
+/// Why evidence was missed, for each kind of which nothing was sealed in time; and how long it took where all of it
+/// came after that.
 fn faults(recorded: &Recorded) -> Vec<String> {
     let rows = || recorded.detail.evidence.iter();
     let mut faults: BTreeMap<&str, String> = BTreeMap::new();
