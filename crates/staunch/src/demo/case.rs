@@ -15,25 +15,9 @@ use crate::stage::{Beacon, OTHERS, Setup, Stage};
 /// Whom the process calls.
 pub(super) const CALLED: std::net::Ipv4Addr = OTHERS[3];
 
+/// Where nothing can be frozen, the lines about the process are left out.
 const PLAYBOOK: &str = r#"playbook: demo-beacon
 summary: Keep what a process is that calls an attacker, then stop it.
-trigger:
-  sources: [falco]
-  when: event.severity >= high
-  incident: 'event.raw.output_fields["proc.pid"]'
-preserve:
-  - sockets
-  - flows: { target: 'event.raw.output_fields["fd.sip"]' }
-contain:
-  - block-ip: { target: 'event.raw.output_fields["fd.sip"]', lease: 10m }
-recover:
-  - release: { actions: [block-ip] }
-mode: { low: enforce, medium: enforce, high: observe }
-"#;
-
-/// As [`PLAYBOOK`], where processes can be frozen.
-const PLAYBOOK_FREEZES: &str = r#"playbook: demo-beacon
-summary: Keep what a process is that calls an attacker, then stop both.
 trigger:
   sources: [falco]
   when: event.severity >= high
@@ -53,14 +37,16 @@ mode: { low: enforce, medium: enforce, high: observe }
 /// How the program is set up, where processes can be frozen (`freezes`) and where they cannot.
 pub(super) fn setup(freezes: bool) -> Setup {
     let (configuration, playbook) = if freezes {
-        ("[processes]\nenabled = true\n", PLAYBOOK_FREEZES)
+        ("[processes]\nenabled = true\n", PLAYBOOK.to_owned())
     } else {
-        ("", PLAYBOOK)
+        let kept = PLAYBOOK.lines().filter(|line| !line.contains("process: {"));
+        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+        ("", kept.replace("freeze-process, ", ""))
     };
     Setup {
         log_level: "error",
         configuration,
-        playbooks: vec![("demo-beacon.yaml", playbook.to_owned())],
+        playbooks: vec![("demo-beacon.yaml", playbook)],
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::evidence::{ATTACKER, HTTP, evidence, playbook};
-use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until};
+use crate::harness::{
+    Home, SMALL, element, exploit_from, in_namespace, mounts_of_its_own, staunch, stderr, stdout, wait_until,
+};
 
 /// A home with sealed and signed evidence of INC-1, and the id of one piece of it.
 pub(crate) fn collected() -> (Home, String) {
@@ -220,10 +221,7 @@ fn a_full_disk_is_told_as_one_and_leaves_nothing() {
             // Names take no room on it, and bytes take what there is.
             drop(fs::write(dir.join("filler"), [1; 8192]));
         };
-        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
-        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        mounts_of_its_own().expect("root may");
         fill(&small);
         let file = small.join("out");
         for command in [

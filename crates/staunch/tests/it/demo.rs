@@ -5,13 +5,12 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use staunch_connectors::actions::freeze_process::cgroup2_mount;
 
-use crate::harness::{Ended, STAUNCH, in_namespace};
+use crate::harness::{Ended, STAUNCH, in_namespace, mounts_of_its_own};
 use crate::processes::where_processes_freeze;
 
 /// Plays it, and returns what it says.
@@ -117,15 +116,11 @@ fn group_of(process: &str) -> String {
 fn where_nothing_can_be_frozen_the_demo_says_so_and_blocks() {
     let name = "where_nothing_can_be_frozen_the_demo_says_so_and_blocks";
     in_namespace(name, || {
-        if let Ok(tree) = cgroup2_mount(Path::new("/proc")) {
-            let none: Option<&str> = None;
-            let hidden = unshare(CloneFlags::CLONE_NEWNS)
-                .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
-                .and_then(|()| umount2(&tree, MntFlags::MNT_DETACH));
-            if let Err(error) = hidden {
-                staunch_testkit::skip(name, &format!("cannot hide {}: {error}", tree.display()));
-                return;
-            }
+        if let Ok(tree) = cgroup2_mount(Path::new("/proc"))
+            && let Err(error) = mounts_of_its_own().and_then(|()| umount2(&tree, MntFlags::MNT_DETACH))
+        {
+            staunch_testkit::skip(name, &format!("cannot hide {}: {error}", tree.display()));
+            return;
         }
         let text = play();
         for part in [

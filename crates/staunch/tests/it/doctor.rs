@@ -6,8 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::MsFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -15,7 +14,7 @@ use staunch_model::StateKind;
 use staunch_netlink::nftables::Nft;
 use staunch_server::dto::Containment;
 
-use crate::harness::{DEADLINE, Home, SMALL, exploit_from, in_namespace, wait_until};
+use crate::harness::{DEADLINE, Home, SMALL, disk_of_its_own, exploit_from, in_namespace, wait_until};
 
 const ATTACKER: &str = "203.0.113.9";
 
@@ -424,14 +423,6 @@ fn an_address_that_a_start_could_not_listen_on_is_a_problem() {
     });
 }
 
-/// In a mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
-fn mounted(place: &Path, flags: MsFlags, size: &str) {
-    let none: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
-    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(size)).expect("root may");
-}
-
 #[test]
 fn a_disk_without_room_is_found_before_it_is_full() {
     if !nix::unistd::geteuid().is_root() {
@@ -456,7 +447,7 @@ fn a_disk_without_room_is_found_before_it_is_full() {
                 "is on a read-only file system",
             ),
         ] {
-            mounted(&home.data(), flags, size);
+            disk_of_its_own(&home.data(), flags, size);
             finds(&home, "disk", health, text);
         }
     });
@@ -470,7 +461,7 @@ fn who_looks_after_the_clock_is_told() {
     }
     in_namespace("doctor::who_looks_after_the_clock", || {
         let home = Home::new(SMALL);
-        mounted(Path::new("/run"), MsFlags::empty(), "size=1m");
+        disk_of_its_own(Path::new("/run"), MsFlags::empty(), "size=1m");
         finds(&home, "clock", "unknown", "nobody is seen to look after it");
         let said = home.run(&["doctor"]);
         let said = String::from_utf8(said.stdout).expect("it is text");

@@ -5,8 +5,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use serde_json::Value;
@@ -14,7 +13,9 @@ use tempfile::TempDir;
 
 use crate::custody::{collected, text};
 use crate::evidence::{ATTACKER, HTTP, playbook};
-use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until};
+use crate::harness::{
+    Home, SMALL, disk_of_its_own, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until,
+};
 
 fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -360,12 +361,7 @@ fn what_was_missed_without_a_record_is_listed() {
         home.playbook("keep-first.yaml", &playbook("  - network\n  - sockets\n"));
         let folder = home.data().join("evidence");
         fs::create_dir_all(&folder).expect("it is our directory");
-        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
-        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
-        let (tmpfs, small) = (Some("tmpfs"), Some("size=256k,mode=700"));
-        mount(tmpfs, &folder, tmpfs, MsFlags::empty(), small).expect("root may");
+        disk_of_its_own(&folder, MsFlags::empty(), "size=256k,mode=700");
         let server = home.serve();
         drop(fs::write(folder.join("filler"), vec![1; 512 << 10]));
         server.take(&exploit_from(ATTACKER));

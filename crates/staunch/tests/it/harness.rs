@@ -69,17 +69,25 @@ pub(crate) fn on_a_full_disk(name: &str, work: impl FnOnce(&Path) + Send) {
     }
     in_namespace(name, || {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
-        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
-        let tmpfs = Some("tmpfs");
-        mount(tmpfs, dir.path(), tmpfs, MsFlags::empty(), Some("size=8k,mode=700")).expect("root may");
+        disk_of_its_own(dir.path(), MsFlags::empty(), "size=8k,mode=700");
         // Names take no room on it, and bytes take what there is.
         drop(fs::write(dir.path().join("filler"), [1; 8192]));
         work(dir.path());
         umount(dir.path()).expect("root may");
     });
+}
+
+/// Gives this thread a mount namespace: what it mounts, nobody else sees, and it goes away with it.
+pub(crate) fn mounts_of_its_own() -> nix::Result<()> {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+}
+
+/// Puts a disk at `place` that only this thread sees, and what it starts. `options` are those of tmpfs(5).
+pub(crate) fn disk_of_its_own(place: &Path, flags: MsFlags, options: &str) {
+    mounts_of_its_own().expect("root may");
+    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options)).expect("root may");
 }
 
 /// The names in `dir`, sorted.

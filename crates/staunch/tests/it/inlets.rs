@@ -7,12 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::MsFlags;
 use nix::sys::signal::Signal;
 use staunch_server::dto::Status;
 
-use crate::harness::{Home, SMALL, brute_force_from, element, in_namespace, stderr, wait_until};
+use crate::harness::{Home, SMALL, brute_force_from, disk_of_its_own, element, in_namespace, stderr, wait_until};
 
 /// An alert about `address` on one line.
 fn alert(address: &str) -> String {
@@ -180,13 +179,9 @@ fn the_journal_is_followed_from_within_the_sandbox() {
         return;
     }
     in_namespace(name, || {
-        // Programs are run only where those of a machine are: in a mount namespace of this thread, so that nobody else
-        // sees the one that stands for journalctl.
+        // Programs are run only where those of a machine are. Nobody else sees the one that stands for journalctl.
         let programs = Path::new("/usr/local/bin");
-        let none: Option<&str> = None;
-        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
-        mount(Some("tmpfs"), programs, Some("tmpfs"), MsFlags::empty(), none).expect("root may");
+        disk_of_its_own(programs, MsFlags::empty(), "mode=755");
         let home = Home::new(&format!(
             "{SMALL}[[sources.journald]]\nunits = [\"suricata.service\"]\nbegin = \"start\"\n"
         ));

@@ -5,12 +5,13 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 use staunch_model::{StateKind, TransactionId};
 use staunch_server::dto::{Status, StreamEntry, StreamKind};
 
-use crate::harness::{Ended, Home, SMALL, STAUNCH, element, elements, exploit_from, in_namespace, stderr, wait_until};
+use crate::harness::{
+    Ended, Home, SMALL, STAUNCH, disk_of_its_own, element, elements, exploit_from, in_namespace, stderr, wait_until,
+};
 
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
@@ -200,18 +201,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         fs::write(&followed, "").expect("it is our directory");
         let data = home.data();
         fs::create_dir(&data).expect("it is our directory");
-        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
-        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
-        mount(
-            Some("tmpfs"),
-            &data,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("size=18m,mode=700"),
-        )
-        .expect("root may");
+        disk_of_its_own(&data, MsFlags::empty(), "size=18m,mode=700");
         let server = home.serve();
         let mut blocked = 0;
         let filler = fs::File::create(data.join("filler")).expect("there is room");
@@ -279,6 +269,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
             server.containments().iter().all(|it| it.state != StateKind::InForce) && elements().is_empty()
         });
         // Room is made, and no further frame comes.
+        let none: Option<&str> = None;
         mount(none, &data, none, MsFlags::MS_REMOUNT, Some("size=64m")).expect("root may");
         wait_until("the index to catch up", || {
             index().is_some_and(|it| it.trouble.is_none() && it.lag == Some(0))
