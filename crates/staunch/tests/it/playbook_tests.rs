@@ -355,6 +355,12 @@ fn the_guide_shows_what_is_said() {
     let said = stdout(&run(&weaker, &yaml[1]));
     assert!(said.starts_with(&text[1]), "{said}");
     let mistaken = yaml[1].replace("kind: reply-lost", "kind: reply-losed");
+    // With the playbook beside it or elsewhere, it is told what is mistaken.
+    let elsewhere = home.path("elsewhere.test.yaml");
+    std::fs::write(&elsewhere, &mistaken).expect("it is our directory");
+    let told = home.run(&["test", &elsewhere.display().to_string()]);
+    let told = stderr(&told) + &stdout(&told);
+    assert!(told.contains("error[P013]") && !told.contains("P061"), "{told}");
     let said = stderr(&run(&yaml[0], &mistaken));
     assert!(said.starts_with(&text[2]), "{said}");
 }

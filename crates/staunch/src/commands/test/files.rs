@@ -136,6 +136,9 @@ fn add_file(path: &Path, suites: &mut Vec<Suite>) -> Result<(), Fault> {
     let playbook = path.with_file_name(named.map_or(beside.as_str(), |it| it.value.as_str()));
     let playbook = if playbook.is_file() {
         Ok(Texts::of_paths(&[playbook]))
+    } else if let Err(mistakes) = &tests {
+        // Which one it names is not known, so that none is missed.
+        Err(mistakes.clone())
     } else {
         let message = format!("there is no playbook {}", Printable(&playbook.display().to_string()));
         let hint = "write `playbook: <file>`, relative to this one, when it is not the one beside it";
