@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Sha256Hash, Timestamp};
 
-use uploads::{PART_BYTES_MIN, Upload};
+use uploads::{LISTED_MAX, PART_BYTES_MIN, Upload};
 
 /// How a bucket behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ struct State {
     /// The uploads in parts that have begun and did not end, by their names.
     uploads: BTreeMap<String, Upload>,
     part_bytes_min: usize,
+    /// The most uploads that are listed at once.
+    listed_max: usize,
 }
 
 impl FakeBucket {
@@ -104,7 +106,13 @@ impl FakeBucket {
             asked: 0,
             uploads: BTreeMap::new(),
             part_bytes_min: PART_BYTES_MIN,
+            listed_max: LISTED_MAX,
         }))
+    }
+
+    /// Lists so many uploads at once from now on, whatever is asked for; S3 at most 1,000.
+    pub fn list_at_most(&self, uploads: usize) {
+        self.state().listed_max = uploads;
     }
 
     /// The same, which takes parts of so many bytes; S3 takes none below 5 MiB but the last.
@@ -199,7 +207,7 @@ impl FakeBucket {
             .find(|it| query.contains_key(*it));
         match (&*asked.method, about) {
             ("POST", Some("uploads")) => state.begin(path, asked),
-            ("GET", Some("uploads")) => state.list(path, known("prefix").unwrap_or_default()),
+            ("GET", Some("uploads")) => state.list(path, &query),
             ("PUT", None) => state.put(path, asked),
             ("PUT", Some(what)) => state.lock(path, version, what, asked),
             ("GET", Some(what)) => state.locked(path, version, what),

@@ -26,6 +26,8 @@ pub(super) enum Ended {
     Found(String, Sums),
     /// The name is taken.
     Taken,
+    /// Somebody else puts an object under this name at the same moment.
+    Contested,
 }
 
 /// What is known after a request to complete an upload.
@@ -36,6 +38,8 @@ enum Completed {
     Unsaid,
     /// The name is taken.
     Taken,
+    /// Somebody else puts an object under this name at the same moment.
+    Contested,
     /// The bucket knows no such upload: it was completed before, or aborted.
     Gone,
     /// Nothing is known.
@@ -69,6 +73,9 @@ impl Bucket {
                 Completed::As(version) => return Ok(Ended::Said(version, sums)),
                 // Nothing of ours can be there yet.
                 Completed::Taken if tries == 1 => return Ok(Ended::Taken),
+                // S3 has the whole upload begun again after it
+                // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+                Completed::Contested => return Ok(Ended::Contested),
                 Completed::Taken => (true, None),
                 Completed::Gone | Completed::Unsaid => (false, None),
                 Completed::Unknown(failure) => (false, Some(failure)),
@@ -132,10 +139,7 @@ fn completed(answer: &Answer, text: &str) -> Result<Completed, Failure> {
     Ok(match (answer.status, code.as_deref()) {
         (412, _) | (200, Some("PreconditionFailed")) => Completed::Taken,
         (_, Some("NoSuchUpload")) => Completed::Gone,
-        (409, _) | (200, Some("ConditionalRequestConflict")) => {
-            let what = "the bucket is asked for the same object by somebody else";
-            return Err(Failure::new(FailureKind::Unavailable, what));
-        }
+        (409, _) | (200, Some("ConditionalRequestConflict")) => Completed::Contested,
         (200, None) if text.contains("<CompleteMultipartUploadResult") => match version_of(answer) {
             Ok(version) => Completed::As(version),
             Err(_) => Completed::Unsaid,
@@ -194,6 +198,7 @@ mod tests {
                 Ok(Completed::As(version)) => version,
                 Ok(Completed::Unsaid) => "unsaid".to_owned(),
                 Ok(Completed::Taken) => "taken".to_owned(),
+                Ok(Completed::Contested) => "contested".to_owned(),
                 Ok(Completed::Gone) => "gone".to_owned(),
                 Ok(Completed::Unknown(failure)) => format!("unknown {:?}", failure.kind),
                 Err(failure) => format!("refused {:?}", failure.kind),
@@ -215,10 +220,9 @@ mod tests {
         assert_eq!(said(200, &error("EntityTooSmall"), None), refused(FailureKind::Invalid));
         assert_eq!(said(400, &error("InvalidPart"), None), refused(FailureKind::Invalid));
         assert_eq!(said(403, &error("AccessDenied"), None), refused(FailureKind::Denied));
-        assert_eq!(
-            said(409, &error("ConditionalRequestConflict"), None),
-            refused(FailureKind::Unavailable)
-        );
+        let conflict = error("ConditionalRequestConflict");
+        assert_eq!(said(409, &conflict, None), "contested");
+        assert_eq!(said(200, &conflict, None), "contested");
     }
 
     #[test]

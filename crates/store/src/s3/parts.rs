@@ -140,6 +140,7 @@ impl Bucket {
         Ok(match ended? {
             Ended::Said(version, sums) | Ended::Found(version, sums) => Placed::New(version, sums),
             Ended::Taken => Placed::Taken,
+            Ended::Contested => Placed::Contested,
         })
     }
 

@@ -28,7 +28,12 @@ pub enum Put {
 pub(super) enum Placed {
     New(String, Sums),
     Taken,
+    /// Somebody else puts an object under this name at the same moment.
+    Contested,
 }
+
+/// What is told of an object that somebody else is putting.
+const CONTESTED: &str = "somebody else puts an object under the same name at this moment";
 
 /// What is put under a name.
 #[derive(Clone, Copy)]
@@ -65,6 +70,7 @@ impl Bucket {
         Ok(match placed {
             Placed::New(version, _) => Put::New(version),
             Placed::Taken => Put::Taken,
+            Placed::Contested => return Err(Failure::new(FailureKind::Unavailable, CONTESTED)),
         })
     }
 
@@ -108,11 +114,7 @@ impl Bucket {
         match answer.status {
             200 => Ok(Placed::New(version_of(&answer)?, Sums::whole(object.sha256))),
             412 => Ok(Placed::Taken),
-            // Two at once: the other one is there, or will be.
-            409 => Err(Failure::new(
-                FailureKind::Unavailable,
-                "the bucket is asked for the same object by somebody else",
-            )),
+            409 => Ok(Placed::Contested),
             _ => Err(refusal(&mut answer, "put an object that is locked")),
         }
     }
@@ -151,6 +153,7 @@ impl Bucket {
                 self.keep_as(object.name, &version, &object.lock, &Sums::whole(object.sha256), by)?;
                 Ok(version)
             }
+            Placed::Contested => Err(Failure::new(FailureKind::Unavailable, CONTESTED).into()),
         }
     }
 
@@ -183,12 +186,16 @@ impl Bucket {
                 self.keep_as(name, &version, &lock, &Sums::whole(sha256), by)?;
                 Ok(version)
             }
+            Placed::Contested => Err(Doubt::Otherwise(CONTESTED.to_owned())),
         }
     }
 
     /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and
     /// is not it, and over the version `spent`, which is known not to be kept as it should be; both stay as versions
     /// before. Returns the version, and until when it was asked to be kept.
+    ///
+    /// # Errors
+    /// `Conflict` while somebody else puts an object under the same name: the bucket is there for all others.
     pub(crate) fn put_or_renew(
         &self,
         name: &str,
@@ -209,7 +216,9 @@ impl Bucket {
             };
             self.put_object(&object, at, by)
         };
+        let contested = || Failure::new(FailureKind::Conflict, CONTESTED);
         let newest = match put(Where::Free)? {
+            Placed::Contested => return Err(contested()),
             Placed::New(version, sums) => Some((version, sums)),
             Placed::Taken => {
                 let (version, body) = self.get(name, None, by)?;
@@ -225,6 +234,7 @@ impl Bucket {
                     let what = "the bucket does not take a further version of an object";
                     return Err(Failure::new(FailureKind::Conflict, what));
                 }
+                Placed::Contested => return Err(contested()),
             },
         };
         let kept = self.keep_as(name, &version, &lock, &sums, by);

@@ -38,6 +38,8 @@ pub(crate) enum Asks {
     Complete,
     Abort,
     List,
+    /// To put an object at once.
+    Put,
     Other,
 }
 
@@ -50,6 +52,7 @@ impl Asks {
             "PUT" if has("partNumber=") => Self::Part,
             "DELETE" if has("uploadId=") => Self::Abort,
             "GET" if has("uploads=") => Self::List,
+            "PUT" if !has("?") => Self::Put,
             _ => Self::Other,
         }
     }

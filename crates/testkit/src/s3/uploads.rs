@@ -11,6 +11,9 @@ use super::{Answered, Asked, State, checksum, element, refused};
 /// The least bytes of a part but the last.
 pub(super) const PART_BYTES_MIN: usize = 5 << 20;
 
+/// The most uploads that S3 lists at once (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>).
+pub(super) const LISTED_MAX: usize = 1_000;
+
 /// The most parts.
 const PARTS_MAX: u32 = 10_000;
 
@@ -125,17 +128,33 @@ impl State {
         said(204, &[], String::new())
     }
 
-    /// The uploads whose objects have names that begin so, in the bucket that has this path.
-    pub(super) fn list(&self, path: &str, prefix: &str) -> Answered {
-        let mut text = "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>".to_owned();
+    /// A page of the uploads whose objects have names that begin as is asked, in the bucket that has this path, in the
+    /// order of their names.
+    pub(super) fn list(&self, path: &str, query: &BTreeMap<String, String>) -> Answered {
+        let known = |name: &str| query.get(name).map_or("", String::as_str);
         let bucket = format!("{path}/");
-        for (id, upload) in &self.uploads {
-            let Some(name) = upload.path.strip_prefix(&bucket).filter(|it| it.starts_with(prefix)) else {
-                continue;
-            };
+        let mut found: Vec<(&str, &str)> = self
+            .uploads
+            .iter()
+            .filter_map(|(id, upload)| Some((upload.path.strip_prefix(&bucket)?, id.as_str())))
+            .filter(|it| it.0.starts_with(known("prefix")) && *it > (known("key-marker"), known("upload-id-marker")))
+            .collect();
+        found.sort_unstable();
+        let asked: usize = known("max-uploads").parse().expect("it says how many");
+        let page = &found[..found.len().min(asked).min(self.listed_max)];
+        let is_truncated = page.len() < found.len();
+        let mut text = format!("<ListMultipartUploadsResult><IsTruncated>{is_truncated}</IsTruncated>");
+        let escaped = |text: &str| text.replace('&', "&amp;");
+        if let Some((name, id)) = page.last().filter(|_| is_truncated) {
+            text.push_str(&format!(
+                "<NextKeyMarker>{name}</NextKeyMarker><NextUploadIdMarker>{}</NextUploadIdMarker>",
+                escaped(id)
+            ));
+        }
+        for (name, id) in page {
             text.push_str(&format!(
                 "<Upload><Key>{name}</Key><UploadId>{}</UploadId><Initiated>2026-11-27T01:15:30.000Z</Initiated></Upload>",
-                id.replace('&', "&amp;")
+                escaped(id)
             ));
         }
         text.push_str("</ListMultipartUploadsResult>");

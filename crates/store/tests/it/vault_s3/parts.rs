@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{FailureKind, Sha256Hash};
+use staunch_store::s3::BucketSettings;
 use staunch_store::vault::Sent;
 use staunch_testkit::contract::vault::{Subject as _, artefact, store};
 use staunch_testkit::s3::{Behaviour, FakeBucket, Object};
@@ -41,9 +42,14 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new() -> Self {
+        Self::with(|settings| settings)
+    }
+
+    /// The same, with other settings.
+    pub(super) fn with(other: impl FnOnce(BucketSettings) -> BucketSettings) -> Self {
         let memory = memory();
         let link = Meddled::new(memory.clone());
-        let subject = vault_in(cut(settings("s3.example", "bucket/pre"), PART), link.clone());
+        let subject = vault_in(other(cut(settings("s3.example", "bucket/pre"), PART)), link.clone());
         let bytes = bytes(1, PART);
         let sealed = store(&*subject.vault(), 1, 1, &bytes);
         let stored = storage_of(&sealed).sha256;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Sha256Hash, Span, Timestamp};
-use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, Payload, Request};
+use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, PartSizes, Payload, Request};
 use staunch_testkit::contract::vault::{Subject as _, store};
 use staunch_testkit::s3::{Behaviour, Object};
 
 use super::parts::{PART, Waiting, once};
-use super::{InMemory, checksum};
+use super::{InMemory, checksum, storage};
 use crate::in_bucket::{settings, standing};
 use crate::in_parts::{Asks, Way};
 
@@ -205,6 +205,92 @@ fn an_abort_that_is_refused_keeps_no_other_upload() {
     let sent = waiting.send();
     assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
     assert_eq!(waiting.memory.bucket.unfinished(), 1);
+}
+
+const CONFLICT: &str = "<Error><Code>ConditionalRequestConflict</Code></Error>";
+
+#[test]
+fn an_object_that_somebody_else_puts_at_the_same_moment_holds_up_no_other() {
+    let waiting = Waiting::new();
+    waiting.link.by(once(Asks::Complete, || Way::Answered(409, CONFLICT)));
+    let sent = waiting.send();
+    waiting.has_stayed(&sent, FailureKind::Conflict, "somebody else puts");
+    assert!(!sent.is_held_up, "the bucket is there");
+    assert_eq!(sent.documents, 1, "what waits besides is sent");
+    waiting.link.unhindered();
+    // It was refused once, which is no reason to wait.
+    waiting.has_arrived(&waiting.send());
+}
+
+#[test]
+fn evidence_that_somebody_else_puts_at_the_same_moment_waits_alone() {
+    let waiting = Waiting::new();
+    waiting.has_arrived(&waiting.send());
+    waiting.link.by(once(Asks::Put, || Way::Answered(409, CONFLICT)));
+    let vault = waiting.subject.vault();
+    let (contested, next) = (store(&*vault, 1, 2, b"contested"), store(&*vault, 1, 3, b"next"));
+    assert_eq!(storage(&contested).version, None);
+    assert!(storage(&next).version.is_some(), "the bucket is not taken for away");
+    let sent = waiting.send();
+    assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
+}
+
+#[test]
+fn uploads_on_further_pages_are_aborted_and_a_list_that_is_cut_says_so() {
+    let waiting = Waiting::new();
+    waiting.memory.bucket.list_at_most(1);
+    let leave = |count: u8| {
+        for it in 0..count {
+            let name = staunch_store::DirVault::object_name(Sha256Hash::of(&[it]));
+            waiting.memory.bucket.leave_upload(&format!("/bucket/pre/{name}"));
+        }
+    };
+    let listed = || {
+        let by = Instant::now() + Duration::from_secs(5);
+        let found = staunch_store::vault::unfinished(&waiting.subject.bucket, by).expect("they are listed");
+        (found.uploads.len(), found.is_cut)
+    };
+    leave(10);
+    assert_eq!(listed(), (10, false));
+    leave(2);
+    assert_eq!(listed(), (10, true));
+    let sent = waiting.send();
+    assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
+    assert_eq!(
+        waiting.memory.bucket.unfinished(),
+        2,
+        "those that are looked at are gone"
+    );
+}
+
+#[test]
+fn a_request_that_nobody_answers_is_asked_again_after_a_pause_that_grows() {
+    let pause = Duration::from_millis(20);
+    let waiting = Waiting::with(|settings| BucketSettings {
+        parts: PartSizes {
+            pause,
+            ..settings.parts
+        },
+        ..settings
+    });
+    for asks in [Asks::Part, Asks::Complete] {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asking = Arc::clone(&asked);
+        waiting.link.by(move |it| {
+            if it != asks {
+                return Way::Through;
+            }
+            asking.lock().expect("nobody panics").push(Instant::now());
+            Way::Away
+        });
+        let sent = waiting.send();
+        waiting.has_stayed(&sent, FailureKind::Unavailable, "the connection broke");
+        assert!(sent.is_held_up, "nobody is there");
+        let asked = asked.lock().expect("nobody panics");
+        let between: Vec<Duration> = asked.windows(2).map(|it| it[1] - it[0]).collect();
+        assert_eq!(between.len(), 2, "it is asked three times");
+        assert!(between[0] >= pause && between[1] >= 2 * pause, "{between:?}");
+    }
 }
 
 #[test]
