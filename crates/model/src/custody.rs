@@ -334,6 +334,11 @@ pub struct Manifest {
     pub custody: ManifestDraft,
     /// What became of it.
     pub taken: Taken,
+    /// The signature line, of [`Manifest::signed_text`], by the key of the transparency log, as a signed note has it
+    /// (Ed25519, <https://c2sp.org/signed-note>). `None` without such a key, and in the manifests of builds that did not
+    /// sign them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Box<str>>,
 }
 
 /// An artefact in the record of its collection.

@@ -51,6 +51,24 @@ pub(crate) struct LogbookParts {
     pub(crate) journal: PathBuf,
 }
 
+impl LogbookParts {
+    /// Its secret key, which is made where there is neither a key nor a log.
+    ///
+    /// # Errors
+    /// `Conflict` when there is a log and no key; otherwise why it cannot be used.
+    pub(crate) fn open_key(&self) -> Result<LogKey, Failure> {
+        if !self.key.exists() && self.dir.join(CHECKPOINT).exists() {
+            let what = format!(
+                "the secret key {} is gone, with which the log in {} is signed; a log of its own is begun where that one is not",
+                self.key.display(),
+                self.dir.display()
+            );
+            return Err(Failure::new(FailureKind::Conflict, &what));
+        }
+        LogKey::open(&self.key, &self.name).map_err(|error| error.to_failure())
+    }
+}
+
 /// A vault whose evidence is logged.
 pub(crate) struct LoggedVault {
     inner: Arc<dyn Vault>,
@@ -59,22 +77,18 @@ pub(crate) struct LoggedVault {
 }
 
 impl LoggedVault {
-    /// Starts the thread that logs what `vault` takes from now on, after what it has. Nothing of the journal is signed
-    /// beyond what `meter` knows to be durable.
+    /// Starts the thread that logs what `vault` takes from now on, after what it has, and signs with `key`. Nothing of
+    /// the journal is signed beyond what `meter` knows to be durable.
     ///
     /// # Errors
     /// When the log cannot be used, or there can be no thread.
-    pub(crate) fn start(vault: Arc<dyn Vault>, parts: LogbookParts, meter: Arc<LogMeter>) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        vault: Arc<dyn Vault>,
+        key: LogKey,
+        parts: LogbookParts,
+        meter: Arc<LogMeter>,
+    ) -> Result<Self, Failure> {
         let unusable = |error: staunch_store::LogError| error.to_failure();
-        if !parts.key.exists() && parts.dir.join(CHECKPOINT).exists() {
-            let what = format!(
-                "the secret key {} is gone, with which the log in {} is signed; a log of its own is begun where that one is not",
-                parts.key.display(),
-                parts.dir.display()
-            );
-            return Err(Failure::new(FailureKind::Conflict, &what));
-        }
-        let key = LogKey::open(&parts.key, &parts.name).map_err(unusable)?;
         let verifier = key.verifier();
         let public = format!("{verifier}\n");
         let log = TransparencyLog::open(&parts.dir, key, None).map_err(unusable)?;

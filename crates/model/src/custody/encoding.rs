@@ -47,6 +47,16 @@ impl Manifest {
         Sha256Hash::of(&self.to_bytes())
     }
 
+    /// What its signature is of: the same manifest without one.
+    #[must_use]
+    pub fn signed_text(&self) -> String {
+        let unsigned = Self {
+            signature: None,
+            ..self.clone()
+        };
+        String::from_utf8(unsigned.to_bytes()).expect("JSON is text")
+    }
+
     /// Reads what [`Manifest::to_bytes`] has written.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ fn manifest() -> Manifest {
             keep_until: None,
         },
         taken: Taken::Missed(Failure::new(FailureKind::Denied, "no permission")),
+        signature: None,
     }
 }
 
@@ -76,6 +77,21 @@ fn there_is_one_encoding_and_it_reads_back() {
         "{text}"
     );
     assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn a_signature_is_the_last_that_a_manifest_says_and_is_not_of_itself() {
+    let unsigned = manifest();
+    let signed = Manifest {
+        signature: Some("\u{2014} web-1/staunch AbC+/==".into()),
+        ..unsigned.clone()
+    };
+    let text = String::from_utf8(signed.to_bytes()).expect("JSON is text");
+    let field = ",\"signature\":\"\u{2014} web-1/staunch AbC+/==\"";
+    assert_eq!(text.replace(field, ""), signed.signed_text());
+    assert!(text.ends_with(&format!("{field}}}\n")), "{text}");
+    assert_eq!(signed.signed_text().as_bytes(), unsigned.to_bytes());
+    assert_eq!(Manifest::parse(text.as_bytes()), Ok(signed));
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn serve_with(dir: &Path, disk: Arc<Full>, meter: Arc<LogMeter>) -> (Arc<dyn Vau
         name: "web-1/staunch".into(),
         journal: dir.join("journal"),
     };
-    let logged = LoggedVault::start(vault, parts, meter).expect("there is a log");
+    let key = parts.open_key().expect("there is a key");
+    let logged = LoggedVault::start(vault, key, parts, meter).expect("there is a log");
     let key = logged.key().clone();
     (Arc::new(logged), key)
 }

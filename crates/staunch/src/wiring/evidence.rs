@@ -17,8 +17,8 @@ use staunch_ports::clock::SystemClock;
 use staunch_runtime::telemetry::{CopyMeter, LogMeter, Telemetry, VaultMeter};
 use staunch_runtime::{ClockOffsetFn, Labels, PreserveParts, Preserver};
 use staunch_store::age::Recipient;
-use staunch_store::disk_failure;
 use staunch_store::vault::{DirVault, DirVaultOptions};
+use staunch_store::{LogKey, disk_failure};
 
 use crate::config::{Config, EvidencePlace};
 use crate::digest::sha256_of;
@@ -131,8 +131,6 @@ impl Opening {
     fn open(&self) -> Result<Arc<dyn Vault>, NoVault> {
         let config = &self.config;
         let dir = config.evidence_dir();
-        let (vault, kept_by) = open(config, &dir)?;
-        let vault = Arc::new(vault);
         let parts = LogbookParts {
             dir: dir.join(LOG),
             key: config.data_dir.join("evidence.key"),
@@ -140,7 +138,12 @@ impl Opening {
             name: key_name(&self.host),
             journal: config.journal_dir(),
         };
-        let logged = match LoggedVault::start(vault.clone(), parts, Arc::clone(&self.log)) {
+        // Without a key, evidence is sealed and nobody signs it, which is told below.
+        let key = parts.open_key();
+        let (vault, kept_by) = open(config, &dir, key.as_ref().ok())?;
+        let vault = Arc::new(vault);
+        let started = key.and_then(|key| LoggedVault::start(vault.clone(), key, parts, Arc::clone(&self.log)));
+        let logged = match started {
             Ok(logged) => {
                 let started = anchors::start(&config.evidence.anchors, &dir, logged.key(), &self.copies);
                 if let Err(failure) = started {
@@ -193,8 +196,8 @@ impl NoVault {
 }
 
 /// Opens the vault, and has it prove that what is stored cannot be changed. A bucket that is away may prove it later,
-/// and gets nothing before; one that does not lock makes it no vault.
-fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), NoVault> {
+/// and gets nothing before; one that does not lock makes it no vault. Manifests are signed with `key`.
+fn open(config: &Config, dir: &Path, key: Option<&LogKey>) -> Result<(DirVault, WriteOnce), NoVault> {
     let bucket = config.evidence.s3.as_ref();
     let options = DirVaultOptions {
         artefact_bytes_max: config.evidence.artefact_mib_max << 20,
@@ -202,6 +205,7 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), NoVault> {
         bucket: bucket.map(bucket::of_evidence).transpose().map_err(NoVault::stays)?,
         recipients: recipients(&config.evidence.recipients).map_err(NoVault::stays)?,
         at_once: bucket.map_or(Duration::ZERO, |it| it.wait.to_std()),
+        key: key.cloned().map(Arc::new),
         ..DirVaultOptions::default()
     };
     let made = super::place::private_dir(dir).map_err(|error| disk_failure("make the directory", dir, &error));

@@ -74,6 +74,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
 
         let flows = sealed["id"].as_str().expect("an id");
         let shown: Value = server.json(&["evidence", "show", flows]);
+        assert!(shown["manifests"][0]["signature"].is_string(), "{shown}");
         let custody = &shown["manifests"][0]["custody"];
         assert_eq!(
             (&custody["classification"], &custody["tlp"]),
@@ -94,6 +95,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("TLP:AMBER+STRICT, internal, to be kept until "), "{text}");
         assert!(text.contains(" before TX-1, which waited for it "), "{text}");
+        assert!(text.contains("/staunch, proved in log entry "), "{text}");
 
         let stands = server.get::<Status>("/v1/status").evidence;
         assert_eq!((stands.sealed, stands.missed, stands.preserving), (6, 0, 0));
@@ -171,6 +173,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
             proved.contains("PROVED") && proved.contains("continues the earlier checkpoint"),
             "{proved}"
         );
+        assert!(!proved.contains("carry no signature"), "{proved}");
         copy_is_not_that_of_another_key(&server, copy, key.trim());
 
         export_is_proved(&home, &server, key.trim(), earlier);

@@ -41,6 +41,8 @@ pub struct ArchiveSummary {
     pub entries: u64,
     /// Manifests.
     pub manifests: u64,
+    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
+    pub unsigned: u64,
     /// Records of collections.
     pub records: u64,
     /// Proofs that hold.

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
-use staunch_model::Sha256Hash;
+use staunch_model::{Manifest, Sha256Hash};
 
 use super::LogError;
 
@@ -36,6 +36,7 @@ pub const NOTE_BYTES_MAX: u64 = 64 << 10;
 const SIGNATURES_MAX: usize = 100;
 
 /// The key of a log. Its name is the origin of the log.
+#[derive(Clone)]
 pub struct LogKey {
     name: String,
     key: SigningKey,
@@ -198,9 +199,15 @@ impl LogKey {
     /// `text`, which ends with a line end, as a signed note.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
+        format!("{text}\n{}\n", self.signature(text))
+    }
+
+    /// The signature line of `text`, which ends with a line end, without a line end of its own.
+    #[must_use]
+    pub fn signature(&self, text: &str) -> String {
         let signature = self.key.sign(text.as_bytes()).to_bytes();
         let signature = [&self.verifier().id()[..], &signature[..]].concat();
-        format!("{text}\n{DASH}{} {}\n", self.name, STANDARD.encode(signature))
+        format!("{DASH}{} {}", self.name, STANDARD.encode(signature))
     }
 }
 
@@ -258,6 +265,23 @@ impl LogVerifier {
         }
         let key = self.name.clone();
         is_signed.then_some(text).ok_or(NotProved::Unsigned { key })
+    }
+
+    /// Whether this key has signed a manifest: false when it carries no signature of it.
+    ///
+    /// # Errors
+    /// When it carries one that is wrong, or none that can be read.
+    pub fn has_signed(&self, manifest: &Manifest) -> Result<bool, NotProved> {
+        let Some(line) = &manifest.signature else {
+            return Ok(false);
+        };
+        let text = manifest.signed_text();
+        match self.open(&format!("{text}\n{line}\n")) {
+            Ok(opened) if opened == text => Ok(true),
+            Ok(_) => Err(NotProved::Malformed),
+            Err(NotProved::Unsigned { .. }) => Ok(false),
+            Err(why) => Err(why),
+        }
     }
 
     /// The checkpoint of this log that `note` carries.

@@ -59,6 +59,7 @@ use staunch_ports::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescripti
 use crate::age::{Identity, Recipient};
 use crate::files::{FileHook, Files, Lock, failure, parent};
 use crate::s3::Bucket;
+use crate::tlog::LogKey;
 use chain::Chains;
 use deposit::{DirDeposit, Stored, Stream};
 use name::ObjectName;
@@ -85,6 +86,8 @@ pub struct DirVaultOptions {
     pub recipients: Vec<Recipient>,
     /// What encrypted artefacts are read with. Default nothing: who collects them cannot read them any more.
     pub identities: Arc<[Identity]>,
+    /// What manifests are signed with. Default nothing: they are not signed.
+    pub key: Option<Arc<LogKey>>,
     /// For tests.
     pub hook: Option<Arc<dyn FileHook>>,
 }
@@ -98,6 +101,7 @@ impl Default for DirVaultOptions {
             at_once: Duration::from_secs(10),
             recipients: Vec::new(),
             identities: Arc::default(),
+            key: None,
             hook: None,
         }
     }
@@ -119,6 +123,7 @@ struct Shared {
     remote: Option<Remote>,
     recipients: Vec<Recipient>,
     identities: Arc<[Identity]>,
+    key: Option<Arc<LogKey>>,
     /// What the last check has found.
     write_once: Mutex<WriteOnce>,
     next_staged: AtomicU64,
@@ -370,6 +375,7 @@ impl Shared {
             remote: options.bucket.map(|it| Remote::new(it, options.at_once)),
             recipients: options.recipients,
             identities: options.identities,
+            key: options.key,
             write_once: Mutex::new(hoped),
             next_staged: AtomicU64::new(0),
             chains: Chains::default(),

@@ -100,6 +100,8 @@ pub struct EvidenceSummary {
     pub entries: u64,
     /// Manifests in the vault that the log stands for, as far as it is known what that is.
     pub manifests: u64,
+    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
+    pub unsigned: u64,
     /// Records of collections in the vault, likewise.
     pub records: u64,
     /// Artefacts in the vault that such a manifest stands for.
@@ -138,6 +140,7 @@ pub fn verify_evidence(
         is_log_whole: false,
         are_manifests_known: false,
         bucket: folder.bucket,
+        key: folder.key,
     };
     verifying.log(folder.key, folder.earlier);
     verifying.names();
@@ -169,6 +172,7 @@ struct Verifying<'a> {
     /// Whether every manifest could be looked into, so that an artefact without one has none.
     are_manifests_known: bool,
     bucket: Option<&'a Bucket>,
+    key: &'a LogVerifier,
 }
 
 /// What a manifest says of its artefact.
@@ -319,6 +323,7 @@ impl Verifying<'_> {
         let Read { hash, bytes, is_logged } = read?;
         match Manifest::parse(&bytes) {
             Ok(manifest) => {
+                self.signature(name, &manifest, is_logged);
                 if let Taken::Stored { size, sha256, storage } = &manifest.taken {
                     let object = ObjectName::of(*sha256, storage);
                     let says = Referenced {
@@ -350,6 +355,18 @@ impl Verifying<'_> {
                 self.find_at(name, finding);
                 None
             }
+        }
+    }
+
+    /// Looks at the signature of a manifest itself. One of another key, or none, proves nothing and is no finding: the
+    /// log stands for it.
+    fn signature(&mut self, name: &str, manifest: &Manifest, is_logged: bool) {
+        match self.key.has_signed(manifest) {
+            Ok(is_signed) => self.summary.unsigned += u64::from(is_logged && !is_signed),
+            Err(why) => self.find(Finding::Wrong {
+                name: name.to_owned(),
+                what: why.to_string(),
+            }),
         }
     }
 

@@ -109,11 +109,19 @@ fn an_archive_that_was_cut_or_changed_anywhere_is_not_proved() {
         let last = findings.last().expect("it is found");
         assert!(matches!(last, ArchiveFinding::Truncated { .. }), "{at}: {findings:?}");
     }
+    let plain = zstd::decode_all(&*archive).expect("it is zstd");
+    let mut same = 0;
     for at in (6..archive.len()).step_by(archive.len() / 97) {
         let mut changed = archive.clone();
         changed[at] ^= 4;
-        assert_ne!(made.written(&changed), [], "byte {at}");
+        // There are bits in a frame that say nothing: with another there, it holds the same.
+        if zstd::decode_all(&*changed).is_ok_and(|it| it == plain) {
+            same += 1;
+        } else {
+            assert_ne!(made.written(&changed), [], "byte {at}");
+        }
     }
+    assert!(same <= 3, "{same} of 97 changes said nothing");
     let mut longer = archive;
     longer.push(0);
     let findings = made.written(&longer);

@@ -1,6 +1,7 @@
 //! What `verify_evidence` finds in a folder that somebody has tampered with: exactly that, and nothing beside it.
 
 mod folder;
+mod signatures;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -17,7 +17,7 @@ use staunch_store::{
 };
 
 use super::handled::{Custody, Deed, place};
-use super::verify::{earlier, encrypted_text, verifier};
+use super::verify::{earlier, encrypted_text, unsigned_text, verifier};
 use super::{Findings, NewFile, bucket, fault, folder, lines, no_terminal, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::client::named_files_must_be_there;
@@ -289,6 +289,8 @@ struct Verified {
     continues_earlier: Option<bool>,
     entries: u64,
     manifests: u64,
+    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
+    unsigned: u64,
     records: u64,
     proofs: u64,
     artefacts: u64,
@@ -350,6 +352,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         continues_earlier,
         entries,
         manifests,
+        unsigned,
         records,
         proofs,
         artefacts,
@@ -370,6 +373,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         continues_earlier: earlier.is_some().then_some(continues_earlier),
         entries,
         manifests,
+        unsigned,
         records,
         proofs,
         artefacts,
@@ -410,6 +414,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         it.proofs
     );
     text.push_str(&format!("{}\n", output.paint(tone, &wrap(&what, 2))));
+    text.push_str(&unsigned_text(it.unsigned));
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }

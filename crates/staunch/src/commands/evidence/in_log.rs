@@ -57,6 +57,11 @@ impl InLog {
         Ok(log)
     }
 
+    /// What it is held against; `None` when there is nothing.
+    pub(super) const fn key(&self) -> Option<&LogVerifier> {
+        self.key.as_ref()
+    }
+
     /// Reads what is in it by now.
     fn read(&mut self) {
         let Some(key) = &self.key else {

@@ -5,6 +5,7 @@ use staunch_model::{
     ClockOffset, CollectionRecord, EvidenceId, Handled, Manifest, ManifestDraft, Printable, Receipt, Sha256Hash, Span,
     Storage, Taken,
 };
+use staunch_store::LogVerifier;
 
 use super::handled::{self, Custody};
 use super::in_log::InLog;
@@ -117,7 +118,7 @@ pub(super) fn show(id: EvidenceId, key: Option<&str>, from: &VaultArgs) -> Resul
             .map(|it| SealedAs::of(it.hash, it.manifest, &log))
             .collect(),
     };
-    Output::new(from.json).show(&shown, |output| shown_text(output, &shown))?;
+    Output::new(from.json).show(&shown, |output| shown_text(output, &shown, log.key()))?;
     Ok(Exit::Ok)
 }
 
@@ -152,6 +153,16 @@ fn in_log<T>(it: &SealedAs<T>, signed: Option<&Signed>) -> String {
     }
 }
 
+/// Whether a manifest carries a signature of the key, for people; `None` without a key to look at it with.
+fn signed(manifest: &Manifest, key: Option<&LogVerifier>) -> Option<String> {
+    let key = key?;
+    Some(match key.has_signed(manifest) {
+        Ok(true) => format!("by {}, proved", key.name()),
+        Ok(false) => "not by this key itself: the log alone stands for it".to_owned(),
+        Err(why) => why.to_string(),
+    })
+}
+
 /// Where an artefact is, for people.
 fn place(storage: &Storage) -> String {
     match &storage.version {
@@ -169,7 +180,7 @@ fn kept(storage: &Storage) -> String {
     format!("{}{until}{hold}", storage.write_once)
 }
 
-fn shown_text(output: &Output, shown: &Shown) -> String {
+fn shown_text(output: &Output, shown: &Shown, key: Option<&LogVerifier>) -> String {
     let mut text = String::new();
     for sealed in &shown.records {
         let it = &sealed.content;
@@ -268,6 +279,9 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
             line("labels", &labels);
         }
         line("manifest", &sealed.sha256.to_string());
+        if let Some(signed) = signed(&sealed.content, key) {
+            line("signed", &signed);
+        }
         line("in log", &in_log(sealed, shown.checkpoint.as_ref()));
     }
     if let Some(signed) = &shown.checkpoint {

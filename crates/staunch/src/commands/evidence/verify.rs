@@ -84,6 +84,8 @@ struct Verified {
     anchors: Option<AnchorsChecked>,
     entries: u64,
     manifests: u64,
+    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
+    unsigned: u64,
     records: u64,
     artefacts: u64,
     bytes: u64,
@@ -247,6 +249,7 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
         anchors: None,
         entries: summary.entries,
         manifests: summary.manifests,
+        unsigned: summary.unsigned,
         records: summary.records,
         artefacts: summary.artefacts,
         bytes: summary.bytes,
@@ -287,6 +290,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         );
         text.push_str(&format!("  {}\n", wrap(&line, 2)));
     }
+    text.push_str(&unsigned_text(it.unsigned));
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }
@@ -406,6 +410,16 @@ pub(super) fn verifier(named: Option<&str>, data: &DataArgs) -> Result<LogVerifi
         Fault::new(Exit::Usage, format!("there is no public key in {}", Printable(&from)))
             .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
     })
+}
+
+/// What is told of manifests that carry no signature of the key themselves; nothing when there is none.
+pub(super) fn unsigned_text(count: u64) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let line =
+        format!("{count} of the manifests carry no signature of the key themselves: the log alone stands for them");
+    format!("  {}\n", wrap(&line, 2))
 }
 
 /// What was verified of artefacts that are encrypted.

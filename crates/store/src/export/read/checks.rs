@@ -176,6 +176,10 @@ impl Checking<'_> {
             Ok(manifest) => manifest,
             Err(error) => return self.wrong(name, &error),
         };
+        match self.key.has_signed(&manifest) {
+            Ok(is_signed) => self.summary.unsigned += u64::from(!is_signed),
+            Err(why) => self.wrong(name, &why),
+        }
         let custody = &manifest.custody;
         let expected = format!("manifests/{}/{:08}.json", custody.evidence, manifest.sequence);
         if Some(custody.incident) != self.summary.incident || expected != name || sequence_of(leaf(name)).is_none() {

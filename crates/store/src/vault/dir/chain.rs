@@ -53,13 +53,17 @@ impl Shared {
                 .head(&dir)
                 .map_err(|error| failure("read", &self.files.path(&dir), &error))?,
         };
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             schema_version: CUSTODY_SCHEMA_VERSION,
             sequence: head.sequence + 1,
             previous: head.hash,
             custody,
             taken,
+            signature: None,
         };
+        if let Some(key) = &self.key {
+            manifest.signature = Some(key.signature(&manifest.signed_text()).into());
+        }
         let bytes = manifest.to_bytes();
         fits(bytes.len() as u64, MANIFEST_BYTES_MAX, "manifest")?;
         let hash = Sha256Hash::of(&bytes);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use staunch_model::{Failure, FailureKind, IncidentId, Sha256Hash};
 use staunch_ports::Vault as _;
@@ -25,6 +26,7 @@ pub(super) struct Made {
 pub(super) fn vault(dir: &Path) -> DirVault {
     let options = DirVaultOptions {
         is_immutable: false,
+        key: Some(Arc::new(log_key())),
         ..DirVaultOptions::default()
     };
     DirVault::open(&dir.join("vault"), options).expect("the vault opens")

@@ -30,7 +30,7 @@ fn an_implementation_by_others_checks_inventory_and_proofs() {
         inventory.contains(&Sha256Hash::of(&files[1].1).to_string()),
         "{inventory}"
     );
-    let mut proofs = 0;
+    let (mut proofs, mut signed) = (0, 0);
     for pair in files.windows(2) {
         let [(file, content), (name, proof)] = pair else {
             unreachable!("they are two")
@@ -48,11 +48,19 @@ fn an_implementation_by_others_checks_inventory_and_proofs() {
         tlog_tiles::check_record(&hashes, size, root, proof.index, leaf).expect("it is there");
         let other = (proof.index + 1) % size;
         assert!(tlog_tiles::check_record(&hashes, size, root, other, leaf).is_err());
+        if file.contains("manifests/") {
+            // As `VERIFY.md` says it.
+            let text = std::str::from_utf8(content).expect("it is JSON");
+            let (before, line) = text.split_once(",\"signature\":\"").expect("it is signed");
+            let note = format!("{before}}}\n\n{}\n", line.trim_end_matches("\"}\n"));
+            assert_eq!(opened(note.as_bytes()), format!("{before}}}\n").as_bytes());
+            signed += 1;
+        }
         let entry = String::from_utf8(proof.entry.clone()).expect("it is JSON");
         assert!(entry.contains(&Sha256Hash::of(content).to_string()), "{entry}");
         proofs += 1;
     }
-    assert_eq!(proofs, 21);
+    assert_eq!((proofs, signed), (21, 17));
 }
 
 /// What `VERIFY.md` says works: `tar`, `sha256sum` and `zstd` are everywhere.
