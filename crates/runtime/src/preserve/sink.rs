@@ -110,13 +110,18 @@ impl<'c> VaultSink<'c> {
         }
     }
 
-    /// Why it was taken, and whether in time: what has been read by now was read while containment waited, or not.
+    /// Why it was taken, and whether in time: what has been read by now was read while containment waited, or not. No
+    /// act waits for what it cannot destroy.
     fn reason(&self) -> Box<str> {
-        if Instant::now() < self.times.waited {
-            return "preserved while containment waited for it".into();
+        let (is_awaited, deadline) = (self.order.transaction.is_some(), self.order.deadline);
+        match (is_awaited, Instant::now() < self.times.waited) {
+            (true, true) => "preserved while containment waited for it".into(),
+            (true, false) => format!("preserved late: containment waited for it until {deadline} and no longer").into(),
+            (false, true) => "preserved; no act of its incident waited for it".into(),
+            (false, false) => {
+                format!("preserved late: its deadline was {deadline}; no act of its incident waited for it").into()
+            }
         }
-        let deadline = self.order.deadline;
-        format!("preserved late: containment waited for it until {deadline} and no longer").into()
     }
 
     fn installation(&self) -> InstallationId {

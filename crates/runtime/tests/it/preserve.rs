@@ -337,8 +337,13 @@ fn every_artefact_has_its_custody() {
     assert!(
         matches!(&custody.authority, Authority::Playbook { name, hash } if **name == *"test" && *hash == playbook().hash)
     );
-    bench.files.send(Ok(Vec::new())).expect("it is awaited");
+    // The act is in force by now, and waited for the flows alone.
+    bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
     wait_for_evidence(&bench.handle, 2, true);
+    assert_eq!(
+        reasons(&bench.vault, 2),
+        ["preserved; no act of its incident waited for it"]
+    );
     bench.runtime.stop().expect("it stops cleanly");
 }
 

@@ -206,7 +206,7 @@ fn shown_text(output: &Output, shown: &Shown, key: Option<&LogVerifier>) -> Stri
         let took = it.ended_at.since(it.started_at);
         line("taken", &format!("{}, in {took}", it.started_at));
         if let (Some(deadline), Some(true), None) = (it.deadline, it.is_late(), &it.failure) {
-            let value = format!("containment waited for it until {deadline} and no longer");
+            let value = format!("it was to be sealed by {deadline}: an act that waited for it waited no longer");
             line("LATE", &value);
         }
         line(
