@@ -267,6 +267,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         })],
         log: None,
         clock: Arc::new(SystemClock),
+        lost: Vec::new(),
         installation: InstallationId::default(),
         build: "bench".into(),
     };

@@ -120,6 +120,7 @@ impl World {
             followers: vec![Box::new(index) as Box<dyn Follower>],
             log: None,
             clock,
+            lost: Vec::new(),
             installation,
             build: "fuzz".into(),
         };

@@ -15,6 +15,7 @@ pub mod meter;
 mod notices;
 pub mod plan;
 mod preserve;
+mod put_back;
 pub mod recovery;
 mod runtime;
 mod seat;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use staunch_engine::EngineState;
 use staunch_engine::lists::{Changes, List};
-use staunch_model::{Description, Input, InstallationId, Policy, RiskTable};
+use staunch_model::{ActionKind, Description, Input, InstallationId, Policy, RiskTable};
 use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, HealthSignal, Journal, Notifier};
 use thiserror::Error;
 
@@ -19,6 +19,7 @@ use crate::health::HealthReaders;
 use crate::helpers;
 use crate::notices;
 use crate::preserve::Preserver;
+use crate::put_back::put_back;
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::seat::Seat;
 use crate::steady::SteadyClock;
@@ -44,6 +45,9 @@ pub struct Parts {
     pub log: Option<Arc<LogMeter>>,
     /// The machine's clock. The engine's begins at it and cannot be set.
     pub clock: Arc<dyn Clock>,
+    /// The kinds of action whose enforcement point has lost what it held, because the machine was started anew: what is
+    /// in force of them is put back before anything else is done.
+    pub lost: Vec<ActionKind>,
     /// Whose journal it is.
     pub installation: InstallationId,
     /// The version of the program, for the record.
@@ -153,6 +157,8 @@ impl Runtime {
             .collect::<Vec<Description>>();
         let sweep_interval = policy.limits.sweep_interval.to_std();
         let epoch = parts.journal.open_epoch()?;
+        // Nobody else writes to the journal from here on, so nobody else holds what is in force.
+        put_back(engine.state(), &mut parts.actions, &parts.lost, clock.now());
         let telemetry = Arc::new(Telemetry::default());
         if let Some(log) = parts.log {
             // Nobody else sets it.

@@ -547,6 +547,11 @@ impl Config {
         self.data_dir.join("operators.sock")
     }
 
+    /// The file that notes which boot of this machine a server ran in.
+    pub(crate) fn boot_file(&self) -> PathBuf {
+        self.data_dir.join("boot")
+    }
+
     /// The file that holds the installation's id.
     pub(crate) fn installation_file(&self) -> PathBuf {
         self.data_dir.join("installation")

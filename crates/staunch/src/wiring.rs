@@ -4,6 +4,7 @@
 
 mod access;
 mod actions;
+pub(crate) mod boot;
 mod evidence;
 mod followers;
 pub(crate) mod inlets;
@@ -145,6 +146,7 @@ pub(crate) fn open(
         followers,
         log: None,
         clock,
+        lost: Vec::new(),
         installation,
         build: build(),
     };
@@ -199,6 +201,7 @@ pub(crate) fn open_local(config: &Config) -> Local {
         followers: Vec::new(),
         log: None,
         clock,
+        lost: Vec::new(),
         installation,
         build: build(),
     };

@@ -79,6 +79,7 @@ fn parts(journal: &GatedJournal, world: &World) -> Parts {
         followers: Vec::new(),
         log: None,
         clock: Arc::new(SystemClock),
+        lost: Vec::new(),
         installation: InstallationId([7; 8]),
         build: "test".into(),
     }

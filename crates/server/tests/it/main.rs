@@ -118,6 +118,7 @@ impl Staunch {
                 .collect(),
             log: None,
             clock: clock.clone(),
+            lost: Vec::new(),
             installation: InstallationId([7; 8]),
             build: "test".into(),
         };

@@ -135,6 +135,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         preserver,
         runs,
     )?;
+    opened.parts.lost = wiring::boot::lost(&config);
     opened.parts.log = config.evidence.enabled.then(|| Arc::clone(&meters.log));
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
@@ -153,6 +154,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let runtime = started.map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("`staunch journal verify` tells whether the journal is sound")
     })?;
+    wiring::boot::note(&config);
     let recovered = runtime.recovered();
     tracing::info!(
         frames = recovered.frames,

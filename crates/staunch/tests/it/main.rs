@@ -45,6 +45,7 @@ mod playbook_tests;
 mod processes;
 mod protect;
 mod rate_limit;
+mod reboot;
 mod recover;
 mod reload;
 mod replay;

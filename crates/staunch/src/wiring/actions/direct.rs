@@ -14,7 +14,7 @@ use super::options::{groups, isolation_table, limit_table, records, resolver};
 use super::{driver_fault, release_fault};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::wiring::read_installation;
+use crate::wiring::{boot, read_installation};
 
 /// What was removed without a server, and what was left.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,6 +108,9 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
     match locker.count_labelled(Whose::Anybodys) {
         Ok(former) => direct.former += former,
         Err(failure) => faults.push(driver_fault(&failure)),
+    }
+    if let Err(fault) = boot::forget(config) {
+        faults.push(fault);
     }
     match faults.into_iter().next() {
         None => Ok(direct),

@@ -1,0 +1,102 @@
+//! A machine that is started anew: the tables of its kernel begin empty, and what is in force is put back.
+
+use std::fs;
+use std::time::Duration;
+
+use staunch_model::StateKind;
+use staunch_netlink::nftables::Nft;
+use staunch_server::dto::Incidents;
+
+use crate::harness::{DEADLINE, Home, SMALL, Server, brute_force_from, element, in_namespace, wait_until};
+
+const ATTACKER: &str = "203.0.113.7";
+const ANOTHER: &str = "203.0.113.8";
+
+fn in_force(server: &Server) -> usize {
+    let all = server.containments();
+    all.iter().filter(|it| it.state == StateKind::InForce).count()
+}
+
+/// What a start of the machine leaves: a dead server, a kernel without tables, and another boot.
+fn restart_the_machine(home: &Home, server: Server) {
+    server.kill();
+    let mut nft = Nft::open("staunch", DEADLINE).expect("this thread may");
+    nft.delete_table().expect("it is there");
+    let note = home.data().join("boot");
+    if note.exists() {
+        fs::write(note, "00000000-0000-4000-8000-000000000000\n").expect("it is our directory");
+    }
+}
+
+fn contained(home: &Home) -> Server {
+    let server = home.serve();
+    for (count, address) in [(1, ATTACKER), (2, ANOTHER)] {
+        server.take(&brute_force_from(address));
+        wait_until("the containment", || in_force(&server) == count);
+    }
+    server
+}
+
+#[test]
+fn what_is_in_force_is_put_back_after_a_start_of_the_machine() {
+    in_namespace("reboot::what_is_in_force_is_put_back", || {
+        let home = Home::new(SMALL);
+        let server = contained(&home);
+        server.ok(&["release", "TX-2", "--yes", "--reason", "a test"]);
+        wait_until("the release", || in_force(&server) == 1);
+        let before = element(ATTACKER).expect("it is blocked").expires.expect("it ends");
+        restart_the_machine(&home, server);
+        assert_eq!(element(ATTACKER), None);
+
+        let server = home.serve();
+        let after = element(ATTACKER).expect("it is blocked again");
+        let left = after.expires.expect("it ends");
+        assert!(
+            left <= before && left + Duration::from_secs(60) > before,
+            "{left:?} of {before:?}"
+        );
+        assert_eq!(element(ANOTHER), None, "what was released is not put back");
+        // The sweep at the start has found it in place.
+        wait_until("a sweep", || {
+            let status: serde_json::Value = server.json(&["status"]);
+            !status["swept_at"].is_null()
+        });
+        assert_eq!(in_force(&server), 1);
+        assert!(home.log().contains("what was in force is put back"), "{}", home.log());
+        server.ok(&["release", "TX-1", "--yes", "--reason", "a test"]);
+        wait_until("the release", || element(ATTACKER).is_none());
+    });
+}
+
+#[test]
+fn what_somebody_removed_or_a_person_lifted_is_not_put_back() {
+    in_namespace("reboot::what_somebody_removed", || {
+        // Lifted without a server, and the machine is started anew after it.
+        let home = Home::new(SMALL);
+        contained(&home).kill();
+        let released = home.run(&["release", "--all", "--direct", "--yes", "--reason", "a test"]);
+        assert_eq!(released.status.code(), Some(10));
+        assert!(!home.data().join("boot").exists());
+        let server = home.serve();
+        wait_until("the sweep", || in_force(&server) == 0);
+        assert_eq!(element(ATTACKER), None);
+        server.kill();
+
+        // Removed while the machine went on.
+        let home = Home::new(SMALL);
+        let server = contained(&home);
+        server.kill();
+        let mut nft = Nft::open("staunch", DEADLINE).expect("this thread may");
+        nft.delete_table().expect("it is there");
+        let server = home.serve();
+        wait_until("the sweep", || in_force(&server) == 0);
+        assert_eq!(element(ATTACKER), None);
+        let listed: Incidents = server.json(&["incident", "list"]);
+        assert_eq!(listed.incidents.len(), 2);
+        assert!(
+            home.log().contains("removed or replaced, and not by Staunch"),
+            "{}",
+            home.log()
+        );
+    });
+}
