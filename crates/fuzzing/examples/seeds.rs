@@ -405,6 +405,7 @@ fn answer(driver: &mut MemoryBlockIp, effect: &Effect) -> Option<Input> {
                     transaction: label,
                     target,
                     key,
+                    lease_ended: false,
                 }])
                 .remove(0),
         },

@@ -28,6 +28,8 @@ pub struct UndoRequest {
     pub key: EffectKey,
     /// Where.
     pub target: Target,
+    /// Whether it was in force, verified, until its lease ended: nobody takes it back, and nothing is wrong with it.
+    pub lease_ended: bool,
 }
 
 /// An object that carries our label.

@@ -43,6 +43,9 @@ pub struct JobSpec {
     pub in_flight_max: Duration,
     /// How much it can hurt.
     pub risk: RiskClass,
+    /// Whether what it has put in place stays there when its lease ends, as a remediation does. Until then it is taken
+    /// back like any other.
+    pub permanent: bool,
     /// The most bytes that it may write to its standard output, and to its standard error.
     pub output_bytes_max: u64,
     /// What it is confined to.

@@ -43,6 +43,7 @@ fn undo(transaction: u64, target: Target) -> UndoRequest {
         transaction: TransactionId(transaction),
         key: EffectKey::default(),
         target,
+        lease_ended: false,
     }
 }
 

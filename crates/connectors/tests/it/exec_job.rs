@@ -11,9 +11,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use staunch_connectors::actions::exec_job::{Ended, Report, Runs as _};
-use staunch_model::{FailureKind, Outcome, Presence, Target};
-use staunch_ports::Action as _;
+use staunch_connectors::actions::exec_job::{Ended, JobSpec, Report, Runs as _};
+use staunch_model::{FailureKind, Outcome, Presence, Target, TransactionId};
+use staunch_ports::{Action as _, ExecuteRequest, UndoRequest};
 use staunch_testkit::contract::action::action;
 
 use self::bounds::{groups, groups_hold};
@@ -246,4 +246,50 @@ fn what_is_in_force_is_not_run_again_and_somebody_elses_is_left() {
     let seen = driver.observe(&[target("x")]).remove(0).unwrap();
     assert!(matches!(seen.presence, Presence::Present { .. }));
     assert!(driver.owned().unwrap().targets.is_empty());
+}
+
+#[test]
+fn what_a_permanent_job_has_put_in_place_stays_when_its_lease_ends_and_not_before() {
+    let place = Place::new();
+    let permanent = JobSpec {
+        permanent: true,
+        ..place.job("keep.sh")
+    };
+    let file = place.state().join("x");
+    let at_end = UndoRequest {
+        lease_ended: true,
+        ..undo_of("x")
+    };
+    let mut driver = place.driver(OURS, permanent.clone());
+    // A rollback, or a person, takes it back.
+    assert_eq!(driver.execute(&[request("x")]), [Outcome::Landed]);
+    assert_eq!(driver.undo(&[undo_of("x")]), [Outcome::Landed]);
+    assert!(!file.exists());
+
+    assert_eq!(driver.execute(&[request("x")]), [Outcome::Landed]);
+    assert_eq!(driver.undo(std::slice::from_ref(&at_end)), [Outcome::Landed]);
+    assert!(file.exists(), "it stays");
+    // A new driver knows as much.
+    let mut driver = place.driver(OURS, permanent);
+    let seen = driver.observe(&[target("x")]).remove(0).unwrap();
+    assert_eq!(seen.presence, Presence::Absent, "nobody holds it");
+    assert!(driver.owned().unwrap().targets.is_empty());
+    // Asked once more, as after a crash.
+    assert_eq!(driver.undo(&[at_end.clone()]), [Outcome::Landed]);
+    assert!(file.exists());
+    // The next one runs it again, and holds it.
+    let next = ExecuteRequest {
+        transaction: TransactionId(2),
+        ..request("x")
+    };
+    assert_eq!(driver.execute(&[next]), [Outcome::Landed]);
+    assert!(fs::read_to_string(&file).unwrap().contains(":TX-2\n"));
+    assert_eq!(driver.owned().unwrap().targets.len(), 1);
+
+    // What is not permanent ends with its lease.
+    let place = Place::new();
+    let mut driver = place.driver(OURS, place.job("keep.sh"));
+    assert_eq!(driver.execute(&[request("x")]), [Outcome::Landed]);
+    assert_eq!(driver.undo(&[at_end]), [Outcome::Landed]);
+    assert!(!place.state().join("x").exists());
 }

@@ -70,6 +70,7 @@ impl Place {
             timeout: Duration::from_secs(20),
             in_flight_max: Duration::from_secs(1),
             risk: RiskClass::High,
+            permanent: false,
             output_bytes_max: 64 * 1024,
             confinement: self.confinement(),
         }
@@ -118,5 +119,6 @@ pub(crate) fn undo_of(subject: &str) -> UndoRequest {
         transaction: TransactionId(1),
         key: EffectKey::default(),
         target: target(subject),
+        lease_ended: false,
     }
 }

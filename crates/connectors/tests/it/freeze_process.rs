@@ -47,6 +47,7 @@ fn undo(driver: &mut CgroupFreezeProcess, transaction: u64, target: Target) -> O
         transaction: TransactionId(transaction),
         key: EffectKey::default(),
         target,
+        lease_ended: false,
     };
     driver.undo(&[request]).remove(0)
 }

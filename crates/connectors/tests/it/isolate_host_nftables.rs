@@ -61,6 +61,7 @@ fn lift(driver: &mut NftablesIsolateHost) {
         transaction: TransactionId(1),
         key: EffectKey::default(),
         target: this_host(),
+        lease_ended: false,
     };
     assert_eq!(driver.undo(&[request]), [Outcome::Landed]);
 }

@@ -148,6 +148,7 @@ fn undo(driver: &mut CgroupKillProcess, transaction: u64, target: &Target) -> Ou
         transaction: TransactionId(transaction),
         key: EffectKey::default(),
         target: target.clone(),
+        lease_ended: false,
     };
     driver.undo(&[request]).remove(0)
 }

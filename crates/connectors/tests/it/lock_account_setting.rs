@@ -156,6 +156,7 @@ pub(crate) fn undo(driver: &mut ShadowLockAccount, transaction: u64, name: &str)
         transaction: TransactionId(transaction),
         key: EffectKey::default(),
         target: target(name),
+        lease_ended: false,
     };
     driver.undo(&[request]).remove(0)
 }

@@ -116,6 +116,7 @@ fn undo(driver: &mut UnboundSinkhole, transaction: u64, name: &str) -> Outcome {
         transaction: TransactionId(transaction),
         key: EffectKey::default(),
         target: domain(name),
+        lease_ended: false,
     };
     driver.undo(&[request]).remove(0)
 }

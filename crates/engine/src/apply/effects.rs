@@ -1,6 +1,8 @@
 //! What is to be done about a change that has been applied.
 
-use staunch_model::{Change, Context, Effect, Evidence, ObservePurpose, Span, StateKind, Transaction, Watch};
+use staunch_model::{
+    Cause, Change, Context, Effect, Evidence, ObservePurpose, Span, State, StateKind, Transaction, Watch,
+};
 
 use crate::state::EngineState;
 
@@ -66,6 +68,7 @@ pub(super) fn undo(state: &EngineState, it: &Transaction) -> Effect {
         kind: it.kind,
         target: it.target.clone(),
         key: state.effect_key(it),
+        lease_ended: matches!(&it.state, State::Releasing(cause) if **cause == Cause::LeaseEnded),
         deadline: it.deadline,
     }
 }

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    Change, ContentHash, Effect, Frame, Mode, Record, Span, StateKind, Target, Timestamp, Transaction, TransactionId,
+    Cause, Change, ContentHash, Effect, Frame, Mode, Record, Span, StateKind, Target, Timestamp, Transaction,
+    TransactionId,
 };
 
 use crate::world::World;
@@ -28,6 +29,8 @@ pub(crate) struct Invariants {
     twin: Engine,
     acts: Vec<Act>,
     executed: BTreeSet<TransactionId>,
+    /// Whether what is undone of each is undone because its lease has ended.
+    at_lease_end: BTreeMap<TransactionId, bool>,
     /// Labels that a test has put into the world by hand.
     pub(crate) planted: BTreeSet<TransactionId>,
     /// Compare whole states only after every so many steps; 0 compares every time.
@@ -72,11 +75,18 @@ impl Invariants {
     }
 
     /// No act and no undo without its record in the frame that is made durable before.
-    fn effects_are_intended(&self, effects: &[Effect], frame: &Frame) {
+    fn effects_are_intended(&mut self, effects: &[Effect], frame: &Frame) {
         let mut intents = BTreeSet::new();
         for record in &frame.records {
             match record {
                 Record::Transaction { transaction, change } => {
+                    match change {
+                        Change::RollbackStarted { .. } => self.at_lease_end.insert(*transaction, false),
+                        Change::ReleaseStarted { cause, .. } => {
+                            self.at_lease_end.insert(*transaction, **cause == Cause::LeaseEnded)
+                        }
+                        _ => None,
+                    };
                     let (verb, dispatch) = match change {
                         Change::ExecuteIntended { dispatch, .. } | Change::RenewStarted { dispatch, .. } => {
                             ("execute", dispatch)
@@ -95,6 +105,7 @@ impl Invariants {
                 Record::OrphanAdopted {
                     transaction, dispatch, ..
                 } => {
+                    self.at_lease_end.insert(*transaction, false);
                     intents.insert(("undo", *transaction, dispatch.ticket));
                 }
                 _ => {}
@@ -112,6 +123,14 @@ impl Invariants {
                     continue;
                 }
             };
+            if let Effect::Undo {
+                transaction,
+                lease_ended,
+                ..
+            } = effect
+            {
+                assert_eq!(*lease_ended, self.at_lease_end[transaction], "{effect:?}");
+            }
             assert!(!effect.is_read());
             assert!(intents.contains(&intent), "{effect:?} has no durable intent");
         }

@@ -66,6 +66,8 @@ pub enum Effect {
         target: Target,
         /// The idempotency key.
         key: EffectKey,
+        /// Whether it was in force, verified, until its lease ended.
+        lease_ended: bool,
         /// When the reply is given up.
         deadline: Timestamp,
     },

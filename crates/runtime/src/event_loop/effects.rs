@@ -118,12 +118,14 @@ impl EventLoop {
                 kind,
                 target,
                 key,
+                lease_ended,
                 ..
             } => {
                 let request = UndoRequest {
                     transaction: label,
                     key,
                     target,
+                    lease_ended,
                 };
                 let request = DriverRequest::Undo {
                     transaction,

@@ -67,6 +67,11 @@ pub(crate) struct JobSettings {
     /// Its environment, beside `PATH`. Secrets are better in a file that it may read. Default none. Since v0.1.
     #[serde(default)]
     pub(crate) environment: BTreeMap<Box<str>, Box<str>>,
+    /// Whether what it has put in place stays when its lease ends, as a remediation does: then `undo` is run for a
+    /// release, a rollback and what else takes it back before, and not for the end of the lease. Default `false`. Since
+    /// v0.1.
+    #[serde(default)]
+    pub(crate) permanent: bool,
     /// How much it can hurt: `low`, `medium` or `high`. All jobs have that of the highest. Default `high`. Since v0.1.
     #[serde(default = "risk")]
     pub(crate) risk: RiskClass,
@@ -112,6 +117,7 @@ impl JobSettings {
             timeout: self.timeout.to_std(),
             in_flight_max: self.in_flight_max.to_std(),
             risk: self.risk,
+            permanent: self.permanent,
             output_bytes_max: self.output_kib_max << 10,
             confinement: Confinement {
                 user: self.user.as_deref().map(Into::into),

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use staunch_model::{ActionKind, StateKind};
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
@@ -168,4 +168,41 @@ fn a_playbook_with_a_job_is_tested_like_others() {
     let failed = home.run(&["test", &dir]);
     assert!(!failed.status.success());
     assert!(stdout(&failed).contains("in-force"), "{}", stdout(&failed));
+}
+
+/// A remediation that outlives its lease, while the other one does not.
+#[test]
+fn what_a_permanent_job_has_done_stays_when_its_lease_ends() {
+    in_namespace("jobs::what_a_permanent_job", || {
+        let home = home();
+        let settings = fs::read_to_string(home.path("staunch.toml")).expect("it is there");
+        let permanent = settings.replace("protected = [\"ceo\"]", "permanent = true");
+        assert_ne!(permanent, settings);
+        home.playbook("mailbox.yaml", &PLAYBOOK.replace("lease: 1h", "lease: 2s"));
+        let server = home.serve();
+        server.take_from("wazuh", &alert("alice"));
+        wait_until("the end of the lease", || released(&server, 1));
+        assert!(!home.path("state/alice").exists(), "it ends with its lease");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+
+        fs::write(home.config(), permanent).expect("it is our directory");
+        let server = home.serve();
+        server.take_from("wazuh", &alert("bob"));
+        wait_until("the end of the lease", || released(&server, 2));
+        assert!(home.path("state/bob").exists(), "it stays");
+        assert_eq!(server.containments(), []);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+    });
+}
+
+/// Whether the transaction of this number was in force, and is not any more.
+fn released(server: &Server, number: u64) -> bool {
+    let shown: Value = server.json(&["incident", "list"]);
+    let listed = shown["incidents"].as_array().map_or(0, Vec::len) as u64;
+    listed >= number && {
+        let shown: Value = server.json(&["incident", "show", &format!("INC-{number}")]);
+        shown["transactions"][0]["state"] == "released"
+    }
 }

@@ -282,6 +282,7 @@ fn undo(transaction: u64, target: Target) -> UndoRequest {
         transaction: TransactionId(transaction),
         key: key(transaction),
         target,
+        lease_ended: false,
     }
 }
 

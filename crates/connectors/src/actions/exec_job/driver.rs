@@ -12,7 +12,8 @@
 //!
 //! # Assumptions
 //! The job keeps the label it is given beside what it does, and gives it back when it looks. Run twice under one key it
-//! achieves no more than once.
+//! achieves no more than once. What a permanent job has left in place when its lease ended carries that label for good;
+//! the record of it is gone, by which the driver knows that it is nobody's to take back.
 //!
 //! # Caveats
 //! Between the look and the act the world may move: a job that can make its change conditional finds what was seen on
@@ -180,9 +181,15 @@ impl ExecJob {
         );
         let failed = |kind, why: &str| failure("observe", job, kind, why, &report.errors);
         match &report.ended {
-            Ended::Exited(0) => Answer::read(report.output.as_bytes())
-                .map(|answer| answer.observation(self.options.installation))
-                .map_err(|error| failed(FailureKind::Invalid, &error.to_string())),
+            Ended::Exited(0) => {
+                let answer = Answer::read(report.output.as_bytes());
+                let answer = answer.map_err(|error| failed(FailureKind::Invalid, &error.to_string()))?;
+                let seen = answer.observation(self.options.installation);
+                // The next time runs it again: it is part of the machine by now, and may be outdated.
+                let is_left = spec.permanent && is_ours(&seen) && !self.records.has(job);
+                let presence = if is_left { Presence::Absent } else { seen.presence };
+                Ok(Observation { presence, ..seen })
+            }
             ended => {
                 let (kind, why) = told(ended);
                 Err(failed(kind, &why))
@@ -276,6 +283,9 @@ impl ExecJob {
 
     fn undo_one(&self, request: &UndoRequest) -> Outcome {
         let job = job_of(&request.target);
+        if request.lease_ended && self.spec(job).is_ok_and(|spec| spec.permanent) {
+            return self.leave(job);
+        }
         let seen = match self.observe_one(job) {
             Ok(seen) => seen,
             Err(failure) => return Outcome::DidNotHappen(failure),
@@ -292,17 +302,7 @@ impl ExecJob {
             }
         }
         // The record stays while anything of ours is there, whatever the job said.
-        let is_gone = || {
-            self.observe_one(job).is_ok_and(|after| {
-                !matches!(
-                    after.presence,
-                    Presence::Present {
-                        owner: Owner::Ours(_),
-                        ..
-                    }
-                )
-            })
-        };
+        let is_gone = || self.observe_one(job).is_ok_and(|after| !is_ours(&after));
         if is_gone()
             && let Err(error) = self.records.forget(job)
         {
@@ -310,6 +310,23 @@ impl ExecJob {
             tracing::warn!(job = %request.target, %error, "the record of a job cannot be removed");
         }
         Outcome::Landed
+    }
+
+    /// Leaves what a permanent job has put in place to the machine.
+    fn leave(&self, job: &JobTarget) -> Outcome {
+        match self.records.forget(job) {
+            Ok(()) => {
+                tracing::info!(
+                    job = job.name(),
+                    "the lease has ended: what the job has put in place stays"
+                );
+                Outcome::Landed
+            }
+            Err(error) => {
+                let what = format!("the record of job {} cannot be removed: {error}", job.name());
+                Outcome::DidNotHappen(Failure::new(FailureKind::Unavailable, &what))
+            }
+        }
     }
 
     /// Has `each` done for all of `items`, a few at once, those of one target one after the other. Those that are not
@@ -449,6 +466,16 @@ fn job_of(target: &Target) -> &JobTarget {
         Target::Job(job) => job,
         other => unreachable!("{other} was given to a driver that runs jobs"),
     }
+}
+
+fn is_ours(seen: &Observation) -> bool {
+    matches!(
+        &seen.presence,
+        Presence::Present {
+            owner: Owner::Ours(_),
+            ..
+        }
+    )
 }
 
 fn is_of(seen: &Observation, transaction: TransactionId) -> bool {

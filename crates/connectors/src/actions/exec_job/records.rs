@@ -43,6 +43,11 @@ impl Records {
         sync(&self.dir)
     }
 
+    /// Whether `job` is kept.
+    pub(super) fn has(&self, job: &JobTarget) -> bool {
+        self.path(job).is_file()
+    }
+
     /// Forgets `job`.
     pub(super) fn forget(&self, job: &JobTarget) -> io::Result<()> {
         match fs::remove_file(self.path(job)) {
