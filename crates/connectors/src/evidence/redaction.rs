@@ -50,6 +50,14 @@ impl Redaction {
         Self { names, key }
     }
 
+    /// The same, and the values of names in which one of these words is besides.
+    #[must_use]
+    pub fn and<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.names
+            .extend(names.into_iter().map(|it| Box::from(it.to_ascii_uppercase())));
+        self
+    }
+
     /// Whether the value of `name` is hidden.
     fn hides(&self, name: &[u8]) -> bool {
         let name = name.to_ascii_uppercase();
@@ -161,6 +169,14 @@ mod tests {
     fn shown(redaction: &Redaction, arguments: &[&str]) -> String {
         let arguments: Vec<&[u8]> = arguments.iter().map(|it| it.as_bytes()).collect();
         serde_json::to_string(&redaction.arguments(&arguments)).expect("it can be written")
+    }
+
+    #[test]
+    fn further_words_hide_besides_the_usual_ones() {
+        let redaction = Redaction::usual([7; 32]).and(["iban"]);
+        let shown = shown(&redaction, &["--customer-iban=DE02", "--api-token=x7", "--color=red"]);
+        assert!(!shown.contains("DE02") && !shown.contains("x7"), "{shown}");
+        assert!(shown.contains("--color=red"), "{shown}");
     }
 
     #[test]

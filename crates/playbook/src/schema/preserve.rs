@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use staunch_model::{Aim, EvidenceKind, EvidenceOptions, PreserveStep, Printable, Span, Step, TargetExtractor};
+use staunch_model::{
+    Aim, Description, EvidenceKind, EvidenceOptions, PreserveStep, Printable, Span, Step, TargetExtractor,
+};
 
 use super::fields::Fields;
 use super::{Walk, shape};
@@ -68,6 +70,7 @@ impl Walk<'_, '_> {
             self.report.error_with_hint("P015", key.span.clone(), message, hint);
             return None;
         };
+        self.told(kind, key);
         let Some(value) = value else {
             if shape::evidence(kind).keys.iter().any(|it| it.required) {
                 let message = format!("`{kind}` has to say more");
@@ -107,6 +110,17 @@ impl Walk<'_, '_> {
         };
         let (text, extractor) = target.unwrap_or_else(|| ("".into(), Arc::new(|_| None)));
         Some((piece(kind, text, options, deadline), extractor))
+    }
+
+    /// Warns of evidence of a process where nothing finds out which process an event means: it is missed each time.
+    fn told(&mut self, kind: EvidenceKind, key: &Node) {
+        let drivers = &self.context.drivers;
+        let is_process = |driver: &Description| driver.kind.aims_at() == Aim::Process;
+        if kind.aims_at() == Some(Aim::Process) && !drivers.is_empty() && !drivers.iter().any(is_process) {
+            let message = format!("nothing here finds out which process an event means: `{kind}` is always missed");
+            let hint = "set `enabled = true` under [processes], or this evidence is missed each time, and told as such";
+            self.report.warning("P031", key.span.clone(), message, hint);
+        }
     }
 
     fn evidence_options(&mut self, fields: &Fields<'_>, kind: EvidenceKind) -> Option<EvidenceOptions> {

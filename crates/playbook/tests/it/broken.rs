@@ -340,6 +340,21 @@ fn steps_are_checked_against_the_drivers() {
         places(&run(UndoClass::None).expect_err("irreversible")),
         [("P029", 16, 5)]
     );
+    // Nothing finds out which process an event means.
+    let of_process =
+        GOOD.to_owned() + "preserve: [process: { target: event.raw.pid }, flows: { target: event.source.ip }]\n";
+    let context = |drivers| CheckContext {
+        drivers,
+        ..CheckContext::default()
+    };
+    let warned = compile("x.yaml", &of_process, &context(vec![driver(UndoClass::Owned)])).expect("only a warning");
+    assert_eq!(places(&warned.warnings), [("P031", 21, 12)]);
+    let with_processes = Description {
+        kind: ActionKind::FreezeProcess,
+        ..driver(UndoClass::Owned)
+    };
+    let both = context(vec![driver(UndoClass::Owned), with_processes]);
+    assert_eq!(compile("x.yaml", &of_process, &both).expect("it is told").warnings, []);
     // Said of what can be undone, or not said of what never can.
     let said = GOOD.replace("lease: 1h }", "lease: 1h, irreversible: yes }");
     assert_eq!(places(&check(&said).expect_err("it can be undone")), [("P029", 16, 5)]);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use staunch_connectors::evidence::{HostOptions, host};
+use staunch_connectors::evidence::{HostOptions, Redaction, host};
 use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, WriteOnce};
 use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
@@ -78,6 +78,7 @@ pub(crate) fn preserver(
     let started = Preserver::start(PreserveParts {
         collectors: host(HostOptions {
             processes_are_told: config.processes.enabled,
+            redaction: Redaction::usual(key).and(config.evidence.redact.iter().map(String::as_str)),
             ..HostOptions::new(key)
         }),
         vault,

@@ -17,6 +17,10 @@ const BRANCH_CHARS_MAX: usize = 100;
 /// The most characters of what the organisation says of its evidence.
 const CLASSIFICATION_CHARS_MAX: usize = 100;
 
+/// The most words that hide a value, and the most characters of each.
+const REDACT_MAX: usize = 100;
+const REDACT_CHARS_MAX: usize = 100;
+
 /// The most characters of each name of where a machine belongs.
 const PLACE_CHARS_MAX: usize = 300;
 
@@ -27,6 +31,12 @@ impl Checker<'_> {
             let (least, most) = (Span::from_hours(24), Span::from_hours(36_500 * 24));
             let why = "evidence is kept for days at least, and for a century at most";
             self.span(&["evidence", "keep"], keep, least, most, why);
+        }
+        let is_word = |word: &String| (2..=REDACT_CHARS_MAX).contains(&word.chars().count());
+        if it.redact.len() > REDACT_MAX || !it.redact.iter().all(is_word) {
+            let what = "redact has too many words, or one that would hide nothing or everything".to_owned();
+            let hint = format!("name at most {REDACT_MAX} words of 2 to {REDACT_CHARS_MAX} characters");
+            self.add(&["evidence", "redact"], what, hint);
         }
         let place = &it.source;
         for (path, value, most) in [
