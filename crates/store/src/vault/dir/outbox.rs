@@ -18,6 +18,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -149,11 +150,11 @@ impl Shared {
                 .files
                 .remove(name)
                 .or_else(|_| self.files.thaw(name).and_then(|()| self.files.remove(name)));
-            removed.map_err(|error| failure("remove", &self.files.path(name), &error))?;
+            removed.map_err(|error| here("remove", &self.files.path(name), &error))?;
         }
         let note = format!("{OUTBOX}/{note}");
         let removed = self.files.remove(&note);
-        removed.map_err(|error| failure("remove", &self.files.path(&note), &error))
+        removed.map_err(|error| here("remove", &self.files.path(&note), &error))
     }
 
     /// Whether there is no such file, and nobody is about to write it: then its note is removed.
@@ -200,13 +201,13 @@ impl Shared {
         let (bucket, name) = (&remote.bucket, of.to_string());
         let path = self.files.path(&name);
         let (sha256, size) =
-            stored_already(&self.files, of).map_err(|error| failure("prove, before it is sent,", &path, &error))?;
+            stored_already(&self.files, of).map_err(|error| here("prove, before it is sent,", &path, &error))?;
         let by = by(size);
         let open = || {
             let opened = self.files.open(&name);
-            opened.map_err(|error| failure("open", &path, &error))
+            opened.map_err(|error| here("open", &path, &error))
         };
-        let receipts = self.receipts(of)?;
+        let receipts = self.receipts(of).map_err(of_file)?;
         let known = newest(&receipts, Some(bucket)).and_then(|it| it.receipt.as_ref().ok());
         let mut spent = None;
         if let Some(receipt) = known.filter(|it| it.storage.sha256 == sha256) {
@@ -225,7 +226,8 @@ impl Shared {
         let kept = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent, by)?;
         let encryption = self.encryption_noted(of, note);
         let storage = storage_of(remote, of, (sha256, size), kept, encryption);
-        self.put_receipt(of, receipt_of(remote, of, storage))
+        let receipt = self.put_receipt(of, receipt_of(remote, of, storage));
+        receipt.map_err(of_file)
     }
 
     /// How a queued artefact is encrypted: to whom its note says, when its name says the same; to nobody knows whom
@@ -247,12 +249,28 @@ impl Shared {
         let bytes = self
             .files
             .read(name, COLLECTION_BYTES_MAX)
-            .map_err(|error| failure("read", &self.files.path(name), &error))?;
+            .map_err(|error| here("read", &self.files.path(name), &error))?;
         let (sha256, until) = (Sha256Hash::of(&bytes), bucket.retain_until());
         let by = by(bytes.len() as u64);
         let put = bucket.put_or_confirm(name, Payload::Bytes(&bytes), sha256, until, by);
         put.map(drop)
     }
+}
+
+/// What an error of this machine is to who sends: of one file alone, and no outage of the bucket, whatever it is.
+fn of_file(failure: Failure) -> Failure {
+    if is_outage(&failure) {
+        return Failure {
+            kind: FailureKind::Conflict,
+            ..failure
+        };
+    }
+    failure
+}
+
+/// The same, of an error with a file.
+fn here(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    of_file(failure(doing, path, error))
 }
 
 /// What was sent.
