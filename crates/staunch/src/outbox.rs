@@ -140,12 +140,14 @@ fn tell(round: &Sent, known: &BucketState, log: &HandlingLog) {
             "evidence that waited is in the bucket"
         );
     }
+    let is_told = round.failure.as_ref().map(ToString::to_string) == known.failure;
     match &round.failure {
+        // Once for each thing that is wrong, and not in each round, unless it holds up everything.
+        Some(_) if is_told && !round.is_held_up => {}
         Some(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
             tracing::warn!(%failure, waiting = ?round.waiting, "evidence waits for its bucket; it is tried again");
         }
-        // Once for each thing that is wrong, and not in each round.
-        Some(failure) if known.failure.as_ref() == Some(&failure.to_string()) => {}
+        Some(_) if is_told => {}
         Some(failure) => {
             tracing::error!(%failure, waiting = ?round.waiting, "evidence is not in its bucket; it is kept here");
         }

@@ -15,8 +15,9 @@ use super::parts::{Part, TRIES_MAX, Upload};
 use super::put::Where;
 use super::{Answer, Bucket, Payload, is_outage};
 
-/// How long a completion may take: S3 says that it can be several minutes.
-const COMPLETE_WITHIN: Duration = Duration::from_secs(600);
+/// How long a completion may take: it can be several minutes
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+pub(super) const COMPLETE_WITHIN: Duration = Duration::from_secs(600);
 
 /// How an upload ended.
 pub(super) enum Ended {

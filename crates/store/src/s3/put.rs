@@ -12,7 +12,7 @@ use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Timestamp};
 
 use super::answered::{cut_off, refusal, seconds, version_of};
 use super::kept::{Doubt, Lock, Sums, Told};
-use super::{Bucket, Payload};
+use super::{Bucket, Payload, within};
 use crate::vault::hashing::Hashing;
 
 /// What became of an object that was put.
@@ -192,7 +192,8 @@ impl Bucket {
 
     /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and
     /// is not it, and over the version `spent`, which is known not to be kept as it should be; both stay as versions
-    /// before. Returns the version, and until when it was asked to be kept.
+    /// before. Returns the version, and until when it was asked to be kept. Each time that all of it is sent or read
+    /// has the time that its bytes may take.
     ///
     /// # Errors
     /// `Conflict` while somebody else puts an object under the same name: the bucket is there for all others.
@@ -203,7 +204,6 @@ impl Bucket {
         size: u64,
         sha256: Sha256Hash,
         spent: Option<&str>,
-        by: Instant,
     ) -> Result<(String, Timestamp), Failure> {
         let lock = self.lock(self.retain_until());
         let put = |at| {
@@ -214,14 +214,15 @@ impl Bucket {
                 sha256,
                 lock,
             };
-            self.put_object(&object, at, by)
+            self.put_object(&object, at, Instant::now() + self.settings().parts.within(size))
         };
+        let by = || Instant::now() + within(size);
         let contested = || Failure::new(FailureKind::Conflict, CONTESTED);
         let newest = match put(Where::Free)? {
             Placed::Contested => return Err(contested()),
             Placed::New(version, sums) => Some((version, sums)),
             Placed::Taken => {
-                let (version, body) = self.get(name, None, by)?;
+                let (version, body) = self.get(name, None, by())?;
                 let is_it = is_it(body, sha256)?;
                 (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256)))
             }
@@ -237,7 +238,7 @@ impl Bucket {
                 Placed::Contested => return Err(contested()),
             },
         };
-        let kept = self.keep_as(name, &version, &lock, &sums, by);
+        let kept = self.keep_as(name, &version, &lock, &sums, by());
         kept.map(|()| (version, lock.until)).map_err(Doubt::into_failure)
     }
 }

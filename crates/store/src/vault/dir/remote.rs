@@ -18,7 +18,7 @@ use staunch_model::{Compression, Encryption, Failure, Receipt, Sha256Hash, Stora
 
 use super::Shared;
 use super::name::ObjectName;
-use super::outbox::Refusals;
+use super::outbox::Sending;
 use super::receipts::{abort_unfinished, newest, object_of, sent_name};
 use crate::files::failure;
 use crate::s3::{Bucket, Doubt, Payload, SMALL_WITHIN, is_outage};
@@ -36,7 +36,7 @@ pub(super) struct Remote {
     at_once: Duration,
     state: Mutex<State>,
     /// One at a time sends what waits.
-    pub(super) sending: Mutex<Refusals>,
+    pub(super) sending: Mutex<Sending>,
     /// Whoever queues a file reads it until the file is there; who takes a file or its note away writes it.
     pub(super) queueing: RwLock<()>,
 }

@@ -1,14 +1,18 @@
 //! What holds up the outbox, and what waits alone.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use staunch_model::FailureKind;
-use staunch_testkit::contract::vault::{Subject as _, store};
+use staunch_model::{Failure, FailureKind};
+use staunch_store::s3::{Answer, Credentials, Link, Request};
+use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, store};
 use staunch_testkit::s3::Behaviour;
 
 use super::file_of;
+use crate::in_bucket::{InBucket, settings};
 use crate::vault_s3::{InMemory, storage, subject};
 
 /// Damages a file.
@@ -50,4 +54,114 @@ fn a_damaged_file_is_no_outage_and_waits_alone() {
         let next = store(&*subject.vault(), 1, 9, b"next");
         assert!(storage(&next).version.is_some(), "{what}: the bucket counts as away");
     }
+}
+
+/// A bucket that answers 503 for objects whose paths have any of these in them.
+#[derive(Clone)]
+struct Failing {
+    link: InMemory,
+    names: Arc<Mutex<Vec<String>>>,
+    /// How often it did.
+    tried: Arc<AtomicUsize>,
+}
+
+impl Link for Failing {
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        self.link.credentials()
+    }
+
+    fn ask(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        let names = self.names.lock().expect("nobody panics");
+        if names.iter().any(|it| request.target.contains(it)) {
+            self.tried.fetch_add(1, Ordering::Relaxed);
+            return Ok(Answer {
+                status: 500,
+                headers: BTreeMap::new(),
+                body: Box::new("<Error><Code>InternalError</Code></Error>".as_bytes()),
+            });
+        }
+        drop(names);
+        self.link.ask(request)
+    }
+}
+
+/// A vault whose bucket answers for all but the first of what waits: so many artefacts of six. Their manifests are
+/// there.
+fn failing(count: usize) -> (Failing, InBucket) {
+    let link = Failing {
+        link: InMemory::new(Behaviour::Locks),
+        names: Arc::default(),
+        tried: Arc::default(),
+    };
+    let settings = settings("s3.example", "bucket/pre");
+    let subject = InBucket::new(
+        settings,
+        Box::new(link.clone()),
+        ARTEFACT_BYTES_MAX,
+        Box::new(|_, _| ()),
+    );
+    link.link.is_away.store(true, Ordering::Relaxed);
+    let vault = subject.vault();
+    // The order is that of the files here; what is put in the bucket is called by the hash of what is stored.
+    let mut waiting: Vec<_> = (0..6_u64)
+        .map(|it| storage(&store(&*vault, 1, it, &it.to_le_bytes())).clone())
+        .map(|it| (it.path, it.sha256.to_string()))
+        .collect();
+    link.link.is_away.store(false, Ordering::Relaxed);
+    waiting.sort_unstable();
+    waiting.truncate(count);
+    *link.names.lock().expect("nobody panics") = waiting.into_iter().map(|(_, stored)| stored).collect();
+    (link, subject)
+}
+
+#[test]
+fn an_object_that_is_never_answered_for_waits_alone() {
+    let (link, subject) = failing(1);
+    for (round, arrives) in [(1, 5), (2, 0), (3, 0)] {
+        let sent = subject.dir_vault().send().expect("what waits can be listed");
+        let failure = sent.failure.expect("it is told");
+        assert_eq!(
+            (failure.kind, sent.artefacts.len(), sent.waiting, sent.is_held_up),
+            (FailureKind::Unavailable, arrives, Some(1), false),
+            "{failure}"
+        );
+        let next = store(&*subject.vault(), 2, round, &(100 + round).to_le_bytes());
+        assert!(storage(&next).version.is_some(), "the bucket counts as away");
+    }
+    assert_eq!(link.tried.load(Ordering::Relaxed), 2, "it is tried again after a pause");
+}
+
+#[test]
+fn objects_that_are_never_answered_for_starve_no_other() {
+    for count in [2, 3, 5] {
+        let (_link, subject) = failing(count);
+        let mut arrived = 0;
+        for _ in 0..4 {
+            let sent = subject.dir_vault().send().expect("what waits can be listed");
+            assert!(sent.failure.is_some_and(|it| it.kind == FailureKind::Unavailable));
+            arrived += sent.artefacts.len();
+        }
+        assert_eq!(arrived, 6 - count, "{count} of six are not answered for");
+    }
+}
+
+#[test]
+fn a_bucket_that_is_away_is_tried_twice_in_a_round() {
+    let link = InMemory::new(Behaviour::Locks);
+    let subject = subject(&link);
+    // Nothing of uploads is to be looked for any more.
+    subject.dir_vault().send().expect("nothing waits");
+    link.is_away.store(true, Ordering::Relaxed);
+    for number in 0..4_u64 {
+        store(&*subject.vault(), 1, number, &number.to_le_bytes());
+    }
+    for _ in 0..5 {
+        let before = link.tried.load(Ordering::Relaxed);
+        let sent = subject.dir_vault().send().expect("what waits can be listed");
+        assert_eq!((sent.waiting, sent.is_held_up), (Some(8), true));
+        assert_eq!(link.tried.load(Ordering::Relaxed) - before, 2);
+    }
+    link.is_away.store(false, Ordering::Relaxed);
+    let sent = subject.dir_vault().send().expect("it can be sent");
+    assert_eq!((sent.waiting, sent.failure), (Some(0), None));
 }

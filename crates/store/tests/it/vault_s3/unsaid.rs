@@ -12,10 +12,10 @@ use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, PartS
 use staunch_testkit::contract::vault::{Subject as _, store};
 use staunch_testkit::s3::{Behaviour, Object};
 
-use super::parts::{PART, Waiting, once};
+use super::parts::{PART, Waiting, memory, once};
 use super::{InMemory, checksum, storage};
 use crate::in_bucket::{settings, standing};
-use crate::in_parts::{Asks, Way};
+use crate::in_parts::{Asks, Way, bytes, cut, vault_in};
 
 const GONE: &str = "<Error><Code>NoSuchUpload</Code></Error>";
 
@@ -99,6 +99,29 @@ fn a_small_request_has_the_time_of_one_however_large_the_object_is() {
             assert!(*within <= Duration::from_secs(30), "{what}: {within:?}");
         }
     }
+}
+
+#[test]
+fn what_is_sent_in_parts_leaves_a_completion_all_of_its_time() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let link = Timed {
+        link: memory(),
+        asked: Arc::clone(&asked),
+    };
+    let subject = vault_in(cut(settings("s3.example", "bucket/pre"), PART), link);
+    store(&*subject.vault(), 1, 1, &bytes(1, PART));
+    let sent = subject.dir_vault().send().expect("it can be sent");
+    assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
+    let asked = asked.lock().expect("nobody panics");
+    let completion = asked
+        .iter()
+        .find(|(what, _)| what.starts_with("POST uploadId="))
+        .map(|(_, within)| *within);
+    // It may be tried three times.
+    assert!(
+        completion.is_some_and(|it| it > Duration::from_secs(599)),
+        "{completion:?}"
+    );
 }
 
 #[test]
