@@ -40,6 +40,10 @@ pub enum Behaviour {
     Busy,
     /// It takes no key.
     Refuses,
+    /// It says that the clock of who asks is wrong.
+    Skewed,
+    /// It says that it has waited too long for a request.
+    TimesOut,
 }
 
 /// One version of an object.
@@ -180,6 +184,8 @@ impl FakeBucket {
         state.asked += 1;
         match state.behaviour {
             Behaviour::Busy => return refused(503, "SlowDown"),
+            Behaviour::Skewed => return refused(403, "RequestTimeTooSkewed"),
+            Behaviour::TimesOut => return refused(400, "RequestTimeout"),
             Behaviour::Refuses => return refused(403, "InvalidAccessKeyId"),
             _ => {}
         }

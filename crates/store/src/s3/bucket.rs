@@ -10,14 +10,19 @@ use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, Timestamp};
 use staunch_ports::Clock;
 
-use super::answered::{amz_date, element, refusal, seconds, text_of, version_of};
+use super::answered::{amz_date, element, refusal, refusal_to_key, seconds, text_of, version_of};
 use super::kept::{Doubt, Kept, Lock, OfParts, Sums, Told};
 use super::put::{Object, Placed, Where, is_it};
 use super::sign::Unsigned;
-use super::{Answer, BucketSettings, Link, LockMode, Payload, Request, soon};
+use super::{Answer, BucketSettings, Link, LockMode, Payload, Request, is_outage, soon};
 
-/// How long the object is kept that proves that a bucket locks.
-const PROOF: Span = Span::from_mins(2);
+/// How long the object is kept that proves that a bucket locks. It is kept by the clock of the bucket, and S3 takes
+/// requests of clocks that are 15 minutes away from its own
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, `RequestTimeTooSkewed`).
+const PROOF: Span = Span::from_mins(20);
+
+/// What a key has to be allowed for an object to be read or looked at.
+const MAY_READ: &str = "s3:GetObject, s3:GetObjectVersion";
 
 /// A bucket.
 pub struct Bucket {
@@ -83,6 +88,7 @@ impl Bucket {
     /// # Errors
     /// `Denied` when it does not lock, or the key is not taken; otherwise why it cannot be asked.
     pub fn prove(&self, by: Instant) -> Result<(), Failure> {
+        const PROVING: &str = "prove that the bucket locks";
         const PROBE: &[u8] = b"this object proves that the bucket locks\n";
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| {
@@ -109,12 +115,18 @@ impl Bucket {
         };
         let mut deleted = self.ask("DELETE", &name, &[("versionId", &version)], &[], Payload::Empty, by)?;
         match deleted.status {
-            403 => {}
+            // Some servers have 400 for what a lock forbids.
+            400 | 403 => {
+                let failure = refusal(&mut deleted, PROVING);
+                if is_outage(&failure) {
+                    return Err(failure);
+                }
+            }
             200..=299 => {
                 let what = "the bucket does not lock: a version could be deleted that was to be kept";
                 return Err(Failure::new(FailureKind::Denied, what));
             }
-            _ => return Err(refusal(&mut deleted, "prove that the bucket locks")),
+            _ => return Err(refusal(&mut deleted, PROVING)),
         }
         // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket
         // says so.
@@ -140,7 +152,7 @@ impl Bucket {
                 let what = format!("it is not in the bucket: {}", self.address(name));
                 Err(Failure::new(FailureKind::Invalid, &what))
             }
-            _ => Err(refusal(&mut answer, "read an object")),
+            _ => Err(refusal_to_key(&mut answer, &format!("read {name}"), MAY_READ)),
         }
     }
 
@@ -300,7 +312,7 @@ impl Bucket {
         let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, soon(by))?;
         match answer.status {
             200..=299 => Ok(()),
-            _ => Err(refusal(&mut answer, "have an object kept longer")),
+            _ => Err(refusal(&mut answer, &format!("have {name} kept longer"))),
         }
     }
 
@@ -346,14 +358,18 @@ impl Bucket {
     /// What a bucket says of a version, the newest when none is named; `None` when there is none.
     pub(super) fn head(&self, name: &str, version: Option<&str>, by: Instant) -> Result<Option<Answer>, Failure> {
         let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
-        headed(self.ask_head(name, &query, by)?)
+        headed(self.ask_head(name, &query, by)?, name)
     }
 
     /// The same of the newest version, as far as the key may know: one that may not list is answered 403 where nothing
     /// is (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
     pub(super) fn look(&self, name: &str, by: Instant) -> Result<Option<Answer>, Failure> {
         let head = self.ask_head(name, &[], by)?;
-        if head.status == 403 { Ok(None) } else { headed(head) }
+        if head.status == 403 {
+            Ok(None)
+        } else {
+            headed(head, name)
+        }
     }
 
     fn ask_head(&self, name: &str, query: &[(&str, &str)], by: Instant) -> Result<Answer, Failure> {
@@ -365,10 +381,18 @@ impl Bucket {
     fn ask_lock(&self, name: &str, version: &str, what: &str, by: Instant) -> Result<String, Failure> {
         let query = [(what, ""), ("versionId", version)];
         let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, soon(by))?;
+        if answer.status == 200 {
+            return text_of(&mut answer);
+        }
+        let permission = match what {
+            "retention" => "s3:GetObjectRetention",
+            _ => "s3:GetObjectLegalHold",
+        };
+        let failure = refusal_to_key(&mut answer, &format!("read the {what} of {name}"), permission);
         match answer.status {
-            200 => text_of(&mut answer),
-            400 | 404 => Ok(String::new()),
-            _ => Err(refusal(&mut answer, "read how an object is kept")),
+            // There is none, or the server knows of none.
+            400 | 404 if !is_outage(&failure) => Ok(String::new()),
+            _ => Err(failure),
         }
     }
 
@@ -440,10 +464,11 @@ impl Bucket {
 }
 
 /// What an answer to HEAD says; `None` when there is nothing.
-fn headed(mut head: Answer) -> Result<Option<Answer>, Failure> {
+fn headed(mut head: Answer, name: &str) -> Result<Option<Answer>, Failure> {
     match head.status {
         200 => Ok(Some(head)),
         404 | 405 => Ok(None),
-        _ => Err(refusal(&mut head, "read how an object is kept")),
+        // An answer to HEAD has no code.
+        _ => Err(refusal_to_key(&mut head, &format!("look at {name}"), MAY_READ)),
     }
 }

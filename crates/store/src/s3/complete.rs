@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use staunch_model::{Failure, FailureKind, Sha256Hash};
 
-use super::answered::{code_of, escaped, refusal_of, text_of, version_of};
+use super::answered::{code_of, escaped, is_passing, refusal_of, text_of, version_of};
 use super::kept::{OfParts, Sums, Told};
 use super::parts::{Part, TRIES_MAX, Upload};
 use super::put::Where;
@@ -108,7 +108,7 @@ impl Bucket {
         );
         let asked = self.ask_with("POST", upload.name, &query, headers, payload, sha256, by);
         match asked.and_then(|mut answer| Ok((text_of(&mut answer)?, answer))) {
-            Ok((text, answer)) => completed(&answer, &text),
+            Ok((text, answer)) => completed(&answer, &text, upload.name),
             Err(failure) if is_outage(&failure) => Ok(Completed::Unknown(failure)),
             Err(failure) => Err(failure),
         }
@@ -133,10 +133,9 @@ impl Bucket {
 }
 
 /// What an answer to a request to complete an upload means. S3 may say 200 before it knows, and then an error.
-fn completed(answer: &Answer, text: &str) -> Result<Completed, Failure> {
-    const DOING: &str = "complete an object in parts";
+fn completed(answer: &Answer, text: &str, name: &str) -> Result<Completed, Failure> {
     let code = code_of(text);
-    let failure = || refusal_of(answer.status, text, DOING);
+    let failure = || refusal_of(answer.status, text, &format!("complete {name} in parts"));
     Ok(match (answer.status, code.as_deref()) {
         (412, _) | (200, Some("PreconditionFailed")) => Completed::Taken,
         (_, Some("NoSuchUpload")) => Completed::Gone,
@@ -147,13 +146,10 @@ fn completed(answer: &Answer, text: &str) -> Result<Completed, Failure> {
         },
         // It was cut off, or is none of what S3 says.
         (200, None) => {
-            let what = "the bucket does not say whether an object in parts is complete";
-            Completed::Unknown(Failure::new(FailureKind::Conflict, what))
+            let what = format!("the bucket does not say whether {name} is complete");
+            Completed::Unknown(Failure::new(FailureKind::Conflict, &what))
         }
-        (200, Some("InternalError" | "SlowDown" | "ServiceUnavailable" | "RequestTimeout")) => {
-            Completed::Unknown(Failure::new(FailureKind::Unavailable, &failure().what))
-        }
-        (200, Some(_)) => return Err(Failure::new(FailureKind::Invalid, &failure().what)),
+        (200, Some(code)) if !is_passing(code) => return Err(Failure::new(FailureKind::Invalid, &failure().what)),
         _ if is_outage(&failure()) => Completed::Unknown(failure()),
         _ => return Err(failure()),
     })
@@ -194,7 +190,7 @@ mod tests {
                 headers: headers.into_iter().collect::<BTreeMap<_, _>>(),
                 body: Box::new(std::io::empty()),
             };
-            let known = completed(&answer, text);
+            let known = completed(&answer, text, "x");
             match known {
                 Ok(Completed::As(version)) => version,
                 Ok(Completed::Unsaid) => "unsaid".to_owned(),

@@ -193,7 +193,7 @@ impl Bucket {
         let nothing = Payload::Bytes(b"");
         let mut answer = self.ask("POST", object.name, &[("uploads", "")], &headers, nothing, soon(by))?;
         if answer.status != 200 {
-            return Err(refusal(&mut answer, "begin to put an object in parts"));
+            return Err(refusal(&mut answer, &format!("begin to put {} in parts", object.name)));
         }
         let id = element(&text_of(&mut answer)?, "UploadId").map(|it| unescaped(&it));
         let id = id.filter(|it| is_token(it)).ok_or_else(|| {
@@ -263,7 +263,7 @@ impl Bucket {
         let payload = Payload::Bytes(bytes);
         let mut answer = self.ask_with("PUT", upload.name, &query, &headers, payload, sha256, by)?;
         if answer.status != 200 {
-            return Err(refusal(&mut answer, "put a part of an object"));
+            return Err(refusal(&mut answer, &format!("put a part of {}", upload.name)));
         }
         if answer
             .headers

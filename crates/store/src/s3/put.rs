@@ -115,7 +115,7 @@ impl Bucket {
             200 => Ok(Placed::New(version_of(&answer)?, Sums::whole(object.sha256))),
             412 => Ok(Placed::Taken),
             409 => Ok(Placed::Contested),
-            _ => Err(refusal(&mut answer, "put an object that is locked")),
+            _ => Err(refusal(&mut answer, &format!("put {} locked", object.name))),
         }
     }
 

@@ -1,0 +1,77 @@
+//! What a bucket refuses, and what its refusals tell.
+
+use std::sync::Arc;
+
+use staunch_model::{FailureKind, Sha256Hash, Span};
+use staunch_store::s3::{Bucket, Payload};
+use staunch_testkit::s3::Behaviour;
+
+use super::parts::once;
+use super::{InMemory, by};
+use crate::in_bucket::{Standing, settings, standing};
+use crate::in_parts::{Asks, Meddled, Way};
+
+#[test]
+fn a_lock_is_proved_by_a_clock_that_s3_takes() {
+    let now = standing().0;
+    for clock in [now - Span::from_mins(15), now, now + Span::from_mins(15)] {
+        let link = InMemory::new(Behaviour::Locks);
+        let settings = settings("s3.example", "bucket");
+        let bucket = Bucket::new(settings, Box::new(link), Arc::new(Standing(clock)));
+        assert_eq!(bucket.prove(by()), Ok(()), "{clock}");
+    }
+}
+
+#[test]
+fn what_is_to_be_asked_again_is_no_refusal_to_delete() {
+    for (status, text) in [
+        (403, "<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+        (400, "<Error><Code>RequestTimeout</Code></Error>"),
+    ] {
+        let link = Meddled::new(InMemory::new(Behaviour::Locks));
+        link.by(once(Asks::Other, move || Way::Answered(status, text)));
+        let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(link), standing());
+        let failure = bucket.prove(by()).expect_err("nothing was refused");
+        assert_eq!(failure.kind, FailureKind::Unavailable, "{failure}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_object_and_what_the_key_lacks() {
+    let denied = "<Error><Code>AccessDenied</Code></Error>";
+    let memory = InMemory::new(Behaviour::SaysNothing);
+    let link = Meddled::new(memory.clone());
+    let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(link.clone()), standing());
+    let (until, sha256) = (bucket.retain_until(), Sha256Hash::of(b"1"));
+    let put = |name: &str| bucket.put_or_confirm(name, Payload::Bytes(b"1"), sha256, until, by());
+    let refused = |name: &str| put(name).expect_err("it is refused").to_string();
+    link.by(|asks| match asks {
+        Asks::Put => Way::Answered(403, denied),
+        _ => Way::Through,
+    });
+    assert_eq!(
+        refused("records/a"),
+        "cannot put records/a locked: the bucket answers with 403 (AccessDenied)"
+    );
+    // The first is HEAD, whose answer has no body, and the next asks for the retention.
+    for (after, expected) in [
+        (
+            0,
+            "cannot look at x0: the bucket answers with 403 (no code): allow s3:GetObject, s3:GetObjectVersion",
+        ),
+        (
+            1,
+            "cannot read the retention of x1: the bucket answers with 403 (AccessDenied): allow s3:GetObjectRetention",
+        ),
+    ] {
+        let mut asked = 0;
+        link.by(move |asks| {
+            asked += usize::from(asks == Asks::Other);
+            match (asks, asked > after) {
+                (Asks::Other, true) => Way::Answered(403, if after == 0 { "" } else { denied }),
+                _ => Way::Through,
+            }
+        });
+        assert_eq!(refused(&format!("x{after}")), expected);
+    }
+}
