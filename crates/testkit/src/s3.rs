@@ -38,6 +38,8 @@ pub enum Behaviour {
     Unlisted,
     /// It is busy.
     Busy,
+    /// It has 400 for what a lock forbids, as MinIO does.
+    Worm,
     /// It takes no key.
     Refuses,
     /// It says that the clock of who asks is wrong.
@@ -376,7 +378,10 @@ impl State {
         let is_locked = said("retain-until-date").is_some_and(|it| time(it) > now)
             || said("legal-hold").is_some_and(|it| it == "ON");
         if behaviour == Behaviour::Forgets || is_locked && behaviour != Behaviour::Deletes {
-            return refused(403, "AccessDenied");
+            return match behaviour {
+                Behaviour::Worm => refused(400, "InvalidRequest"),
+                _ => refused(403, "AccessDenied"),
+            };
         }
         self.objects.remove(path);
         Answered {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use staunch_model::{FailureKind, Sha256Hash, Span};
 use staunch_store::s3::{Bucket, Payload};
+use staunch_testkit::contract::vault::{Subject as _, store};
 use staunch_testkit::s3::Behaviour;
 
 use super::parts::once;
-use super::{InMemory, by};
+use super::{InMemory, by, storage, subject};
 use crate::in_bucket::{Standing, settings, standing};
 use crate::in_parts::{Asks, Meddled, Way};
 
@@ -74,4 +75,26 @@ fn a_refusal_names_the_object_and_what_the_key_lacks() {
         });
         assert_eq!(refused(&format!("x{after}")), expected);
     }
+}
+
+#[test]
+fn a_server_with_400_for_what_a_lock_forbids_proves_its_lock() {
+    let link = InMemory::new(Behaviour::Worm);
+    let subject = subject(&link);
+    let sealed = store(&*subject.vault(), 1, 1, b"evidence");
+    assert!(storage(&sealed).version.is_some(), "it is locked there");
+    // It counts when that version is kept, and not otherwise.
+    let meddled = Meddled::new(link.clone());
+    let mut asked = 0;
+    meddled.by(move |asks| {
+        asked += usize::from(asks == Asks::Other);
+        // The deletion is refused, and the look after it finds nothing.
+        match asked {
+            2 => Way::Answered(404, ""),
+            _ => Way::Through,
+        }
+    });
+    let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(meddled), standing());
+    let failure = bucket.prove(by()).expect_err("it is not there");
+    assert!(failure.to_string().contains("is not in the bucket"), "{failure}");
 }
