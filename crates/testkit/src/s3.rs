@@ -26,6 +26,8 @@ pub enum Behaviour {
     Forgets,
     /// It locks, and forgets that there was to be a legal hold.
     ForgetsHolds,
+    /// It locks, and tells nobody of legal holds.
+    HidesHolds,
     /// It locks, and takes no other mode for what is there.
     KeepsModes,
     /// It has no versions.
@@ -321,6 +323,9 @@ impl State {
 
     /// What `?retention` and `?legal-hold` say.
     fn locked(&mut self, path: &str, version: Option<&str>, what: &str) -> Answered {
+        if what == "legal-hold" && self.behaviour == Behaviour::HidesHolds {
+            return refused(403, "AccessDenied");
+        }
         let Some(object) = self.find(path, version) else {
             return refused(404, "NoSuchVersion");
         };
@@ -352,8 +357,10 @@ impl State {
                 _ => refused(404, "NoSuchKey"),
             };
         };
+        let hides_holds = self.behaviour == Behaviour::HidesHolds;
         let is_said = |name: &str| match name {
             "x-amz-checksum-sha256" => wants_checksum,
+            "x-amz-object-lock-legal-hold" if hides_holds => false,
             _ => !says_nothing,
         };
         let mut headers: BTreeMap<_, _> = object.headers.into_iter().filter(|(name, _)| is_said(name)).collect();

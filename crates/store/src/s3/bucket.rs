@@ -131,7 +131,12 @@ impl Bucket {
         // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket
         // says so.
         let kept = self.check(&name, &version, &lock, &sums, by);
-        kept.map_err(Doubt::into_failure)
+        kept.map_err(Doubt::into_failure)?;
+        if self.settings.legal_hold {
+            // It has none, and a key that may not read those of others never sees one.
+            self.ask_lock(&name, &version, "legal-hold", by)?;
+        }
+        Ok(())
     }
 
     /// Reads an object: of its newest version when none is named. Tells which it is.

@@ -144,7 +144,9 @@ impl Bucket {
             }
             // An attempt whose answer was lost, or that of another installation, or something else.
             Placed::Taken => {
-                let (version, body) = self.get(object.name, None, by)?;
+                // Before its bytes, which are many: who may not know how it is kept has no use for them.
+                let (version, _) = self.kept(object.name, None, &object.lock, by)?;
+                let (_, body) = self.get(object.name, Some(&version), by)?;
                 if !is_it(body, object.sha256)? {
                     let place = self.address(object.name);
                     let what = format!("what is at {} under this name is not it", Printable(&place));
@@ -222,7 +224,9 @@ impl Bucket {
             Placed::Contested => return Err(contested()),
             Placed::New(version, sums) => Some((version, sums)),
             Placed::Taken => {
-                let (version, body) = self.get(name, None, by())?;
+                // Before its bytes, which may be many: who may not know how it is kept has no use for them.
+                let (version, _) = self.kept(name, None, &lock, by()).map_err(Doubt::into_failure)?;
+                let (_, body) = self.get(name, Some(&version), by())?;
                 let is_it = is_it(body, sha256)?;
                 (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256)))
             }

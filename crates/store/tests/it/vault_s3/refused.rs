@@ -1,14 +1,15 @@
 //! What a bucket refuses, and what its refusals tell.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use staunch_model::{FailureKind, Sha256Hash, Span};
-use staunch_store::s3::{Bucket, Payload};
-use staunch_testkit::contract::vault::{Subject as _, store};
+use staunch_store::s3::{Bucket, BucketSettings, Payload};
+use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, store};
 use staunch_testkit::s3::Behaviour;
 
 use super::parts::once;
-use super::{InMemory, by, storage, subject};
+use super::{InMemory, by, storage, subject, subject_of};
 use crate::in_bucket::{Standing, settings, standing};
 use crate::in_parts::{Asks, Meddled, Way};
 
@@ -97,4 +98,37 @@ fn a_server_with_400_for_what_a_lock_forbids_proves_its_lock() {
     let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(meddled), standing());
     let failure = bucket.prove(by()).expect_err("it is not there");
     assert!(failure.to_string().contains("is not in the bucket"), "{failure}");
+}
+
+#[test]
+fn a_key_that_may_not_see_holds_is_told_at_the_start_and_reads_no_object_for_it() {
+    let held = BucketSettings {
+        legal_hold: true,
+        ..settings("s3.example", "bucket/pre")
+    };
+    let link = InMemory::new(Behaviour::HidesHolds);
+    let bucket = Bucket::new(held.clone(), Box::new(link), standing());
+    let failure = bucket.prove(by()).expect_err("it never sees a hold");
+    assert_eq!(failure.kind, FailureKind::Denied, "{failure}");
+    assert!(
+        failure.to_string().ends_with("allow s3:GetObjectLegalHold"),
+        "{failure}"
+    );
+    let without = settings("s3.example", "bucket/pre");
+    let bucket = Bucket::new(without, Box::new(InMemory::new(Behaviour::HidesHolds)), standing());
+    assert_eq!(bucket.prove(by()), Ok(()), "it needs none");
+
+    // One that loses the permission later.
+    let link = InMemory::new(Behaviour::Locks);
+    let subject = subject_of(held, &link, ARTEFACT_BYTES_MAX);
+    link.bucket.behave(Behaviour::HidesHolds);
+    store(&*subject.vault(), 1, 1, b"evidence");
+    for _ in 0..2 {
+        let sent = subject.dir_vault().send().expect("what waits can be listed");
+        assert!(
+            sent.failure
+                .is_some_and(|it| it.to_string().contains("GetObjectLegalHold"))
+        );
+    }
+    assert_eq!(link.read.load(Ordering::Relaxed), 0, "bytes were read for nothing");
 }
