@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use staunch_model::{Failure, FailureKind, Span, WriteOnce};
 
 pub use bucket::Bucket;
-pub(crate) use kept::Doubt;
+pub(crate) use kept::{Doubt, Untold};
 pub use parts::PartSizes;
 pub use put::Put;
 pub use sign::Credentials;

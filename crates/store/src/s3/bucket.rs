@@ -11,7 +11,7 @@ use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, 
 use staunch_ports::Clock;
 
 use super::answered::{amz_date, element, refusal, refusal_to_key, seconds, text_of, version_of};
-use super::kept::{Doubt, Kept, Lock, OfParts, Sums, Told};
+use super::kept::{Doubt, Kept, Lock, OfParts, Sums, Told, Untold};
 use super::put::{Object, Placed, Where, is_it};
 use super::sign::Unsigned;
 use super::{Answer, BucketSettings, Link, LockMode, Payload, Request, is_outage, soon};
@@ -130,7 +130,7 @@ impl Bucket {
         }
         // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket
         // says so.
-        let kept = self.check(&name, &version, &lock, &sums, by);
+        let kept = self.check(&name, &version, &lock, &sums, Untold::Passes, by);
         kept.map_err(Doubt::into_failure)?;
         if self.settings.legal_hold {
             // It has none, and a key that may not read those of others never sees one.
@@ -173,26 +173,42 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.check(name, version, &self.lock(until), &Sums::whole(sha256), by);
+        let (lock, sums) = (self.lock(until), Sums::whole(sha256));
+        let kept = self.check(name, version, &lock, &sums, Untold::Read, by);
         kept.map_err(Doubt::into_failure)
     }
 
-    pub(super) fn check(&self, name: &str, version: &str, lock: &Lock, sums: &Sums, by: Instant) -> Result<(), Doubt> {
+    pub(super) fn check(
+        &self,
+        name: &str,
+        version: &str,
+        lock: &Lock,
+        sums: &Sums,
+        untold: Untold,
+        by: Instant,
+    ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         kept.is_as(lock, sums, &self.address(name))?;
-        self.read_unless_told(name, version, (&kept.told, sums), by)
+        self.has_bytes(name, version, (&kept.told, sums), untold, by)
     }
 
-    /// Reads what is in parts, when the bucket tells no hash that can be held against theirs.
-    fn read_unless_told(
+    /// Whether the bytes are known to be these, where the bucket tells no other hash of them.
+    fn has_bytes(
         &self,
         name: &str,
         version: &str,
         (told, sums): (&Told, &Sums),
+        untold: Untold,
         by: Instant,
     ) -> Result<(), Doubt> {
-        if sums.of_parts.is_none() || told.is_of(sums).is_some() {
-            return Ok(());
+        match untold {
+            _ if told.is_of(sums).is_some() => return Ok(()),
+            Untold::Passes => return Ok(()),
+            Untold::Read => {}
+            Untold::Doubt => {
+                let what = format!("the bucket tells no SHA-256 of it: {}", self.address(name));
+                return Err(Doubt::Otherwise(what));
+            }
         }
         let (_, body) = self.get(name, Some(version), by)?;
         if is_it(body, sums.whole)? {
@@ -222,16 +238,18 @@ impl Bucket {
     /// Whether the bucket says that it keeps this version at least as this storage says, by HEAD alone.
     pub(crate) fn check_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<(), Doubt> {
         let (version, lock) = self.stated(name, storage)?;
-        self.check(name, version, &lock, &Sums::whole(storage.sha256), by)
+        let sums = Sums::whole(storage.sha256);
+        self.check(name, version, &lock, &sums, Untold::Passes, by)
     }
 
-    /// The same, and has it kept as the settings say from now on; how it is kept then. Where the artefact is at hand,
-    /// `of_parts` is what its parts have to be, and the bytes are read when the bucket tells nothing of those.
+    /// The same, and has it kept as the settings say; how it is kept then. Where the artefact is at hand, `of_parts` is
+    /// what its parts have to be.
     pub(crate) fn keep_storage(
         &self,
         name: &str,
         storage: &Storage,
         of_parts: Option<OfParts>,
+        untold: Untold,
         by: Instant,
     ) -> Result<Storage, Doubt> {
         let (version, stated) = self.stated(name, storage)?;
@@ -247,7 +265,7 @@ impl Bucket {
             of_parts,
             ..Sums::whole(storage.sha256)
         };
-        self.keep_as(name, version, &lock, &sums, by)?;
+        self.keep_as(name, version, &lock, &sums, untold, by)?;
         Ok(Storage {
             retain_until: Some(lock.until),
             legal_hold: lock.has_legal_hold,
@@ -269,7 +287,8 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.keep_as(name, version, &self.lock(until), &Sums::whole(sha256), by);
+        let (lock, sums) = (self.lock(until), Sums::whole(sha256));
+        let kept = self.keep_as(name, version, &lock, &sums, Untold::Read, by);
         kept.map_err(Doubt::into_failure)
     }
 
@@ -279,12 +298,13 @@ impl Bucket {
         version: &str,
         lock: &Lock,
         sums: &Sums,
+        untold: Untold,
         by: Instant,
     ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         match kept.is_as(lock, sums, &self.address(name)) {
             Err(Doubt::Otherwise(_)) => {}
-            Ok(()) => return self.read_unless_told(name, version, (&kept.told, sums), by),
+            Ok(()) => return self.has_bytes(name, version, (&kept.told, sums), untold, by),
             known => return known,
         }
         let is_long = kept.until.is_some_and(|it| it >= lock.until);
@@ -302,7 +322,7 @@ impl Bucket {
             let text = "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>ON</Status></LegalHold>";
             self.change(name, version, "legal-hold", text, by)?;
         }
-        self.check(name, version, lock, sums, by)
+        self.check(name, version, lock, sums, untold, by)
     }
 
     fn change(&self, name: &str, version: &str, what: &str, text: &str, by: Instant) -> Result<(), Failure> {

@@ -47,6 +47,17 @@ pub(super) struct Kept {
     pub(super) told: Told,
 }
 
+/// What is done about a version of which a bucket tells no hash that can be held against its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Untold {
+    /// It counts all the same: who asks reads them, or needs none.
+    Passes,
+    /// They are read.
+    Read,
+    /// It does not count: there is no time to read them.
+    Doubt,
+}
+
 /// What the bytes of a version have to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sums {

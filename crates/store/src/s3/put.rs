@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Timestamp};
 
 use super::answered::{cut_off, refusal, seconds, version_of};
-use super::kept::{Doubt, Lock, Sums, Told};
+use super::kept::{Doubt, Lock, Sums, Told, Untold};
 use super::{Bucket, Payload, within};
 use crate::vault::hashing::Hashing;
 
@@ -139,7 +139,7 @@ impl Bucket {
     fn confirm(&self, object: &Object<'_>, by: Instant) -> Result<String, Doubt> {
         match self.put_object(object, Where::Free, by)? {
             Placed::New(version, sums) => {
-                self.check(object.name, &version, &object.lock, &sums, by)?;
+                self.check(object.name, &version, &object.lock, &sums, Untold::Read, by)?;
                 Ok(version)
             }
             // An attempt whose answer was lost, or that of another installation, or something else.
@@ -152,7 +152,8 @@ impl Bucket {
                     let what = format!("what is at {} under this name is not it", Printable(&place));
                     return Err(Doubt::Changed(what));
                 }
-                self.keep_as(object.name, &version, &object.lock, &Sums::whole(object.sha256), by)?;
+                let (lock, sums) = (&object.lock, Sums::whole(object.sha256));
+                self.keep_as(object.name, &version, lock, &sums, Untold::Passes, by)?;
                 Ok(version)
             }
             Placed::Contested => Err(Failure::new(FailureKind::Unavailable, CONTESTED).into()),
@@ -160,7 +161,7 @@ impl Bucket {
     }
 
     /// As [`Bucket::put_or_confirm`], without reading what has the name: it is told by the SHA-256 that the bucket has
-    /// for it.
+    /// for it. What the bucket tells no SHA-256 of is not known to be there.
     pub(crate) fn put_or_recognise(
         &self,
         name: &str,
@@ -173,7 +174,7 @@ impl Bucket {
         let lock = object.lock;
         match self.put_object(&object, Where::Free, by)? {
             Placed::New(version, sums) => {
-                self.check(name, &version, &lock, &sums, by)?;
+                self.check(name, &version, &lock, &sums, Untold::Doubt, by)?;
                 Ok(version)
             }
             Placed::Taken => {
@@ -185,7 +186,7 @@ impl Bucket {
                     );
                     return Err(Doubt::Otherwise(what));
                 }
-                self.keep_as(name, &version, &lock, &Sums::whole(sha256), by)?;
+                self.keep_as(name, &version, &lock, &Sums::whole(sha256), Untold::Doubt, by)?;
                 Ok(version)
             }
             Placed::Contested => Err(Doubt::Otherwise(CONTESTED.to_owned())),
@@ -222,19 +223,19 @@ impl Bucket {
         let contested = || Failure::new(FailureKind::Conflict, CONTESTED);
         let newest = match put(Where::Free)? {
             Placed::Contested => return Err(contested()),
-            Placed::New(version, sums) => Some((version, sums)),
+            Placed::New(version, sums) => Some((version, sums, Untold::Read)),
             Placed::Taken => {
                 // Before its bytes, which may be many: who may not know how it is kept has no use for them.
                 let (version, _) = self.kept(name, None, &lock, by()).map_err(Doubt::into_failure)?;
                 let (_, body) = self.get(name, Some(&version), by())?;
                 let is_it = is_it(body, sha256)?;
-                (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256)))
+                (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256), Untold::Passes))
             }
         };
-        let (version, sums) = match newest {
+        let (version, sums, untold) = match newest {
             Some(newest) => newest,
             None => match put(Where::Over)? {
-                Placed::New(version, sums) => (version, sums),
+                Placed::New(version, sums) => (version, sums, Untold::Read),
                 Placed::Taken => {
                     let what = "the bucket does not take a further version of an object";
                     return Err(Failure::new(FailureKind::Conflict, what));
@@ -242,7 +243,7 @@ impl Bucket {
                 Placed::Contested => return Err(contested()),
             },
         };
-        let kept = self.keep_as(name, &version, &lock, &sums, by());
+        let kept = self.keep_as(name, &version, &lock, &sums, untold, by());
         kept.map(|()| (version, lock.until)).map_err(Doubt::into_failure)
     }
 }

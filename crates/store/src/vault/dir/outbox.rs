@@ -32,7 +32,7 @@ use super::receipts::{by, newest, object_of, sent_name};
 use super::remote::{Remote, receipt_of, storage_of};
 use super::{DirVault, Shared};
 use crate::files::failure;
-use crate::s3::{Payload, is_outage};
+use crate::s3::{Payload, Untold, is_outage};
 
 /// The names of what is not in the bucket.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -273,7 +273,7 @@ impl Shared {
         if let Some(receipt) = known.filter(|it| it.storage.sha256 == sha256) {
             let storage = &receipt.storage;
             let of_parts = open().and_then(|file| bucket.parts_of(&file, size))?;
-            match bucket.keep_storage(&object_of(storage), storage, of_parts, by(size)) {
+            match bucket.keep_storage(&object_of(storage), storage, of_parts, Untold::Read, by(size)) {
                 Ok(_) => return Ok(receipt.clone()),
                 Err(doubt) if doubt.is_outage() => return Err(doubt.into_failure()),
                 Err(doubt) => {

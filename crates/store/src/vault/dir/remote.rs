@@ -21,7 +21,7 @@ use super::name::ObjectName;
 use super::outbox::Sending;
 use super::receipts::{abort_unfinished, newest, object_of, sent_name};
 use crate::files::failure;
-use crate::s3::{Bucket, Doubt, Payload, SMALL_WITHIN, is_outage};
+use crate::s3::{Bucket, Doubt, Payload, SMALL_WITHIN, Untold, is_outage};
 
 /// Larger artefacts are sent by the outbox alone, so that sealing does not wait for them.
 const AT_ONCE_BYTES_MAX: u64 = 64 << 20;
@@ -157,7 +157,10 @@ impl Shared {
                 break;
             }
             let storage = &receipt.storage;
-            match remote.bucket.keep_storage(&object_of(storage), storage, None, by) {
+            let kept = remote
+                .bucket
+                .keep_storage(&object_of(storage), storage, None, Untold::Doubt, by);
+            match kept {
                 Ok(storage) => return AtOnce::There(storage),
                 Err(doubt) => why = Some(self.doubted(remote, doubt)),
             }

@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Sha256Hash, Span, Timestamp};
 use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, PartSizes, Payload, Request};
-use staunch_testkit::contract::vault::{Subject as _, store};
+use staunch_testkit::contract::vault::{Subject as _, artefact, store};
 use staunch_testkit::s3::{Behaviour, Object};
 
 use super::parts::{PART, Waiting, memory, once};
-use super::{InMemory, checksum, storage};
+use super::{InMemory, checksum, read, storage, subject};
 use crate::in_bucket::{settings, standing};
 use crate::in_parts::{Asks, Way, bytes, cut, vault_in};
 
@@ -188,7 +188,7 @@ fn what_a_bucket_tells_no_hash_of_is_read_back() {
     let waiting = Waiting::new();
     waiting.memory.bucket.behave(Behaviour::TellsNoHash);
     let sent = waiting.send();
-    assert_eq!(waiting.bytes_read(), 1);
+    assert_eq!(waiting.bytes_read(), 2, "the artefact and its manifest");
     waiting.has_arrived(&sent);
 
     let waiting = Waiting::new();
@@ -214,6 +214,36 @@ fn what_a_bucket_tells_no_hash_of_is_read_back() {
     waiting.link.unhindered();
     waiting.has_arrived(&waiting.send());
     assert_eq!(waiting.there().len(), 2, "it is put over what is not it");
+}
+
+#[test]
+fn a_small_artefact_of_which_nothing_is_told_is_read_back_before_its_file_goes() {
+    let link = InMemory::new(Behaviour::TellsNoHash);
+    let subject = subject(&link);
+    let sealed = store(&*subject.vault(), 1, 1, b"evidence");
+    let path = format!(
+        "/bucket/pre/{}",
+        staunch_store::DirVault::object_name(storage(&sealed).sha256)
+    );
+    assert_eq!(storage(&sealed).version, None, "nobody knows what is there");
+    assert_eq!(link.read.load(Ordering::Relaxed), 0, "who seals asks for no bytes");
+    // The bucket has something else, and does not know.
+    link.bucket
+        .change(&path, |versions| versions[0].body = b"another".to_vec());
+    let send = || {
+        let sent = subject.dir_vault().send().expect("it can be sent");
+        assert_eq!((sent.artefacts.len(), sent.waiting, sent.failure), (1, Some(0), None));
+        assert_eq!(read(&*subject.vault(), artefact(&sealed)), b"evidence");
+    };
+    send();
+    assert_eq!(link.bucket.of(&path).len(), 2, "it is put over what is not it");
+    // What a receipt is of is as good as what is read.
+    link.bucket
+        .change(&path, |versions| versions[1].body = b"another".to_vec());
+    let again = store(&*subject.vault(), 1, 2, b"evidence");
+    assert_eq!(storage(&again).version, None);
+    send();
+    assert_eq!(link.bucket.of(&path).len(), 3);
 }
 
 #[test]
