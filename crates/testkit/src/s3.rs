@@ -296,6 +296,10 @@ impl State {
         match what {
             "retention" => {
                 let until = element(&text, "RetainUntilDate");
+                let mode = object.headers.get("x-amz-object-lock-mode");
+                if mode.is_some_and(|it| it == "COMPLIANCE") && element(&text, "Mode") != "COMPLIANCE" {
+                    return refused(403, "AccessDenied");
+                }
                 if keeps_modes && object.headers.get("x-amz-object-lock-mode") != Some(&element(&text, "Mode")) {
                     return refused(403, "AccessDenied");
                 }

@@ -307,13 +307,19 @@ impl Bucket {
             Ok(()) => return self.has_bytes(name, version, (&kept.told, sums), untold, by),
             known => return known,
         }
+        // What compliance holds stays under it, whatever is asked for: another mode is refused.
+        let mode = if kept.mode == LockMode::Compliance.header() {
+            LockMode::Compliance
+        } else {
+            lock.mode
+        };
         let is_long = kept.until.is_some_and(|it| it >= lock.until);
-        if !is_long || kept.mode != lock.mode.header() {
+        if !is_long || kept.mode != mode.header() {
             let until = kept.until.map_or(lock.until, |it| it.max(lock.until));
             let text = format!(
                 "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{}</Mode>\
                  <RetainUntilDate>{}</RetainUntilDate></Retention>",
-                lock.mode.header(),
+                mode.header(),
                 seconds(until)
             );
             self.change(name, version, "retention", &text, by)?;

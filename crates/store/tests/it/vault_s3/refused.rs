@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use staunch_model::{FailureKind, Sha256Hash, Span};
-use staunch_store::s3::{Bucket, BucketSettings, Payload};
+use staunch_store::s3::{Bucket, BucketSettings, LockMode, Payload};
 use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, store};
 use staunch_testkit::s3::Behaviour;
 
@@ -131,4 +131,55 @@ fn a_key_that_may_not_see_holds_is_told_at_the_start_and_reads_no_object_for_it(
         );
     }
     assert_eq!(link.read.load(Ordering::Relaxed), 0, "bytes were read for nothing");
+}
+
+#[test]
+fn what_is_under_compliance_is_kept_longer_where_governance_is_asked_for() {
+    let link = InMemory::new(Behaviour::Locks);
+    let of = |mode, retain| {
+        let settings = BucketSettings {
+            mode,
+            retain,
+            ..settings("s3.example", "bucket")
+        };
+        Bucket::new(settings, Box::new(link.clone()), standing())
+    };
+    let put = |bucket: &Bucket| {
+        let (until, sha256) = (bucket.retain_until(), Sha256Hash::of(b"1"));
+        bucket.put_or_confirm("x", Payload::Bytes(b"1"), sha256, until, by())
+    };
+    let strict = of(LockMode::Compliance, Span::from_hours(1));
+    let version = put(&strict).expect("it is put");
+    let longer = of(LockMode::Governance, Span::from_hours(2));
+    assert_eq!(put(&longer), Ok(version));
+    let there = &link.bucket.of("/bucket/x")[0].headers;
+    assert_eq!(there["x-amz-object-lock-mode"], "COMPLIANCE");
+    let until = there["x-amz-object-lock-retain-until-date"].parse().ok();
+    assert!(until >= Some(longer.retain_until() - Span::from_secs(1)), "{until:?}");
+}
+
+#[test]
+fn evidence_under_compliance_is_taken_for_what_waits_under_governance() {
+    let link = InMemory::new(Behaviour::Locks);
+    let path = {
+        let settings = BucketSettings {
+            mode: LockMode::Compliance,
+            ..settings("s3.example", "bucket/pre")
+        };
+        let other = subject_of(settings, &link, ARTEFACT_BYTES_MAX);
+        let sealed = store(&*other.vault(), 1, 1, b"evidence");
+        storage(&sealed).path.replace("s3:/", "")
+    };
+    // It has no receipt here, and is to be kept longer.
+    let settings = BucketSettings {
+        retain: Span::from_hours(2),
+        ..settings("s3.example", "bucket/pre")
+    };
+    let subject = subject_of(settings, &link, ARTEFACT_BYTES_MAX);
+    link.is_away.store(true, Ordering::Relaxed);
+    store(&*subject.vault(), 1, 2, b"evidence");
+    link.is_away.store(false, Ordering::Relaxed);
+    let sent = subject.dir_vault().send().expect("it can be sent");
+    assert_eq!((sent.artefacts.len(), sent.waiting, sent.failure), (1, Some(0), None));
+    assert_eq!(link.bucket.of(&path).len(), 1, "it is put over nothing");
 }
