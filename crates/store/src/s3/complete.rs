@@ -70,22 +70,23 @@ impl Bucket {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (is_taken, unknown) = match self.try_complete(upload, &body, at, by)? {
+            let (otherwise, unknown) = match self.try_complete(upload, &body, at, by)? {
                 Completed::As(version) => return Ok(Ended::Said(version, sums)),
                 // Nothing of ours can be there yet.
                 Completed::Taken if tries == 1 => return Ok(Ended::Taken),
                 // S3 has the whole upload begun again after it
                 // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
-                Completed::Contested => return Ok(Ended::Contested),
-                Completed::Taken => (true, None),
-                Completed::Gone | Completed::Unsaid => (false, None),
-                Completed::Unknown(failure) => (false, Some(failure)),
+                Completed::Contested if tries == 1 => return Ok(Ended::Contested),
+                // It may be our own that is in the way: a completion whose answer was lost.
+                Completed::Contested => (Some(Ended::Contested), None),
+                Completed::Taken => (Some(Ended::Taken), None),
+                Completed::Gone | Completed::Unsaid => (None, None),
+                Completed::Unknown(failure) => (None, Some(failure)),
             };
             // It may be there all the same: by this answer, or by one that was lost.
             let failure = match (self.find_completed(upload.name, before, &sums, by), unknown) {
                 (Ok(Some(version)), _) => return Ok(Ended::Found(version, sums)),
-                (Ok(None), None) if is_taken => return Ok(Ended::Taken),
-                (Ok(None), None) => return Err(lost(&self.address(upload.name))),
+                (Ok(None), None) => return otherwise.ok_or_else(|| lost(&self.address(upload.name))),
                 (Err(failure), _) if !is_outage(&failure) => return Err(failure),
                 (_, Some(failure)) | (Err(failure), None) => failure,
             };

@@ -197,8 +197,11 @@ impl Bucket {
         }
         let id = element(&text_of(&mut answer)?, "UploadId").map(|it| unescaped(&it));
         let id = id.filter(|it| is_token(it)).ok_or_else(|| {
-            let what = "the bucket begins an upload in parts and gives it no name";
-            Failure::new(FailureKind::Invalid, what)
+            let what = format!(
+                "the bucket begins an upload in parts and gives it no name: {}",
+                object.name
+            );
+            Failure::new(FailureKind::Invalid, &what)
         })?;
         Ok(Upload { name: object.name, id })
     }
@@ -270,12 +273,15 @@ impl Bucket {
             .get("x-amz-checksum-sha256")
             .is_some_and(|it| *it != checksum)
         {
-            let what = format!("the bucket has another SHA-256 for part {number} than it was sent");
+            let what = format!(
+                "the bucket has another SHA-256 for part {number} of {} than it was sent",
+                upload.name
+            );
             return Err(Failure::new(FailureKind::Invalid, &what));
         }
         let tag = answer.headers.get("etag").filter(|it| is_token(it)).cloned();
         let tag = tag.ok_or_else(|| {
-            let what = format!("the bucket takes part {number} and gives it no tag");
+            let what = format!("the bucket takes part {number} of {} and gives it no tag", upload.name);
             Failure::new(FailureKind::Invalid, &what)
         })?;
         Ok(Part { tag, sha256 })

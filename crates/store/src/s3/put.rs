@@ -33,7 +33,9 @@ pub(super) enum Placed {
 }
 
 /// What is told of an object that somebody else is putting.
-const CONTESTED: &str = "somebody else puts an object under the same name at this moment";
+fn contested(name: &str) -> String {
+    format!("somebody else puts an object under the same name at this moment: {name}")
+}
 
 /// What is put under a name.
 #[derive(Clone, Copy)]
@@ -70,7 +72,7 @@ impl Bucket {
         Ok(match placed {
             Placed::New(version, _) => Put::New(version),
             Placed::Taken => Put::Taken,
-            Placed::Contested => return Err(Failure::new(FailureKind::Unavailable, CONTESTED)),
+            Placed::Contested => return Err(Failure::new(FailureKind::Unavailable, &contested(name))),
         })
     }
 
@@ -123,7 +125,8 @@ impl Bucket {
     /// bucket say that it keeps it. Returns its version.
     ///
     /// # Errors
-    /// `Conflict` when something else has the name; otherwise why it is not kept.
+    /// `Conflict` when something else has the name; `Unavailable` also while somebody else puts an object under it;
+    /// otherwise why it is not kept.
     pub fn put_or_confirm(
         &self,
         name: &str,
@@ -133,14 +136,33 @@ impl Bucket {
         by: Instant,
     ) -> Result<String, Failure> {
         let object = self.object(name, payload, sha256, until);
-        self.confirm(&object, by).map_err(Doubt::into_failure)
+        let version = self.confirm(&object, by).map_err(Doubt::into_failure)?;
+        version.ok_or_else(|| Failure::new(FailureKind::Unavailable, &contested(name)))
     }
 
-    fn confirm(&self, object: &Object<'_>, by: Instant) -> Result<String, Doubt> {
+    /// The same, of what waits alone while somebody else puts an object under its name.
+    ///
+    /// # Errors
+    /// `Conflict` then as well.
+    pub(crate) fn put_or_confirm_alone(
+        &self,
+        name: &str,
+        payload: Payload<'_>,
+        sha256: Sha256Hash,
+        until: Timestamp,
+        by: Instant,
+    ) -> Result<String, Failure> {
+        let object = self.object(name, payload, sha256, until);
+        let version = self.confirm(&object, by).map_err(Doubt::into_failure)?;
+        version.ok_or_else(|| Failure::new(FailureKind::Conflict, &contested(name)))
+    }
+
+    /// The version that it has; `None` while somebody else puts an object under its name.
+    fn confirm(&self, object: &Object<'_>, by: Instant) -> Result<Option<String>, Doubt> {
         match self.put_object(object, Where::Free, by)? {
             Placed::New(version, sums) => {
                 self.check(object.name, &version, &object.lock, &sums, Untold::Read, by)?;
-                Ok(version)
+                Ok(Some(version))
             }
             // An attempt whose answer was lost, or that of another installation, or something else.
             Placed::Taken => {
@@ -154,9 +176,9 @@ impl Bucket {
                 }
                 let (lock, sums) = (&object.lock, Sums::whole(object.sha256));
                 self.keep_as(object.name, &version, lock, &sums, Untold::Passes, by)?;
-                Ok(version)
+                Ok(Some(version))
             }
-            Placed::Contested => Err(Failure::new(FailureKind::Unavailable, CONTESTED).into()),
+            Placed::Contested => Ok(None),
         }
     }
 
@@ -189,7 +211,7 @@ impl Bucket {
                 self.keep_as(name, &version, &lock, &Sums::whole(sha256), Untold::Doubt, by)?;
                 Ok(version)
             }
-            Placed::Contested => Err(Doubt::Otherwise(CONTESTED.to_owned())),
+            Placed::Contested => Err(Doubt::Otherwise(contested(name))),
         }
     }
 
@@ -220,7 +242,7 @@ impl Bucket {
             self.put_object(&object, at, Instant::now() + self.settings().parts.within(size))
         };
         let by = || Instant::now() + within(size);
-        let contested = || Failure::new(FailureKind::Conflict, CONTESTED);
+        let contested = || Failure::new(FailureKind::Conflict, &contested(name));
         let newest = match put(Where::Free)? {
             Placed::Contested => return Err(contested()),
             Placed::New(version, sums) => Some((version, sums, Untold::Read)),
@@ -237,8 +259,8 @@ impl Bucket {
             None => match put(Where::Over)? {
                 Placed::New(version, sums) => (version, sums, Untold::Read),
                 Placed::Taken => {
-                    let what = "the bucket does not take a further version of an object";
-                    return Err(Failure::new(FailureKind::Conflict, what));
+                    let what = format!("the bucket does not take a further version of {name}");
+                    return Err(Failure::new(FailureKind::Conflict, &what));
                 }
                 Placed::Contested => return Err(contested()),
             },

@@ -312,7 +312,7 @@ impl Shared {
             .map_err(|error| here("read", &self.files.path(name), &error))?;
         let (sha256, until) = (Sha256Hash::of(&bytes), bucket.retain_until());
         let by = by(bytes.len() as u64);
-        let put = bucket.put_or_confirm(name, Payload::Bytes(&bytes), sha256, until, by);
+        let put = bucket.put_or_confirm_alone(name, Payload::Bytes(&bytes), sha256, until, by);
         put.map(drop)
     }
 }

@@ -276,6 +276,51 @@ fn an_object_that_somebody_else_puts_at_the_same_moment_holds_up_no_other() {
 }
 
 #[test]
+fn a_manifest_that_somebody_else_puts_at_the_same_moment_holds_up_no_other() {
+    let waiting = Waiting::new();
+    waiting.link.by(once(Asks::Put, || Way::Answered(409, CONFLICT)));
+    // Its name comes before that of the artefact.
+    let sent = waiting.send();
+    let failure = sent.failure.expect("it is told");
+    assert_eq!(
+        (failure.kind, sent.documents, sent.artefacts.len(), sent.is_held_up),
+        (FailureKind::Conflict, 0, 1, false),
+        "{failure}"
+    );
+    let sent = waiting.send();
+    assert_eq!((sent.documents, sent.waiting, sent.failure), (1, Some(0), None));
+    // Who puts a checkpoint takes a conflict for another history, and tries it again.
+    waiting.link.by(once(Asks::Put, || Way::Answered(409, CONFLICT)));
+    let bucket = &waiting.subject.bucket;
+    let (until, by) = (bucket.retain_until(), Instant::now() + Duration::from_secs(5));
+    let put = bucket.put_or_confirm("x", Payload::Bytes(b"1"), Sha256Hash::of(b"1"), until, by);
+    assert_eq!(put.map_err(|it| it.kind), Err(FailureKind::Unavailable));
+}
+
+#[test]
+fn a_completion_that_is_in_the_way_of_its_repetition_is_found() {
+    let waiting = Waiting::new();
+    let (mut completions, mut is_looked) = (0, false);
+    waiting.link.by(move |asks| match asks {
+        Asks::Complete => {
+            completions += 1;
+            match completions {
+                1 => Way::Lost,
+                _ => Way::Answered(409, CONFLICT),
+            }
+        }
+        // The look after the first does not arrive.
+        Asks::Other if completions == 1 && !is_looked => {
+            is_looked = true;
+            Way::Away
+        }
+        _ => Way::Through,
+    });
+    waiting.has_arrived(&waiting.send());
+    assert_eq!(waiting.there().len(), 1);
+}
+
+#[test]
 fn evidence_that_somebody_else_puts_at_the_same_moment_waits_alone() {
     let waiting = Waiting::new();
     waiting.has_arrived(&waiting.send());
