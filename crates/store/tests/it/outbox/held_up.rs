@@ -5,14 +5,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use staunch_model::{Failure, FailureKind};
-use staunch_store::s3::{Answer, Credentials, Link, Request};
-use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, store};
+use staunch_ports::Vault as _;
+use staunch_store::s3::{Answer, Bucket, Credentials, Link, Payload, Request};
+use staunch_store::{DirVault, DirVaultOptions};
+use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, noise, store};
 use staunch_testkit::s3::Behaviour;
 
 use super::file_of;
-use crate::in_bucket::{InBucket, settings};
+use crate::in_bucket::{InBucket, settings, standing};
+use crate::temp_dir;
 use crate::vault_s3::{InMemory, storage, subject};
 
 /// Damages a file.
@@ -164,4 +168,47 @@ fn a_bucket_that_is_away_is_tried_twice_in_a_round() {
     link.is_away.store(false, Ordering::Relaxed);
     let sent = subject.dir_vault().send().expect("it can be sent");
     assert_eq!((sent.waiting, sent.failure), (Some(0), None));
+}
+
+/// A bucket over so slow a line that nothing of more bytes arrives in time.
+struct Slow {
+    link: InMemory,
+    bytes_max: u64,
+}
+
+impl Link for Slow {
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        self.link.credentials()
+    }
+
+    fn ask(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        match request.body {
+            Payload::File(_, size) if size > self.bytes_max => {
+                Err(Failure::new(FailureKind::TimedOut, "the line is slow"))
+            }
+            _ => self.link.ask(request),
+        }
+    }
+}
+
+#[test]
+fn large_evidence_that_is_late_while_it_is_sealed_says_nothing_of_the_bucket() {
+    // In the second that sealing waits, 256 KiB have to arrive, and no more.
+    for (bytes_max, bytes, is_away) in [(1_000, 300_000, false), (1_000, 200_000, true)] {
+        let (dir, link) = (temp_dir(), InMemory::new(Behaviour::Locks));
+        let slow = Slow { link, bytes_max };
+        let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(slow), standing());
+        let options = DirVaultOptions {
+            is_immutable: false,
+            bucket: Some(Arc::new(bucket)),
+            at_once: Duration::from_secs(1),
+            ..DirVaultOptions::default()
+        };
+        let vault = DirVault::open(dir.path(), options).expect("the vault opens");
+        vault.check().expect("the bucket locks");
+        let late = store(&vault, 1, 1, &noise(1, bytes));
+        assert_eq!(storage(&late).version, None, "it waits here");
+        let small = store(&vault, 1, 2, b"small");
+        assert_eq!(storage(&small).version.is_none(), is_away, "{bytes}");
+    }
 }
