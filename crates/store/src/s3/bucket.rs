@@ -58,13 +58,13 @@ impl Bucket {
         format!("{}{name}", self.settings.place)
     }
 
-    /// Until when something is kept from now on, to the second.
+    /// Until when something is kept that is put at this moment, to the second.
     #[must_use]
     pub fn retain_until(&self) -> Timestamp {
         self.until(self.settings.retain)
     }
 
-    /// The lock that is asked for by now.
+    /// The lock that the settings ask for.
     pub(super) fn lock(&self, until: Timestamp) -> Lock {
         Lock {
             mode: self.settings.mode,
@@ -254,7 +254,7 @@ impl Bucket {
     ) -> Result<Storage, Doubt> {
         let (version, stated) = self.stated(name, storage)?;
         let lock = self.lock(self.retain_until());
-        // What compliance holds stays under it, whatever is asked for by now.
+        // What compliance holds stays under it, whatever the settings ask for.
         let mode = if stated.mode == LockMode::Compliance {
             stated.mode
         } else {

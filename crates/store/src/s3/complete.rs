@@ -115,7 +115,7 @@ impl Bucket {
         }
     }
 
-    /// The version that the name has by now, when it is another than before and the bucket tells that it is these
+    /// The newest version of the name, when it is another than before and the bucket tells that it is these
     /// bytes.
     fn find_completed(
         &self,

@@ -22,7 +22,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// The lock that a receipt states, whatever a bucket is asked for by now; what is missing when it states none.
+    /// The lock that a receipt states, whatever the settings ask for; what is missing when it states none.
     pub(super) fn stated(storage: &Storage) -> Result<Self, &'static str> {
         let mode = match storage.write_once {
             WriteOnce::LockGovernance => LockMode::Governance,

@@ -162,7 +162,7 @@ impl Bucket {
         })
     }
 
-    /// What a bucket tells of the parts of a file, when they are cut as they would be by now.
+    /// What a bucket tells of the parts of a file, when they are cut as the settings say.
     pub(crate) fn parts_of(&self, file: &File, size: u64) -> Result<Option<OfParts>, Failure> {
         let sizes = self.settings().parts;
         if size <= sizes.above {

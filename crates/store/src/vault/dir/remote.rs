@@ -252,7 +252,7 @@ pub(super) fn storage_of(
     }
 }
 
-/// What says that an artefact is in a bucket from now on.
+/// What says that an artefact is in a bucket.
 pub(super) fn receipt_of(remote: &Remote, of: ObjectName, storage: Storage) -> Receipt {
     Receipt {
         schema_version: CUSTODY_SCHEMA_VERSION,
