@@ -50,7 +50,7 @@ pub(super) fn cut_off(error: &io::Error) -> Failure {
 
 /// What a refusal means, where what was asked for names the object.
 pub(super) fn refusal(answer: &mut Answer, doing: &str) -> Failure {
-    let text = text_of(answer).unwrap_or_else(|_| "<Code>cut off before its code</Code>".to_owned());
+    let text = said_of(answer);
     refusal_of(answer.status, &text, doing)
 }
 
@@ -89,13 +89,20 @@ pub(super) fn is_passing(code: &str) -> bool {
     )
 }
 
-/// What a refusal means for which the key may lack permissions.
+/// What a refusal means for which the key may lack permissions. An answer to HEAD has no code.
 pub(super) fn refusal_to_key(answer: &mut Answer, doing: &str, permissions: &str) -> Failure {
-    let failure = refusal(answer, doing);
-    match failure.kind {
-        FailureKind::Denied => Failure::new(failure.kind, &format!("{}: allow {permissions}", failure.what)),
-        _ => failure,
+    let text = said_of(answer);
+    let failure = refusal_of(answer.status, &text, doing);
+    let is_of_key = code_of(&text).is_none_or(|it| it == "AccessDenied");
+    if failure.kind == FailureKind::Denied && is_of_key {
+        return Failure::new(failure.kind, &format!("{}: allow {permissions}", failure.what));
     }
+    failure
+}
+
+/// What a refusal says.
+fn said_of(answer: &mut Answer) -> String {
+    text_of(answer).unwrap_or_else(|_| "<Code>cut off before its code</Code>".to_owned())
 }
 
 /// The code of an error. It is a word; what stands around it may say more than is ours to tell.

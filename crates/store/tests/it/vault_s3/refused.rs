@@ -42,7 +42,7 @@ fn what_is_to_be_asked_again_is_no_refusal_to_delete() {
 fn a_refusal_names_the_object_and_what_the_key_lacks() {
     let denied = "<Error><Code>AccessDenied</Code></Error>";
     let memory = InMemory::new(Behaviour::SaysNothing);
-    let link = Meddled::new(memory.clone());
+    let link = Meddled::new(memory);
     let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(link.clone()), standing());
     let (until, sha256) = (bucket.retain_until(), Sha256Hash::of(b"1"));
     let put = |name: &str| bucket.put_or_confirm(name, Payload::Bytes(b"1"), sha256, until, by());
@@ -76,6 +76,16 @@ fn a_refusal_names_the_object_and_what_the_key_lacks() {
         });
         assert_eq!(refused(&format!("x{after}")), expected);
     }
+    // Nothing that a key may be allowed helps when it is none.
+    let unknown = "<Error><Code>InvalidAccessKeyId</Code></Error>";
+    link.by(move |asks| match asks {
+        Asks::Other => Way::Answered(403, unknown),
+        _ => Way::Through,
+    });
+    assert_eq!(
+        refused("x2"),
+        "cannot look at x2: the bucket answers with 403 (InvalidAccessKeyId)"
+    );
 }
 
 #[test]
@@ -85,7 +95,7 @@ fn a_server_with_400_for_what_a_lock_forbids_proves_its_lock() {
     let sealed = store(&*subject.vault(), 1, 1, b"evidence");
     assert!(storage(&sealed).version.is_some(), "it is locked there");
     // It counts when that version is kept, and not otherwise.
-    let meddled = Meddled::new(link.clone());
+    let meddled = Meddled::new(link);
     let mut asked = 0;
     meddled.by(move |asks| {
         asked += usize::from(asks == Asks::Other);
