@@ -29,7 +29,7 @@ const LINES_MAX: usize = 20;
 /// The buckets: their name, what they are made with, and what anchoring there says. Only the first locks.
 const BUCKETS: [(&str, &str, &str); 2] = [
     ("locked", "x-amz-bucket-object-lock-enabled: true\r\n", "\"new\": true"),
-    ("plain", "", "cannot put an object that is locked"),
+    ("plain", "", "cannot put staunch-proof-of-lock/"),
 ];
 
 /// Runs the task.

@@ -140,21 +140,46 @@ fn tell(round: &Sent, known: &BucketState, log: &HandlingLog) {
             "evidence that waited is in the bucket"
         );
     }
-    match &round.failure {
-        Some(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
-            tracing::warn!(%failure, waiting = ?round.waiting, "evidence waits for its bucket; it is tried again");
-        }
-        // Once for each thing that is wrong, and not in each round.
-        Some(failure) if known.failure.as_ref() == Some(&failure.to_string()) => {}
-        Some(failure) => {
-            tracing::error!(%failure, waiting = ?round.waiting, "evidence is not in its bucket; it is kept here");
-        }
-        None if known.failure.is_some() => tracing::info!("the bucket takes evidence again; nothing waits"),
-        None => {}
+    let (waiting, failure) = (round.waiting, round.failure.as_ref().map(ToString::to_string));
+    let failure = failure.unwrap_or_default();
+    match telling(round, known) {
+        Telling::Nothing => {}
+        Telling::Again => tracing::info!("the bucket takes evidence again; nothing waits"),
+        Telling::Waits => tracing::warn!(%failure, ?waiting, "evidence waits for its bucket; it is tried again"),
+        Telling::Stays => tracing::error!(%failure, ?waiting, "evidence is not in its bucket; it is kept here"),
     }
 }
 
-/// That an artefact is in the bucket now, for the handling log.
+/// What is told of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    Nothing,
+    /// The bucket takes evidence again.
+    Again,
+    /// Evidence waits, and no person need act.
+    Waits,
+    /// Evidence is refused.
+    Stays,
+}
+
+/// A thing that is wrong is told once, and not in each round, unless it holds up everything by being away.
+fn telling(round: &Sent, known: &BucketState) -> Telling {
+    let Some(failure) = &round.failure else {
+        return if known.failure.is_some() {
+            Telling::Again
+        } else {
+            Telling::Nothing
+        };
+    };
+    let is_told = known.failure.as_ref() == Some(&failure.to_string());
+    match failure.kind {
+        FailureKind::Unavailable | FailureKind::TimedOut if round.is_held_up || !is_told => Telling::Waits,
+        _ if is_told => Telling::Nothing,
+        _ => Telling::Stays,
+    }
+}
+
+/// That an artefact is in the bucket, for the handling log.
 fn moved(arrived: &Arrived) -> Handles {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let receipt = &arrived.receipt;
@@ -174,5 +199,39 @@ fn moved(arrived: &Arrived) -> Handles {
             .version
             .as_ref()
             .map(|it| format!("version {it}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_that_is_wrong_is_told_once_and_another_as_another() {
+        let failure = |kind, name: &str| Some(Failure::new(kind, &format!("cannot put {name}")));
+        let check = |failure: Option<Failure>, is_held_up, before: Option<&str>, expected| {
+            let round = Sent {
+                failure,
+                is_held_up,
+                ..Sent::default()
+            };
+            let known = BucketState {
+                failure: before.map(str::to_owned),
+                ..BucketState::default()
+            };
+            assert_eq!(telling(&round, &known), expected, "{round:?} after {before:?}");
+        };
+        let (denied, away) = (FailureKind::Denied, FailureKind::Unavailable);
+        check(None, false, None, Telling::Nothing);
+        check(None, false, Some("cannot put a"), Telling::Again);
+        check(failure(denied, "a"), false, None, Telling::Stays);
+        check(failure(denied, "a"), false, Some("cannot put a"), Telling::Nothing);
+        check(failure(denied, "b"), false, Some("cannot put a"), Telling::Stays);
+        // One that is never answered for is no reason to write a line every five seconds.
+        check(failure(away, "a"), false, None, Telling::Waits);
+        check(failure(away, "a"), false, Some("cannot put a"), Telling::Nothing);
+        // A bucket that is away is tried after pauses that grow.
+        check(failure(away, "a"), true, Some("cannot put a"), Telling::Waits);
+        check(failure(denied, "a"), true, Some("cannot put a"), Telling::Nothing);
     }
 }

@@ -44,13 +44,13 @@ use std::time::{Duration, Instant};
 use staunch_model::{Failure, FailureKind, Span, WriteOnce};
 
 pub use bucket::Bucket;
-pub(crate) use kept::Doubt;
+pub(crate) use kept::{Doubt, Untold};
 pub use parts::PartSizes;
 pub use put::Put;
 pub use sign::Credentials;
 pub use unfinished::{Unfinished, UnfinishedList};
 
-/// The most bytes of one object: 5 TiB, which servers of others take as well. AWS takes more by now
+/// The most bytes of one object: 5 TiB, which servers of others take as well. AWS takes more
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
 pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
 
@@ -60,8 +60,9 @@ const PUT_BYTES_MAX: u64 = 5 << 30;
 /// How long a small request may take.
 pub(crate) const SMALL_WITHIN: Duration = Duration::from_secs(30);
 
-/// The slowest connection over which a large one arrives: bytes in a second.
-const RATE_MIN: u64 = 256 << 10;
+/// The slowest connection over which a large one arrives: bytes in a second. It is 2 Mbit/s, as the way up of a slow
+/// line has: a day brings 21 GiB over it.
+pub(crate) const RATE_MIN: u64 = 256 << 10;
 
 /// How long a request with so many bytes may take.
 pub(crate) const fn within(bytes: u64) -> Duration {

@@ -26,6 +26,8 @@ pub enum Behaviour {
     Forgets,
     /// It locks, and forgets that there was to be a legal hold.
     ForgetsHolds,
+    /// It locks, and tells nobody of legal holds.
+    HidesHolds,
     /// It locks, and takes no other mode for what is there.
     KeepsModes,
     /// It has no versions.
@@ -38,8 +40,14 @@ pub enum Behaviour {
     Unlisted,
     /// It is busy.
     Busy,
+    /// It has 400 for what a lock forbids, as MinIO does.
+    Worm,
     /// It takes no key.
     Refuses,
+    /// It says that the clock of who asks is wrong.
+    Skewed,
+    /// It says that it has waited too long for a request.
+    TimesOut,
 }
 
 /// One version of an object.
@@ -180,6 +188,8 @@ impl FakeBucket {
         state.asked += 1;
         match state.behaviour {
             Behaviour::Busy => return refused(503, "SlowDown"),
+            Behaviour::Skewed => return refused(403, "RequestTimeTooSkewed"),
+            Behaviour::TimesOut => return refused(400, "RequestTimeout"),
             Behaviour::Refuses => return refused(403, "InvalidAccessKeyId"),
             _ => {}
         }
@@ -286,6 +296,10 @@ impl State {
         match what {
             "retention" => {
                 let until = element(&text, "RetainUntilDate");
+                let mode = object.headers.get("x-amz-object-lock-mode");
+                if mode.is_some_and(|it| it == "COMPLIANCE") && element(&text, "Mode") != "COMPLIANCE" {
+                    return refused(403, "AccessDenied");
+                }
                 if keeps_modes && object.headers.get("x-amz-object-lock-mode") != Some(&element(&text, "Mode")) {
                     return refused(403, "AccessDenied");
                 }
@@ -313,6 +327,9 @@ impl State {
 
     /// What `?retention` and `?legal-hold` say.
     fn locked(&mut self, path: &str, version: Option<&str>, what: &str) -> Answered {
+        if what == "legal-hold" && self.behaviour == Behaviour::HidesHolds {
+            return refused(403, "AccessDenied");
+        }
         let Some(object) = self.find(path, version) else {
             return refused(404, "NoSuchVersion");
         };
@@ -344,8 +361,10 @@ impl State {
                 _ => refused(404, "NoSuchKey"),
             };
         };
+        let hides_holds = self.behaviour == Behaviour::HidesHolds;
         let is_said = |name: &str| match name {
             "x-amz-checksum-sha256" => wants_checksum,
+            "x-amz-object-lock-legal-hold" if hides_holds => false,
             _ => !says_nothing,
         };
         let mut headers: BTreeMap<_, _> = object.headers.into_iter().filter(|(name, _)| is_said(name)).collect();
@@ -370,7 +389,10 @@ impl State {
         let is_locked = said("retain-until-date").is_some_and(|it| time(it) > now)
             || said("legal-hold").is_some_and(|it| it == "ON");
         if behaviour == Behaviour::Forgets || is_locked && behaviour != Behaviour::Deletes {
-            return refused(403, "AccessDenied");
+            return match behaviour {
+                Behaviour::Worm => refused(400, "InvalidRequest"),
+                _ => refused(403, "AccessDenied"),
+            };
         }
         self.objects.remove(path);
         Answered {

@@ -48,27 +48,61 @@ pub(super) fn cut_off(error: &io::Error) -> Failure {
     Failure::new(FailureKind::Unavailable, &what)
 }
 
-/// What a refusal means.
+/// What a refusal means, where what was asked for names the object.
 pub(super) fn refusal(answer: &mut Answer, doing: &str) -> Failure {
-    let text = text_of(answer).unwrap_or_else(|_| "<Code>cut off before its code</Code>".to_owned());
+    let text = said_of(answer);
     refusal_of(answer.status, &text, doing)
 }
 
 /// The same, with this text.
 pub(super) fn refusal_of(status: u16, text: &str, doing: &str) -> Failure {
+    let code = code_of(text);
+    let code = code.as_deref();
+    let is_elsewhere = matches!(status, 300..=399 | 501) || code == Some("AuthorizationHeaderMalformed");
     let kind = match status {
+        _ if code.is_some_and(is_passing) => FailureKind::Unavailable,
+        _ if is_elsewhere => FailureKind::Invalid,
         401 | 403 => FailureKind::Denied,
         // It wants to be asked later.
         408 | 429 => FailureKind::Unavailable,
         400..=499 => FailureKind::Invalid,
         _ => FailureKind::Unavailable,
     };
-    let code = code_of(text).unwrap_or_else(|| "no code".to_owned());
+    let hint = if is_elsewhere {
+        ": look at the endpoint and the region"
+    } else {
+        ""
+    };
     let what = format!(
-        "cannot {doing}: the bucket answers with {status} ({})",
-        Printable(&code)
+        "cannot {doing}: the bucket answers with {status} ({}){hint}",
+        Printable(code.unwrap_or("no code"))
     );
     Failure::new(kind, &what)
+}
+
+/// Whether a code says that the same may be taken later, whatever its status is: S3 has 400 and 403 for some of them
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+pub(super) fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "RequestTimeout" | "RequestTimeTooSkewed" | "SlowDown" | "InternalError" | "ServiceUnavailable"
+    )
+}
+
+/// What a refusal means for which the key may lack permissions. An answer to HEAD has no code.
+pub(super) fn refusal_to_key(answer: &mut Answer, doing: &str, permissions: &str) -> Failure {
+    let text = said_of(answer);
+    let failure = refusal_of(answer.status, &text, doing);
+    let is_of_key = code_of(&text).is_none_or(|it| it == "AccessDenied");
+    if failure.kind == FailureKind::Denied && is_of_key {
+        return Failure::new(failure.kind, &format!("{}: allow {permissions}", failure.what));
+    }
+    failure
+}
+
+/// What a refusal says.
+fn said_of(answer: &mut Answer) -> String {
+    text_of(answer).unwrap_or_else(|_| "<Code>cut off before its code</Code>".to_owned())
 }
 
 /// The code of an error. It is a word; what stands around it may say more than is ours to tell.
@@ -119,6 +153,40 @@ pub(super) fn amz_date(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_judged_by_its_code_and_its_status() {
+        let of = |status, code: &str| {
+            let failure = refusal_of(status, &format!("<Error><Code>{code}</Code></Error>"), "put x");
+            let what = format!("cannot put x: the bucket answers with {status} ({code})");
+            assert!(failure.what.starts_with(&what), "{failure}");
+            let has_hint = failure.what.contains("endpoint");
+            (failure.kind, has_hint)
+        };
+        for (status, code) in [
+            (400, "RequestTimeout"),
+            (403, "RequestTimeTooSkewed"),
+            (400, "SlowDown"),
+            (500, "InternalError"),
+            (503, "ServiceUnavailable"),
+            (429, "TooManyRequests"),
+            (408, "x"),
+            (502, "x"),
+        ] {
+            assert_eq!(of(status, code), (FailureKind::Unavailable, false), "{status} {code}");
+        }
+        for (status, code, kind, has_hint) in [
+            (403, "AccessDenied", FailureKind::Denied, false),
+            (401, "x", FailureKind::Denied, false),
+            (400, "InvalidRequest", FailureKind::Invalid, false),
+            (301, "PermanentRedirect", FailureKind::Invalid, true),
+            (307, "TemporaryRedirect", FailureKind::Invalid, true),
+            (400, "AuthorizationHeaderMalformed", FailureKind::Invalid, true),
+            (501, "NotImplemented", FailureKind::Invalid, true),
+        ] {
+            assert_eq!(of(status, code), (kind, has_hint), "{status} {code}");
+        }
+    }
 
     #[test]
     fn what_is_written_into_xml_is_read_again() {

@@ -10,14 +10,19 @@ use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, Timestamp};
 use staunch_ports::Clock;
 
-use super::answered::{amz_date, element, refusal, seconds, text_of, version_of};
-use super::kept::{Doubt, Kept, Lock, OfParts, Sums, Told};
+use super::answered::{amz_date, element, refusal, refusal_to_key, seconds, text_of, version_of};
+use super::kept::{Doubt, Kept, Lock, OfParts, Sums, Told, Untold};
 use super::put::{Object, Placed, Where, is_it};
 use super::sign::Unsigned;
-use super::{Answer, BucketSettings, Link, LockMode, Payload, Request, soon};
+use super::{Answer, BucketSettings, Link, LockMode, Payload, Request, is_outage, soon};
 
-/// How long the object is kept that proves that a bucket locks.
-const PROOF: Span = Span::from_mins(2);
+/// How long the object is kept that proves that a bucket locks. It is kept by the clock of the bucket, and S3 takes
+/// requests of clocks that are 15 minutes away from its own
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, `RequestTimeTooSkewed`).
+const PROOF: Span = Span::from_mins(20);
+
+/// What a key has to be allowed for an object to be read or looked at.
+const MAY_READ: &str = "s3:GetObject, s3:GetObjectVersion";
 
 /// A bucket.
 pub struct Bucket {
@@ -53,13 +58,13 @@ impl Bucket {
         format!("{}{name}", self.settings.place)
     }
 
-    /// Until when something is kept from now on, to the second.
+    /// Until when something is kept that is put at this moment, to the second.
     #[must_use]
     pub fn retain_until(&self) -> Timestamp {
         self.until(self.settings.retain)
     }
 
-    /// The lock that is asked for by now.
+    /// The lock that the settings ask for.
     pub(super) fn lock(&self, until: Timestamp) -> Lock {
         Lock {
             mode: self.settings.mode,
@@ -83,6 +88,7 @@ impl Bucket {
     /// # Errors
     /// `Denied` when it does not lock, or the key is not taken; otherwise why it cannot be asked.
     pub fn prove(&self, by: Instant) -> Result<(), Failure> {
+        const PROVING: &str = "prove that the bucket locks";
         const PROBE: &[u8] = b"this object proves that the bucket locks\n";
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| {
@@ -109,17 +115,28 @@ impl Bucket {
         };
         let mut deleted = self.ask("DELETE", &name, &[("versionId", &version)], &[], Payload::Empty, by)?;
         match deleted.status {
-            403 => {}
+            // Some servers have 400 for what a lock forbids.
+            400 | 403 => {
+                let failure = refusal(&mut deleted, PROVING);
+                if is_outage(&failure) {
+                    return Err(failure);
+                }
+            }
             200..=299 => {
                 let what = "the bucket does not lock: a version could be deleted that was to be kept";
                 return Err(Failure::new(FailureKind::Denied, what));
             }
-            _ => return Err(refusal(&mut deleted, "prove that the bucket locks")),
+            _ => return Err(refusal(&mut deleted, PROVING)),
         }
         // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket
         // says so.
-        let kept = self.check(&name, &version, &lock, &sums, by);
-        kept.map_err(Doubt::into_failure)
+        let kept = self.check(&name, &version, &lock, &sums, Untold::Passes, by);
+        kept.map_err(Doubt::into_failure)?;
+        if self.settings.legal_hold {
+            // It has none, and a key that may not read those of others never sees one.
+            self.ask_lock(&name, &version, "legal-hold", by)?;
+        }
+        Ok(())
     }
 
     /// Reads an object: of its newest version when none is named. Tells which it is.
@@ -140,7 +157,7 @@ impl Bucket {
                 let what = format!("it is not in the bucket: {}", self.address(name));
                 Err(Failure::new(FailureKind::Invalid, &what))
             }
-            _ => Err(refusal(&mut answer, "read an object")),
+            _ => Err(refusal_to_key(&mut answer, &format!("read {name}"), MAY_READ)),
         }
     }
 
@@ -156,26 +173,42 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.check(name, version, &self.lock(until), &Sums::whole(sha256), by);
+        let (lock, sums) = (self.lock(until), Sums::whole(sha256));
+        let kept = self.check(name, version, &lock, &sums, Untold::Read, by);
         kept.map_err(Doubt::into_failure)
     }
 
-    pub(super) fn check(&self, name: &str, version: &str, lock: &Lock, sums: &Sums, by: Instant) -> Result<(), Doubt> {
+    pub(super) fn check(
+        &self,
+        name: &str,
+        version: &str,
+        lock: &Lock,
+        sums: &Sums,
+        untold: Untold,
+        by: Instant,
+    ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         kept.is_as(lock, sums, &self.address(name))?;
-        self.read_unless_told(name, version, (&kept.told, sums), by)
+        self.has_bytes(name, version, (&kept.told, sums), untold, by)
     }
 
-    /// Reads what is in parts, when the bucket tells no hash that can be held against theirs.
-    fn read_unless_told(
+    /// Whether the bytes are known to be these, where the bucket tells no other hash of them.
+    fn has_bytes(
         &self,
         name: &str,
         version: &str,
         (told, sums): (&Told, &Sums),
+        untold: Untold,
         by: Instant,
     ) -> Result<(), Doubt> {
-        if sums.of_parts.is_none() || told.is_of(sums).is_some() {
-            return Ok(());
+        match untold {
+            _ if told.is_of(sums).is_some() => return Ok(()),
+            Untold::Passes => return Ok(()),
+            Untold::Read => {}
+            Untold::Doubt => {
+                let what = format!("the bucket tells no SHA-256 of it: {}", self.address(name));
+                return Err(Doubt::Otherwise(what));
+            }
         }
         let (_, body) = self.get(name, Some(version), by)?;
         if is_it(body, sums.whole)? {
@@ -205,21 +238,23 @@ impl Bucket {
     /// Whether the bucket says that it keeps this version at least as this storage says, by HEAD alone.
     pub(crate) fn check_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<(), Doubt> {
         let (version, lock) = self.stated(name, storage)?;
-        self.check(name, version, &lock, &Sums::whole(storage.sha256), by)
+        let sums = Sums::whole(storage.sha256);
+        self.check(name, version, &lock, &sums, Untold::Passes, by)
     }
 
-    /// The same, and has it kept as the settings say from now on; how it is kept then. Where the artefact is at hand,
-    /// `of_parts` is what its parts have to be, and the bytes are read when the bucket tells nothing of those.
+    /// The same, and has it kept as the settings say; how it is kept then. Where the artefact is at hand, `of_parts` is
+    /// what its parts have to be.
     pub(crate) fn keep_storage(
         &self,
         name: &str,
         storage: &Storage,
         of_parts: Option<OfParts>,
+        untold: Untold,
         by: Instant,
     ) -> Result<Storage, Doubt> {
         let (version, stated) = self.stated(name, storage)?;
         let lock = self.lock(self.retain_until());
-        // What compliance holds stays under it, whatever is asked for by now.
+        // What compliance holds stays under it, whatever the settings ask for.
         let mode = if stated.mode == LockMode::Compliance {
             stated.mode
         } else {
@@ -230,7 +265,7 @@ impl Bucket {
             of_parts,
             ..Sums::whole(storage.sha256)
         };
-        self.keep_as(name, version, &lock, &sums, by)?;
+        self.keep_as(name, version, &lock, &sums, untold, by)?;
         Ok(Storage {
             retain_until: Some(lock.until),
             legal_hold: lock.has_legal_hold,
@@ -252,7 +287,8 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.keep_as(name, version, &self.lock(until), &Sums::whole(sha256), by);
+        let (lock, sums) = (self.lock(until), Sums::whole(sha256));
+        let kept = self.keep_as(name, version, &lock, &sums, Untold::Read, by);
         kept.map_err(Doubt::into_failure)
     }
 
@@ -262,21 +298,28 @@ impl Bucket {
         version: &str,
         lock: &Lock,
         sums: &Sums,
+        untold: Untold,
         by: Instant,
     ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         match kept.is_as(lock, sums, &self.address(name)) {
             Err(Doubt::Otherwise(_)) => {}
-            Ok(()) => return self.read_unless_told(name, version, (&kept.told, sums), by),
+            Ok(()) => return self.has_bytes(name, version, (&kept.told, sums), untold, by),
             known => return known,
         }
+        // What compliance holds stays under it, whatever is asked for: another mode is refused.
+        let mode = if kept.mode == LockMode::Compliance.header() {
+            LockMode::Compliance
+        } else {
+            lock.mode
+        };
         let is_long = kept.until.is_some_and(|it| it >= lock.until);
-        if !is_long || kept.mode != lock.mode.header() {
+        if !is_long || kept.mode != mode.header() {
             let until = kept.until.map_or(lock.until, |it| it.max(lock.until));
             let text = format!(
                 "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{}</Mode>\
                  <RetainUntilDate>{}</RetainUntilDate></Retention>",
-                lock.mode.header(),
+                mode.header(),
                 seconds(until)
             );
             self.change(name, version, "retention", &text, by)?;
@@ -285,7 +328,7 @@ impl Bucket {
             let text = "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>ON</Status></LegalHold>";
             self.change(name, version, "legal-hold", text, by)?;
         }
-        self.check(name, version, lock, sums, by)
+        self.check(name, version, lock, sums, untold, by)
     }
 
     fn change(&self, name: &str, version: &str, what: &str, text: &str, by: Instant) -> Result<(), Failure> {
@@ -300,7 +343,7 @@ impl Bucket {
         let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, soon(by))?;
         match answer.status {
             200..=299 => Ok(()),
-            _ => Err(refusal(&mut answer, "have an object kept longer")),
+            _ => Err(refusal(&mut answer, &format!("have {name} kept longer"))),
         }
     }
 
@@ -346,14 +389,18 @@ impl Bucket {
     /// What a bucket says of a version, the newest when none is named; `None` when there is none.
     pub(super) fn head(&self, name: &str, version: Option<&str>, by: Instant) -> Result<Option<Answer>, Failure> {
         let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
-        headed(self.ask_head(name, &query, by)?)
+        headed(self.ask_head(name, &query, by)?, name)
     }
 
     /// The same of the newest version, as far as the key may know: one that may not list is answered 403 where nothing
     /// is (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
     pub(super) fn look(&self, name: &str, by: Instant) -> Result<Option<Answer>, Failure> {
         let head = self.ask_head(name, &[], by)?;
-        if head.status == 403 { Ok(None) } else { headed(head) }
+        if head.status == 403 {
+            Ok(None)
+        } else {
+            headed(head, name)
+        }
     }
 
     fn ask_head(&self, name: &str, query: &[(&str, &str)], by: Instant) -> Result<Answer, Failure> {
@@ -365,10 +412,18 @@ impl Bucket {
     fn ask_lock(&self, name: &str, version: &str, what: &str, by: Instant) -> Result<String, Failure> {
         let query = [(what, ""), ("versionId", version)];
         let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, soon(by))?;
+        if answer.status == 200 {
+            return text_of(&mut answer);
+        }
+        let permission = match what {
+            "retention" => "s3:GetObjectRetention",
+            _ => "s3:GetObjectLegalHold",
+        };
+        let failure = refusal_to_key(&mut answer, &format!("read the {what} of {name}"), permission);
         match answer.status {
-            200 => text_of(&mut answer),
-            400 | 404 => Ok(String::new()),
-            _ => Err(refusal(&mut answer, "read how an object is kept")),
+            // There is none, or the server knows of none.
+            400 | 404 if !is_outage(&failure) => Ok(String::new()),
+            _ => Err(failure),
         }
     }
 
@@ -440,10 +495,11 @@ impl Bucket {
 }
 
 /// What an answer to HEAD says; `None` when there is nothing.
-fn headed(mut head: Answer) -> Result<Option<Answer>, Failure> {
+fn headed(mut head: Answer, name: &str) -> Result<Option<Answer>, Failure> {
     match head.status {
         200 => Ok(Some(head)),
         404 | 405 => Ok(None),
-        _ => Err(refusal(&mut head, "read how an object is kept")),
+        // An answer to HEAD has no code.
+        _ => Err(refusal_to_key(&mut head, &format!("look at {name}"), MAY_READ)),
     }
 }

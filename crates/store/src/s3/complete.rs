@@ -9,14 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use staunch_model::{Failure, FailureKind, Sha256Hash};
 
-use super::answered::{code_of, escaped, refusal_of, text_of, version_of};
+use super::answered::{code_of, escaped, is_passing, refusal_of, text_of, version_of};
 use super::kept::{OfParts, Sums, Told};
 use super::parts::{Part, TRIES_MAX, Upload};
 use super::put::Where;
 use super::{Answer, Bucket, Payload, is_outage};
 
-/// How long a completion may take: S3 says that it can be several minutes.
-const COMPLETE_WITHIN: Duration = Duration::from_secs(600);
+/// How long a completion may take: it can be several minutes
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+pub(super) const COMPLETE_WITHIN: Duration = Duration::from_secs(600);
 
 /// How an upload ended.
 pub(super) enum Ended {
@@ -69,22 +70,23 @@ impl Bucket {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (is_taken, unknown) = match self.try_complete(upload, &body, at, by)? {
+            let (otherwise, unknown) = match self.try_complete(upload, &body, at, by)? {
                 Completed::As(version) => return Ok(Ended::Said(version, sums)),
                 // Nothing of ours can be there yet.
                 Completed::Taken if tries == 1 => return Ok(Ended::Taken),
                 // S3 has the whole upload begun again after it
                 // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
-                Completed::Contested => return Ok(Ended::Contested),
-                Completed::Taken => (true, None),
-                Completed::Gone | Completed::Unsaid => (false, None),
-                Completed::Unknown(failure) => (false, Some(failure)),
+                Completed::Contested if tries == 1 => return Ok(Ended::Contested),
+                // It may be our own that is in the way: a completion whose answer was lost.
+                Completed::Contested => (Some(Ended::Contested), None),
+                Completed::Taken => (Some(Ended::Taken), None),
+                Completed::Gone | Completed::Unsaid => (None, None),
+                Completed::Unknown(failure) => (None, Some(failure)),
             };
             // It may be there all the same: by this answer, or by one that was lost.
             let failure = match (self.find_completed(upload.name, before, &sums, by), unknown) {
                 (Ok(Some(version)), _) => return Ok(Ended::Found(version, sums)),
-                (Ok(None), None) if is_taken => return Ok(Ended::Taken),
-                (Ok(None), None) => return Err(lost(&self.address(upload.name))),
+                (Ok(None), None) => return otherwise.ok_or_else(|| lost(&self.address(upload.name))),
                 (Err(failure), _) if !is_outage(&failure) => return Err(failure),
                 (_, Some(failure)) | (Err(failure), None) => failure,
             };
@@ -107,13 +109,13 @@ impl Bucket {
         );
         let asked = self.ask_with("POST", upload.name, &query, headers, payload, sha256, by);
         match asked.and_then(|mut answer| Ok((text_of(&mut answer)?, answer))) {
-            Ok((text, answer)) => completed(&answer, &text),
+            Ok((text, answer)) => completed(&answer, &text, upload.name),
             Err(failure) if is_outage(&failure) => Ok(Completed::Unknown(failure)),
             Err(failure) => Err(failure),
         }
     }
 
-    /// The version that the name has by now, when it is another than before and the bucket tells that it is these
+    /// The newest version of the name, when it is another than before and the bucket tells that it is these
     /// bytes.
     fn find_completed(
         &self,
@@ -132,10 +134,9 @@ impl Bucket {
 }
 
 /// What an answer to a request to complete an upload means. S3 may say 200 before it knows, and then an error.
-fn completed(answer: &Answer, text: &str) -> Result<Completed, Failure> {
-    const DOING: &str = "complete an object in parts";
+fn completed(answer: &Answer, text: &str, name: &str) -> Result<Completed, Failure> {
     let code = code_of(text);
-    let failure = || refusal_of(answer.status, text, DOING);
+    let failure = || refusal_of(answer.status, text, &format!("complete {name} in parts"));
     Ok(match (answer.status, code.as_deref()) {
         (412, _) | (200, Some("PreconditionFailed")) => Completed::Taken,
         (_, Some("NoSuchUpload")) => Completed::Gone,
@@ -146,13 +147,10 @@ fn completed(answer: &Answer, text: &str) -> Result<Completed, Failure> {
         },
         // It was cut off, or is none of what S3 says.
         (200, None) => {
-            let what = "the bucket does not say whether an object in parts is complete";
-            Completed::Unknown(Failure::new(FailureKind::Conflict, what))
+            let what = format!("the bucket does not say whether {name} is complete");
+            Completed::Unknown(Failure::new(FailureKind::Conflict, &what))
         }
-        (200, Some("InternalError" | "SlowDown" | "ServiceUnavailable" | "RequestTimeout")) => {
-            Completed::Unknown(Failure::new(FailureKind::Unavailable, &failure().what))
-        }
-        (200, Some(_)) => return Err(Failure::new(FailureKind::Invalid, &failure().what)),
+        (200, Some(code)) if !is_passing(code) => return Err(Failure::new(FailureKind::Invalid, &failure().what)),
         _ if is_outage(&failure()) => Completed::Unknown(failure()),
         _ => return Err(failure()),
     })
@@ -193,7 +191,7 @@ mod tests {
                 headers: headers.into_iter().collect::<BTreeMap<_, _>>(),
                 body: Box::new(std::io::empty()),
             };
-            let known = completed(&answer, text);
+            let known = completed(&answer, text, "x");
             match known {
                 Ok(Completed::As(version)) => version,
                 Ok(Completed::Unsaid) => "unsaid".to_owned(),

@@ -22,7 +22,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// The lock that a receipt states, whatever a bucket is asked for by now; what is missing when it states none.
+    /// The lock that a receipt states, whatever the settings ask for; what is missing when it states none.
     pub(super) fn stated(storage: &Storage) -> Result<Self, &'static str> {
         let mode = match storage.write_once {
             WriteOnce::LockGovernance => LockMode::Governance,
@@ -45,6 +45,17 @@ pub(super) struct Kept {
     pub(super) has_legal_hold: bool,
     /// What it tells of its bytes.
     pub(super) told: Told,
+}
+
+/// What is done about a version of which a bucket tells no hash that can be held against its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Untold {
+    /// It counts all the same: who asks reads them, or needs none.
+    Passes,
+    /// They are read.
+    Read,
+    /// It does not count: there is no time to read them.
+    Doubt,
 }
 
 /// What the bytes of a version have to be.

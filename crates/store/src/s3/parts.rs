@@ -31,7 +31,7 @@ use sha2::{Digest as _, Sha256};
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash};
 
 use super::answered::{element, refusal, seconds, text_of, unescaped, version_of};
-use super::complete::Ended;
+use super::complete::{COMPLETE_WITHIN, Ended};
 use super::kept::OfParts;
 use super::put::{Object, Placed, Where};
 use super::{Bucket, OBJECT_BYTES_MAX, PUT_BYTES_MAX, Payload, is_outage, soon, within};
@@ -70,6 +70,24 @@ impl PartSizes {
     pub const fn of(self, object_bytes: u64) -> u64 {
         let needed = object_bytes.div_ceil(PARTS_MAX);
         if needed > self.least { needed } else { self.least }
+    }
+
+    /// How long it may take to put an object of so many bytes: what each request may take that it needs, and what one
+    /// part and the completion may take when they are tried again. What goes wrong more often is to fit into the 30
+    /// seconds that each request has besides its bytes.
+    pub(super) fn within(self, object_bytes: u64) -> Duration {
+        if object_bytes <= self.above {
+            return within(object_bytes);
+        }
+        let part = self.of(object_bytes);
+        let parts = u32::try_from(object_bytes.div_ceil(part)).unwrap_or(u32::MAX);
+        // To look at the name, to list and to abort what is there, and to begin.
+        let before = within(0).saturating_mul(4);
+        let again =
+            (within(part) + COMPLETE_WITHIN).saturating_mul(TRIES_MAX) + self.pause.saturating_mul(2 * TRIES_MAX);
+        before
+            .saturating_add(within(part).saturating_mul(parts))
+            .saturating_add(again)
     }
 }
 
@@ -144,7 +162,7 @@ impl Bucket {
         })
     }
 
-    /// What a bucket tells of the parts of a file, when they are cut as they would be by now.
+    /// What a bucket tells of the parts of a file, when they are cut as the settings say.
     pub(crate) fn parts_of(&self, file: &File, size: u64) -> Result<Option<OfParts>, Failure> {
         let sizes = self.settings().parts;
         if size <= sizes.above {
@@ -175,12 +193,15 @@ impl Bucket {
         let nothing = Payload::Bytes(b"");
         let mut answer = self.ask("POST", object.name, &[("uploads", "")], &headers, nothing, soon(by))?;
         if answer.status != 200 {
-            return Err(refusal(&mut answer, "begin to put an object in parts"));
+            return Err(refusal(&mut answer, &format!("begin to put {} in parts", object.name)));
         }
         let id = element(&text_of(&mut answer)?, "UploadId").map(|it| unescaped(&it));
         let id = id.filter(|it| is_token(it)).ok_or_else(|| {
-            let what = "the bucket begins an upload in parts and gives it no name";
-            Failure::new(FailureKind::Invalid, what)
+            let what = format!(
+                "the bucket begins an upload in parts and gives it no name: {}",
+                object.name
+            );
+            Failure::new(FailureKind::Invalid, &what)
         })?;
         Ok(Upload { name: object.name, id })
     }
@@ -245,19 +266,22 @@ impl Bucket {
         let payload = Payload::Bytes(bytes);
         let mut answer = self.ask_with("PUT", upload.name, &query, &headers, payload, sha256, by)?;
         if answer.status != 200 {
-            return Err(refusal(&mut answer, "put a part of an object"));
+            return Err(refusal(&mut answer, &format!("put a part of {}", upload.name)));
         }
         if answer
             .headers
             .get("x-amz-checksum-sha256")
             .is_some_and(|it| *it != checksum)
         {
-            let what = format!("the bucket has another SHA-256 for part {number} than it was sent");
+            let what = format!(
+                "the bucket has another SHA-256 for part {number} of {} than it was sent",
+                upload.name
+            );
             return Err(Failure::new(FailureKind::Invalid, &what));
         }
         let tag = answer.headers.get("etag").filter(|it| is_token(it)).cloned();
         let tag = tag.ok_or_else(|| {
-            let what = format!("the bucket takes part {number} and gives it no tag");
+            let what = format!("the bucket takes part {number} of {} and gives it no tag", upload.name);
             Failure::new(FailureKind::Invalid, &what)
         })?;
         Ok(Part { tag, sha256 })
@@ -320,6 +344,18 @@ mod tests {
         ] {
             assert_eq!(sizes.of(object), part, "{object}");
             assert!(object.div_ceil(sizes.of(object)) <= PARTS_MAX, "{object}");
+        }
+    }
+
+    #[test]
+    fn there_is_time_for_each_part_and_for_what_is_tried_again() {
+        let sizes = PartSizes::S3;
+        assert_eq!(sizes.within(sizes.above), within(sizes.above));
+        for bytes in [sizes.above + 1, 1 << 30, 1 << 40, OBJECT_BYTES_MAX] {
+            let parts = bytes.div_ceil(sizes.of(bytes)).try_into().expect("at most 10,000");
+            let each = within(sizes.of(bytes));
+            let least = each * parts + (each + COMPLETE_WITHIN) * (TRIES_MAX - 1);
+            assert!(sizes.within(bytes) > least, "{bytes}");
         }
     }
 

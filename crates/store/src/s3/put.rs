@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Timestamp};
 
 use super::answered::{cut_off, refusal, seconds, version_of};
-use super::kept::{Doubt, Lock, Sums, Told};
-use super::{Bucket, Payload};
+use super::kept::{Doubt, Lock, Sums, Told, Untold};
+use super::{Bucket, Payload, within};
 use crate::vault::hashing::Hashing;
 
 /// What became of an object that was put.
@@ -33,7 +33,9 @@ pub(super) enum Placed {
 }
 
 /// What is told of an object that somebody else is putting.
-const CONTESTED: &str = "somebody else puts an object under the same name at this moment";
+fn contested(name: &str) -> String {
+    format!("somebody else puts an object under the same name at this moment: {name}")
+}
 
 /// What is put under a name.
 #[derive(Clone, Copy)]
@@ -70,7 +72,7 @@ impl Bucket {
         Ok(match placed {
             Placed::New(version, _) => Put::New(version),
             Placed::Taken => Put::Taken,
-            Placed::Contested => return Err(Failure::new(FailureKind::Unavailable, CONTESTED)),
+            Placed::Contested => return Err(Failure::new(FailureKind::Unavailable, &contested(name))),
         })
     }
 
@@ -115,7 +117,7 @@ impl Bucket {
             200 => Ok(Placed::New(version_of(&answer)?, Sums::whole(object.sha256))),
             412 => Ok(Placed::Taken),
             409 => Ok(Placed::Contested),
-            _ => Err(refusal(&mut answer, "put an object that is locked")),
+            _ => Err(refusal(&mut answer, &format!("put {} locked", object.name))),
         }
     }
 
@@ -123,7 +125,8 @@ impl Bucket {
     /// bucket say that it keeps it. Returns its version.
     ///
     /// # Errors
-    /// `Conflict` when something else has the name; otherwise why it is not kept.
+    /// `Conflict` when something else has the name; `Unavailable` also while somebody else puts an object under it;
+    /// otherwise why it is not kept.
     pub fn put_or_confirm(
         &self,
         name: &str,
@@ -133,32 +136,54 @@ impl Bucket {
         by: Instant,
     ) -> Result<String, Failure> {
         let object = self.object(name, payload, sha256, until);
-        self.confirm(&object, by).map_err(Doubt::into_failure)
+        let version = self.confirm(&object, by).map_err(Doubt::into_failure)?;
+        version.ok_or_else(|| Failure::new(FailureKind::Unavailable, &contested(name)))
     }
 
-    fn confirm(&self, object: &Object<'_>, by: Instant) -> Result<String, Doubt> {
+    /// The same, of what waits alone while somebody else puts an object under its name.
+    ///
+    /// # Errors
+    /// `Conflict` then as well.
+    pub(crate) fn put_or_confirm_alone(
+        &self,
+        name: &str,
+        payload: Payload<'_>,
+        sha256: Sha256Hash,
+        until: Timestamp,
+        by: Instant,
+    ) -> Result<String, Failure> {
+        let object = self.object(name, payload, sha256, until);
+        let version = self.confirm(&object, by).map_err(Doubt::into_failure)?;
+        version.ok_or_else(|| Failure::new(FailureKind::Conflict, &contested(name)))
+    }
+
+    /// The version that it has; `None` while somebody else puts an object under its name.
+    fn confirm(&self, object: &Object<'_>, by: Instant) -> Result<Option<String>, Doubt> {
         match self.put_object(object, Where::Free, by)? {
             Placed::New(version, sums) => {
-                self.check(object.name, &version, &object.lock, &sums, by)?;
-                Ok(version)
+                self.check(object.name, &version, &object.lock, &sums, Untold::Read, by)?;
+                Ok(Some(version))
             }
             // An attempt whose answer was lost, or that of another installation, or something else.
             Placed::Taken => {
-                let (version, body) = self.get(object.name, None, by)?;
+                // Before its bytes, which are many: who may not know how it is kept has no use for them.
+                let (version, _) = self.kept(object.name, None, &object.lock, by)?;
+                let (_, body) = self.get(object.name, Some(&version), by)?;
                 if !is_it(body, object.sha256)? {
                     let place = self.address(object.name);
                     let what = format!("what is at {} under this name is not it", Printable(&place));
                     return Err(Doubt::Changed(what));
                 }
-                self.keep_as(object.name, &version, &object.lock, &Sums::whole(object.sha256), by)?;
-                Ok(version)
+                let (lock, sums) = (&object.lock, Sums::whole(object.sha256));
+                self.keep_as(object.name, &version, lock, &sums, Untold::Passes, by)?;
+                Ok(Some(version))
             }
-            Placed::Contested => Err(Failure::new(FailureKind::Unavailable, CONTESTED).into()),
+            Placed::Contested => Ok(None),
         }
     }
 
     /// As [`Bucket::put_or_confirm`], without reading what has the name: it is told by the SHA-256 that the bucket has
-    /// for it.
+    /// for it. What the bucket tells no SHA-256 of is not known to be there.
     pub(crate) fn put_or_recognise(
         &self,
         name: &str,
@@ -171,7 +196,7 @@ impl Bucket {
         let lock = object.lock;
         match self.put_object(&object, Where::Free, by)? {
             Placed::New(version, sums) => {
-                self.check(name, &version, &lock, &sums, by)?;
+                self.check(name, &version, &lock, &sums, Untold::Doubt, by)?;
                 Ok(version)
             }
             Placed::Taken => {
@@ -183,16 +208,17 @@ impl Bucket {
                     );
                     return Err(Doubt::Otherwise(what));
                 }
-                self.keep_as(name, &version, &lock, &Sums::whole(sha256), by)?;
+                self.keep_as(name, &version, &lock, &Sums::whole(sha256), Untold::Doubt, by)?;
                 Ok(version)
             }
-            Placed::Contested => Err(Doubt::Otherwise(CONTESTED.to_owned())),
+            Placed::Contested => Err(Doubt::Otherwise(contested(name))),
         }
     }
 
     /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and
     /// is not it, and over the version `spent`, which is known not to be kept as it should be; both stay as versions
-    /// before. Returns the version, and until when it was asked to be kept.
+    /// before. Returns the version, and until when it was asked to be kept. Each time that all of it is sent or read
+    /// has the time that its bytes may take.
     ///
     /// # Errors
     /// `Conflict` while somebody else puts an object under the same name: the bucket is there for all others.
@@ -203,7 +229,6 @@ impl Bucket {
         size: u64,
         sha256: Sha256Hash,
         spent: Option<&str>,
-        by: Instant,
     ) -> Result<(String, Timestamp), Failure> {
         let lock = self.lock(self.retain_until());
         let put = |at| {
@@ -214,30 +239,33 @@ impl Bucket {
                 sha256,
                 lock,
             };
-            self.put_object(&object, at, by)
+            self.put_object(&object, at, Instant::now() + self.settings().parts.within(size))
         };
-        let contested = || Failure::new(FailureKind::Conflict, CONTESTED);
+        let by = || Instant::now() + within(size);
+        let contested = || Failure::new(FailureKind::Conflict, &contested(name));
         let newest = match put(Where::Free)? {
             Placed::Contested => return Err(contested()),
-            Placed::New(version, sums) => Some((version, sums)),
+            Placed::New(version, sums) => Some((version, sums, Untold::Read)),
             Placed::Taken => {
-                let (version, body) = self.get(name, None, by)?;
+                // Before its bytes, which may be many: who may not know how it is kept has no use for them.
+                let (version, _) = self.kept(name, None, &lock, by()).map_err(Doubt::into_failure)?;
+                let (_, body) = self.get(name, Some(&version), by())?;
                 let is_it = is_it(body, sha256)?;
-                (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256)))
+                (is_it && spent != Some(&*version)).then(|| (version, Sums::whole(sha256), Untold::Passes))
             }
         };
-        let (version, sums) = match newest {
+        let (version, sums, untold) = match newest {
             Some(newest) => newest,
             None => match put(Where::Over)? {
-                Placed::New(version, sums) => (version, sums),
+                Placed::New(version, sums) => (version, sums, Untold::Read),
                 Placed::Taken => {
-                    let what = "the bucket does not take a further version of an object";
-                    return Err(Failure::new(FailureKind::Conflict, what));
+                    let what = format!("the bucket does not take a further version of {name}");
+                    return Err(Failure::new(FailureKind::Conflict, &what));
                 }
                 Placed::Contested => return Err(contested()),
             },
         };
-        let kept = self.keep_as(name, &version, &lock, &sums, by);
+        let kept = self.keep_as(name, &version, &lock, &sums, untold, by());
         kept.map(|()| (version, lock.until)).map_err(Doubt::into_failure)
     }
 }

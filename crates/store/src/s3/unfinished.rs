@@ -106,7 +106,7 @@ impl Bucket {
         let mut answer = self.ask("DELETE", name, &[("uploadId", id)], &[], Payload::Empty, soon(by))?;
         match answer.status {
             200..=299 | 404 => Ok(()),
-            _ => Err(refusal(&mut answer, "abort an upload in parts")),
+            _ => Err(refusal(&mut answer, &format!("abort an upload of {name}"))),
         }
     }
 }

@@ -4,6 +4,7 @@ mod crash;
 mod in_memory;
 mod large;
 mod parts;
+mod refused;
 mod unsaid;
 
 use std::io::Read as _;
@@ -124,6 +125,12 @@ fn a_bucket_that_does_not_lock_is_refused() {
         (Behaviour::Plain, FailureKind::Denied, "no versions"),
         (Behaviour::Refuses, FailureKind::Denied, "403 (InvalidAccessKeyId)"),
         (Behaviour::Busy, FailureKind::Unavailable, "503 (SlowDown)"),
+        (
+            Behaviour::Skewed,
+            FailureKind::Unavailable,
+            "403 (RequestTimeTooSkewed)",
+        ),
+        (Behaviour::TimesOut, FailureKind::Unavailable, "400 (RequestTimeout)"),
     ] {
         let (dir, link) = (temp_dir(), InMemory::new(behaviour));
         let bucket = Bucket::new(settings("s3.example", "bucket"), Box::new(link.clone()), standing());

@@ -16,8 +16,9 @@
 //! - What has the name of an artefact in the bucket and is not it is never taken for it: a further version is put over
 //!   it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::path::Path;
 use std::sync::{PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ use super::receipts::{by, newest, object_of, sent_name};
 use super::remote::{Remote, receipt_of, storage_of};
 use super::{DirVault, Shared};
 use crate::files::failure;
-use crate::s3::{Payload, is_outage};
+use crate::s3::{Payload, Untold, is_outage};
 
 /// The names of what is not in the bucket.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -48,8 +49,17 @@ const REFUSED_MAX: Duration = Duration::from_secs(600);
 /// Refused files that are remembered; others are tried each time.
 const REFUSALS_MAX: usize = 1_024;
 
-/// What was refused, by its note: it is tried again by itself, and holds up nothing else.
-pub(super) type Refusals = HashMap<String, Refused>;
+/// How many are tried in succession that nobody answers for: a bucket that is away costs no more in a round.
+const UNANSWERED_MAX: usize = 2;
+
+/// What is remembered from one round of sending to the next.
+#[derive(Default)]
+pub(super) struct Sending {
+    /// What was refused, by its note: it is tried again by itself, and holds up nothing else.
+    refusals: HashMap<String, Refused>,
+    /// The last note that nobody has answered in a round that it has ended: the next one begins after it.
+    after: Option<String>,
+}
 
 pub(super) struct Refused {
     times: u32,
@@ -149,11 +159,11 @@ impl Shared {
                 .files
                 .remove(name)
                 .or_else(|_| self.files.thaw(name).and_then(|()| self.files.remove(name)));
-            removed.map_err(|error| failure("remove", &self.files.path(name), &error))?;
+            removed.map_err(|error| here("remove", &self.files.path(name), &error))?;
         }
         let note = format!("{OUTBOX}/{note}");
         let removed = self.files.remove(&note);
-        removed.map_err(|error| failure("remove", &self.files.path(&note), &error))
+        removed.map_err(|error| here("remove", &self.files.path(&note), &error))
     }
 
     /// Whether there is no such file, and nobody is about to write it: then its note is removed.
@@ -164,6 +174,58 @@ impl Shared {
             return Ok(false);
         }
         self.dequeue_locked(note, None).map(|()| true)
+    }
+
+    /// Sends what these notes are of, one after the other.
+    fn send_all(&self, remote: &Remote, sending: &mut Sending, notes: &[String], sent: &mut Sent) {
+        let refusals = &mut sending.refusals;
+        // By their names, so that the same one is told of in each round.
+        let mut failed: BTreeMap<&str, Failure> = BTreeMap::new();
+        // In succession. Who knows whether it is the bucket that is away, or what is wrong is of this object?
+        let mut unanswered: Vec<(&String, Failure)> = Vec::new();
+        for note in notes {
+            if let Some(refused) = refusals.get(note).filter(|it| it.until > Instant::now()) {
+                failed.insert(note, refused.failure.clone());
+                continue;
+            }
+            match self.send_queued(remote, note) {
+                // Nothing was asked.
+                Ok(None) => {}
+                Ok(Some(done)) => {
+                    refusals.remove(note);
+                    for (note, failure) in unanswered.drain(..) {
+                        refuse(refusals, note, &failure);
+                        failed.insert(note, failure);
+                    }
+                    match done {
+                        Done::Artefact(arrived) => sent.artefacts.push(*arrived),
+                        Done::Document => sent.documents += 1,
+                    }
+                }
+                Err(failure) if is_outage(&failure) => {
+                    unanswered.push((note, failure));
+                    if unanswered.len() == UNANSWERED_MAX {
+                        break;
+                    }
+                }
+                Err(failure) => {
+                    refuse(refusals, note, &failure);
+                    failed.insert(note, failure);
+                }
+            }
+        }
+        sending.after = unanswered.last().map(|(note, _)| (*note).clone());
+        // What was refused before says nothing of the bucket.
+        sent.is_held_up = unanswered.iter().any(|(note, _)| !refusals.contains_key(*note));
+        if sent.is_held_up {
+            sent.failure = unanswered.into_iter().next().map(|(_, failure)| failure);
+            return;
+        }
+        for (note, failure) in unanswered {
+            refuse(refusals, note, &failure);
+            failed.insert(note, failure);
+        }
+        sent.failure = failed.into_values().next();
     }
 
     /// Sends what a note is of; `None` when that was sent, or a crash came before it was there.
@@ -200,19 +262,18 @@ impl Shared {
         let (bucket, name) = (&remote.bucket, of.to_string());
         let path = self.files.path(&name);
         let (sha256, size) =
-            stored_already(&self.files, of).map_err(|error| failure("prove, before it is sent,", &path, &error))?;
-        let by = by(size);
+            stored_already(&self.files, of).map_err(|error| here("prove, before it is sent,", &path, &error))?;
         let open = || {
             let opened = self.files.open(&name);
-            opened.map_err(|error| failure("open", &path, &error))
+            opened.map_err(|error| here("open", &path, &error))
         };
-        let receipts = self.receipts(of)?;
+        let receipts = self.receipts(of).map_err(of_file)?;
         let known = newest(&receipts, Some(bucket)).and_then(|it| it.receipt.as_ref().ok());
         let mut spent = None;
         if let Some(receipt) = known.filter(|it| it.storage.sha256 == sha256) {
             let storage = &receipt.storage;
             let of_parts = open().and_then(|file| bucket.parts_of(&file, size))?;
-            match bucket.keep_storage(&object_of(storage), storage, of_parts, by) {
+            match bucket.keep_storage(&object_of(storage), storage, of_parts, Untold::Read, by(size)) {
                 Ok(_) => return Ok(receipt.clone()),
                 Err(doubt) if doubt.is_outage() => return Err(doubt.into_failure()),
                 Err(doubt) => {
@@ -222,10 +283,11 @@ impl Shared {
                 }
             }
         }
-        let kept = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent, by)?;
+        let kept = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent)?;
         let encryption = self.encryption_noted(of, note);
         let storage = storage_of(remote, of, (sha256, size), kept, encryption);
-        self.put_receipt(of, receipt_of(remote, of, storage))
+        let receipt = self.put_receipt(of, receipt_of(remote, of, storage));
+        receipt.map_err(of_file)
     }
 
     /// How a queued artefact is encrypted: to whom its note says, when its name says the same; to nobody knows whom
@@ -247,12 +309,28 @@ impl Shared {
         let bytes = self
             .files
             .read(name, COLLECTION_BYTES_MAX)
-            .map_err(|error| failure("read", &self.files.path(name), &error))?;
+            .map_err(|error| here("read", &self.files.path(name), &error))?;
         let (sha256, until) = (Sha256Hash::of(&bytes), bucket.retain_until());
         let by = by(bytes.len() as u64);
-        let put = bucket.put_or_confirm(name, Payload::Bytes(&bytes), sha256, until, by);
+        let put = bucket.put_or_confirm_alone(name, Payload::Bytes(&bytes), sha256, until, by);
         put.map(drop)
     }
+}
+
+/// What an error of this machine is to who sends: of one file alone, and no outage of the bucket, whatever it is.
+fn of_file(failure: Failure) -> Failure {
+    if is_outage(&failure) {
+        return Failure {
+            kind: FailureKind::Conflict,
+            ..failure
+        };
+    }
+    failure
+}
+
+/// The same, of an error with a file.
+fn here(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    of_file(failure(doing, path, error))
 }
 
 /// What was sent.
@@ -262,7 +340,8 @@ enum Done {
 }
 
 impl DirVault {
-    /// Sends what waits, in the order of the names, until the bucket cannot be reached. A bucket that has not shown
+    /// Sends what waits, in the order of the names, until the bucket answers for none of two in succession: one object
+    /// may be what is wrong, and then it waits alone. The next round begins after those. A bucket that has not shown
     /// that it locks is asked to before. Nothing is sent without a bucket.
     ///
     /// # Errors
@@ -274,14 +353,14 @@ impl DirVault {
             sent.waiting = Some(0);
             return Ok(sent);
         };
-        let mut refusals = remote.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sending = remote.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let list = || {
             let listed = shared.files.list(OUTBOX);
             listed.map_err(|error| failure("list", &shared.files.path(OUTBOX), &error))
         };
         let mut notes = list()?;
         notes.sort_unstable();
-        refusals.retain(|note, _| notes.binary_search(note).is_ok());
+        sending.refusals.retain(|note, _| notes.binary_search(note).is_ok());
         let is_proved = remote.state().has_proved;
         if !notes.is_empty()
             && !is_proved
@@ -293,31 +372,11 @@ impl DirVault {
             return Ok(sent);
         }
         remote.tidy();
-        for note in &notes {
-            if let Some(refused) = refusals.get(note).filter(|it| it.until > Instant::now()) {
-                sent.failure.get_or_insert_with(|| refused.failure.clone());
-                continue;
-            }
-            match shared.send_queued(remote, note) {
-                Ok(done) => {
-                    refusals.remove(note);
-                    match done {
-                        Some(Done::Artefact(arrived)) => sent.artefacts.push(*arrived),
-                        Some(Done::Document) => sent.documents += 1,
-                        None => {}
-                    }
-                }
-                Err(failure) if is_outage(&failure) => {
-                    sent.is_held_up = true;
-                    sent.failure = Some(failure);
-                    break;
-                }
-                Err(failure) => {
-                    refuse(&mut refusals, note, &failure);
-                    sent.failure.get_or_insert(failure);
-                }
-            }
+        if let Some(after) = sending.after.take() {
+            let first = notes.partition_point(|it| *it <= after);
+            notes.rotate_left(first);
         }
+        shared.send_all(remote, &mut sending, &notes, &mut sent);
         remote.heard(sent.failure.as_ref().filter(|_| sent.is_held_up));
         sent.waiting = list().ok().map(|it| it.len() as u64);
         Ok(sent)
@@ -356,7 +415,7 @@ impl DirVault {
 }
 
 /// Remembers that something was refused. The first time it is tried again in the next round.
-fn refuse(refusals: &mut Refusals, note: &str, failure: &Failure) {
+fn refuse(refusals: &mut HashMap<String, Refused>, note: &str, failure: &Failure) {
     if refusals.len() >= REFUSALS_MAX && !refusals.contains_key(note) {
         return;
     }

@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
-use staunch_model::{Compression, Encryption, Failure, Receipt, Sha256Hash, Storage, Timestamp};
+use staunch_model::{Compression, Encryption, Failure, FailureKind, Receipt, Sha256Hash, Storage, Timestamp};
 
 use super::Shared;
 use super::name::ObjectName;
-use super::outbox::Refusals;
+use super::outbox::Sending;
 use super::receipts::{abort_unfinished, newest, object_of, sent_name};
 use crate::files::failure;
-use crate::s3::{Bucket, Doubt, Payload, SMALL_WITHIN, is_outage};
+use crate::s3::{Bucket, Doubt, Payload, RATE_MIN, SMALL_WITHIN, Untold, is_outage};
 
 /// Larger artefacts are sent by the outbox alone, so that sealing does not wait for them.
 const AT_ONCE_BYTES_MAX: u64 = 64 << 20;
@@ -36,7 +36,7 @@ pub(super) struct Remote {
     at_once: Duration,
     state: Mutex<State>,
     /// One at a time sends what waits.
-    pub(super) sending: Mutex<Refusals>,
+    pub(super) sending: Mutex<Sending>,
     /// Whoever queues a file reads it until the file is there; who takes a file or its note away writes it.
     pub(super) queueing: RwLock<()>,
 }
@@ -118,6 +118,12 @@ impl Remote {
         state.has_proved && state.away_until.is_none_or(|until| until <= Instant::now())
     }
 
+    /// Whether so many bytes arrive over the slowest connection while sealing waits. More of them that are late say
+    /// nothing of the bucket: small evidence may arrive all the same.
+    fn has_time_for(&self, bytes: u64) -> bool {
+        bytes <= RATE_MIN.saturating_mul(self.at_once.as_secs())
+    }
+
     /// Remembers whether it could be reached. A bucket that says no is there.
     pub(super) fn heard(&self, failure: Option<&Failure>) {
         let is_away = failure.is_some_and(is_outage);
@@ -157,9 +163,12 @@ impl Shared {
                 break;
             }
             let storage = &receipt.storage;
-            match remote.bucket.keep_storage(&object_of(storage), storage, None, by) {
+            let kept = remote
+                .bucket
+                .keep_storage(&object_of(storage), storage, None, Untold::Doubt, by);
+            match kept {
                 Ok(storage) => return AtOnce::There(storage),
-                Err(doubt) => why = Some(self.doubted(remote, doubt)),
+                Err(doubt) => why = Some(self.doubted(remote, doubt, 0)),
             }
         }
         if let Some(why) = why {
@@ -178,15 +187,16 @@ impl Shared {
         }
         match self.send_at_once(remote, file, own, (sha256, size), by) {
             Ok(storage) => AtOnce::There(storage),
-            Err(doubt) => AtOnce::Waits(self.doubted(remote, doubt)),
+            Err(doubt) => AtOnce::Waits(self.doubted(remote, doubt, size)),
         }
     }
 
-    /// What is written down of a bucket that does not keep something now.
-    fn doubted(&self, remote: &Remote, doubt: Doubt) -> String {
+    /// What is written down of a bucket that does not keep something for which so many bytes were to be sent.
+    fn doubted(&self, remote: &Remote, doubt: Doubt, size: u64) -> String {
         let is_outage = doubt.is_outage();
         let failure = doubt.into_failure();
-        if is_outage {
+        let is_late = failure.kind == FailureKind::TimedOut && !remote.has_time_for(size);
+        if is_outage && !is_late {
             remote.heard(Some(&failure));
         }
         tracing::warn!(%failure, "the bucket does not keep this evidence; it waits in the directory of the vault");
@@ -242,7 +252,7 @@ pub(super) fn storage_of(
     }
 }
 
-/// What says that an artefact is in a bucket from now on.
+/// What says that an artefact is in a bucket.
 pub(super) fn receipt_of(remote: &Remote, of: ObjectName, storage: Storage) -> Receipt {
     Receipt {
         schema_version: CUSTODY_SCHEMA_VERSION,

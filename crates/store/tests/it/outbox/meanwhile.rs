@@ -10,7 +10,7 @@ use staunch_model::FailureKind;
 use staunch_ports::Vault as _;
 use staunch_store::s3::Bucket;
 use staunch_store::{DirVault, DirVaultOptions, FileHook, FileOp};
-use staunch_testkit::contract::vault::store;
+use staunch_testkit::contract::vault::{Subject as _, store};
 use staunch_testkit::s3::Behaviour;
 
 use super::{file_of, findings};
@@ -19,7 +19,7 @@ use crate::temp_dir;
 use crate::vault_s3::{InMemory, readable, subject};
 
 /// Seals the same few artefacts on two threads while a third sends what waits.
-fn seal_while_sending(subject: &InBucket, link: &InMemory) {
+fn seal_while_sending(subject: &mut InBucket, link: &InMemory) {
     let vault = subject.dir_vault();
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -51,6 +51,10 @@ fn seal_while_sending(subject: &InBucket, link: &InMemory) {
         sender.join().expect("nothing was refused");
     });
     link.is_away.store(false, Ordering::Relaxed);
+    drop(vault);
+    // What nobody has answered for while others were answered for would wait some seconds.
+    subject.reopen();
+    let vault = subject.dir_vault();
     let sent = vault.send().expect("it can be sent");
     assert_eq!(
         (sent.waiting, sent.failure),
@@ -70,7 +74,7 @@ fn what_is_sealed_while_it_is_sent_is_not_lost() {
         if is_encrypted {
             subject = subject.encrypted();
         }
-        seal_while_sending(&subject, &link);
+        seal_while_sending(&mut subject, &link);
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct InMemory {
     /// How often bytes were asked for.
     pub(crate) read: Arc<AtomicUsize>,
     /// How often it was tried while it was away.
-    pub(super) tried: Arc<AtomicUsize>,
+    pub(crate) tried: Arc<AtomicUsize>,
 }
 
 impl InMemory {

@@ -20,7 +20,7 @@ use crate::in_parts::{Asks, INTERNAL_ERROR, Meddled, Way, bytes, contract, cut, 
 /// Small parts, so that tests are quick.
 pub(super) const PART: u64 = 10_000;
 
-fn memory() -> InMemory {
+pub(super) fn memory() -> InMemory {
     let small = FakeBucket::new(Behaviour::Locks).with_parts_of(usize::try_from(PART).expect("it is small"));
     InMemory {
         bucket: Arc::new(small),

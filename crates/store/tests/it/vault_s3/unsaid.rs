@@ -9,13 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Sha256Hash, Span, Timestamp};
 use staunch_store::s3::{Answer, Bucket, BucketSettings, Credentials, Link, PartSizes, Payload, Request};
-use staunch_testkit::contract::vault::{Subject as _, store};
+use staunch_testkit::contract::vault::{Subject as _, artefact, store};
 use staunch_testkit::s3::{Behaviour, Object};
 
-use super::parts::{PART, Waiting, once};
-use super::{InMemory, checksum, storage};
+use super::parts::{PART, Waiting, memory, once};
+use super::{InMemory, checksum, read, storage, subject};
 use crate::in_bucket::{settings, standing};
-use crate::in_parts::{Asks, Way};
+use crate::in_parts::{Asks, Way, bytes, cut, vault_in};
 
 const GONE: &str = "<Error><Code>NoSuchUpload</Code></Error>";
 
@@ -102,6 +102,29 @@ fn a_small_request_has_the_time_of_one_however_large_the_object_is() {
 }
 
 #[test]
+fn what_is_sent_in_parts_leaves_a_completion_all_of_its_time() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let link = Timed {
+        link: memory(),
+        asked: Arc::clone(&asked),
+    };
+    let subject = vault_in(cut(settings("s3.example", "bucket/pre"), PART), link);
+    store(&*subject.vault(), 1, 1, &bytes(1, PART));
+    let sent = subject.dir_vault().send().expect("it can be sent");
+    assert_eq!((sent.artefacts.len(), sent.failure), (1, None));
+    let asked = asked.lock().expect("nobody panics");
+    let completion = asked
+        .iter()
+        .find(|(what, _)| what.starts_with("POST uploadId="))
+        .map(|(_, within)| *within);
+    // It may be tried three times.
+    assert!(
+        completion.is_some_and(|it| it > Duration::from_secs(599)),
+        "{completion:?}"
+    );
+}
+
+#[test]
 fn an_upload_that_nobody_knows_of_holds_up_nothing_else() {
     for (status, text, why) in [
         (404, GONE, "knows nothing of an upload"),
@@ -165,7 +188,7 @@ fn what_a_bucket_tells_no_hash_of_is_read_back() {
     let waiting = Waiting::new();
     waiting.memory.bucket.behave(Behaviour::TellsNoHash);
     let sent = waiting.send();
-    assert_eq!(waiting.bytes_read(), 1);
+    assert_eq!(waiting.bytes_read(), 2, "the artefact and its manifest");
     waiting.has_arrived(&sent);
 
     let waiting = Waiting::new();
@@ -191,6 +214,36 @@ fn what_a_bucket_tells_no_hash_of_is_read_back() {
     waiting.link.unhindered();
     waiting.has_arrived(&waiting.send());
     assert_eq!(waiting.there().len(), 2, "it is put over what is not it");
+}
+
+#[test]
+fn a_small_artefact_of_which_nothing_is_told_is_read_back_before_its_file_goes() {
+    let link = InMemory::new(Behaviour::TellsNoHash);
+    let subject = subject(&link);
+    let sealed = store(&*subject.vault(), 1, 1, b"evidence");
+    let path = format!(
+        "/bucket/pre/{}",
+        staunch_store::DirVault::object_name(storage(&sealed).sha256)
+    );
+    assert_eq!(storage(&sealed).version, None, "nobody knows what is there");
+    assert_eq!(link.read.load(Ordering::Relaxed), 0, "who seals asks for no bytes");
+    // The bucket has something else, and does not know.
+    link.bucket
+        .change(&path, |versions| versions[0].body = b"another".to_vec());
+    let send = || {
+        let sent = subject.dir_vault().send().expect("it can be sent");
+        assert_eq!((sent.artefacts.len(), sent.waiting, sent.failure), (1, Some(0), None));
+        assert_eq!(read(&*subject.vault(), artefact(&sealed)), b"evidence");
+    };
+    send();
+    assert_eq!(link.bucket.of(&path).len(), 2, "it is put over what is not it");
+    // What a receipt is of is as good as what is read.
+    link.bucket
+        .change(&path, |versions| versions[1].body = b"another".to_vec());
+    let again = store(&*subject.vault(), 1, 2, b"evidence");
+    assert_eq!(storage(&again).version, None);
+    send();
+    assert_eq!(link.bucket.of(&path).len(), 3);
 }
 
 #[test]
@@ -220,6 +273,51 @@ fn an_object_that_somebody_else_puts_at_the_same_moment_holds_up_no_other() {
     waiting.link.unhindered();
     // It was refused once, which is no reason to wait.
     waiting.has_arrived(&waiting.send());
+}
+
+#[test]
+fn a_manifest_that_somebody_else_puts_at_the_same_moment_holds_up_no_other() {
+    let waiting = Waiting::new();
+    waiting.link.by(once(Asks::Put, || Way::Answered(409, CONFLICT)));
+    // Its name comes before that of the artefact.
+    let sent = waiting.send();
+    let failure = sent.failure.expect("it is told");
+    assert_eq!(
+        (failure.kind, sent.documents, sent.artefacts.len(), sent.is_held_up),
+        (FailureKind::Conflict, 0, 1, false),
+        "{failure}"
+    );
+    let sent = waiting.send();
+    assert_eq!((sent.documents, sent.waiting, sent.failure), (1, Some(0), None));
+    // Who puts a checkpoint takes a conflict for another history, and tries it again.
+    waiting.link.by(once(Asks::Put, || Way::Answered(409, CONFLICT)));
+    let bucket = &waiting.subject.bucket;
+    let (until, by) = (bucket.retain_until(), Instant::now() + Duration::from_secs(5));
+    let put = bucket.put_or_confirm("x", Payload::Bytes(b"1"), Sha256Hash::of(b"1"), until, by);
+    assert_eq!(put.map_err(|it| it.kind), Err(FailureKind::Unavailable));
+}
+
+#[test]
+fn a_completion_that_is_in_the_way_of_its_repetition_is_found() {
+    let waiting = Waiting::new();
+    let (mut completions, mut is_looked) = (0, false);
+    waiting.link.by(move |asks| match asks {
+        Asks::Complete => {
+            completions += 1;
+            match completions {
+                1 => Way::Lost,
+                _ => Way::Answered(409, CONFLICT),
+            }
+        }
+        // The look after the first does not arrive.
+        Asks::Other if completions == 1 && !is_looked => {
+            is_looked = true;
+            Way::Away
+        }
+        _ => Way::Through,
+    });
+    waiting.has_arrived(&waiting.send());
+    assert_eq!(waiting.there().len(), 1);
 }
 
 #[test]
