@@ -7,6 +7,7 @@ mod archive;
 mod changes;
 mod check;
 mod folder;
+mod narrow;
 mod page;
 mod record;
 mod regression;
@@ -24,16 +25,15 @@ use staunch_ports::Sighting;
 use crate::cli::{ReviewArgs, ReviewCommand};
 use crate::commands::evidence::parts::MissedParts;
 use crate::config::Config;
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::files::must_be_there;
 use crate::output::{Output, wrap};
 use crate::playbooks::Texts;
 use crate::wiring;
-use archive::Tried;
 use changes::Suggested;
 use folder::Folder;
+use narrow::{Narrowed, narrowed};
 use record::Recorded;
-use sigma::{Draft, Line};
 
 /// The file of the first event, for `review check`.
 const FIRST_EVENT: &str = "event.json";
@@ -119,7 +119,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
 }
 
 fn text(written: &Written) -> String {
-    let shown = crate::exit::escaped(&written.folder);
+    let shown = escaped(&written.folder);
     let mut text = format!("{}: {} files in {shown}\n", written.incident, written.files.len());
     text.push_str(&format!("  test       {} expectations\n", written.expectations));
     text.push_str(&match &written.sigma {
@@ -151,14 +151,22 @@ fn write_sigma(
         return Ok(None);
     };
     let drafted = sigma::of_trigger(looked(recorded, config, first)?.unwrap_or_default(), &raw);
-    let Some((draft, tried)) = narrowed(&drafted, &sigma::candidates(first, &raw), archive, first)? else {
+    let candidates = sigma::candidates(&drafted, first, &raw);
+    let Some(Narrowed { draft, tried, passing }) = narrowed(&drafted, &candidates, archive, first)? else {
         questions.push(
-            "What tells the first event from others? No field of it holds what the trigger looked at, nor its signature, \
-             category, account or host as it is, so no Sigma rule was drafted."
+            "What tells the first event from others? No field of it holds what the trigger looked at, nor anything else \
+             that a rule can say, so no Sigma rule was drafted."
                 .to_owned(),
         );
         return Ok(None);
     };
+    if !passing.is_empty() {
+        questions.push(format!(
+            "Will the Sigma rule match another event? Only what is likely to be of this one event leaves out all archived \
+             ones: {}.",
+            passing.join(", ")
+        ));
+    }
     let said = match tried.tried {
         0 => "It was tried on no archived event, because there is none.".to_owned(),
         _ => format!(
@@ -173,7 +181,8 @@ fn write_sigma(
     }
     if tried.matched > 0 {
         questions.push(format!(
-            "Are the {} archived events that the Sigma rule matches benign? No further field tells them from the first event.",
+            "Are the {} archived events that the Sigma rule matches benign? No further field that was tried tells them from \
+             the first event.",
             tried.matched
         ));
     }
@@ -218,33 +227,4 @@ fn looked(recorded: &Recorded, config: &Config, first: &Event) -> Result<Option<
         drop(read);
     }
     Ok(looked)
-}
-
-/// `draft`, or the first of `candidates` when it selects nothing, and those of the others that leave out archived
-/// events.
-fn narrowed(
-    draft: &Draft,
-    candidates: &[Line],
-    archive: &Path,
-    first: &Event,
-) -> Result<Option<(Draft, Tried)>, Fault> {
-    let system = first.system.to_string();
-    let mut best: Option<(Draft, Tried)> = None;
-    if let (false, Some(rule)) = (draft.is_empty(), draft.compiled()) {
-        let tried = archive::matches(&rule, archive, &system)?;
-        best = Some((draft.clone(), tried));
-    }
-    for candidate in candidates {
-        let narrower = match &best {
-            None => draft.and(candidate),
-            Some((_, tried)) if tried.matched == 0 => break,
-            Some((best, _)) => best.and(candidate),
-        };
-        let Some(rule) = narrower.compiled() else { continue };
-        let tried = archive::matches(&rule, archive, &system)?;
-        if best.as_ref().is_none_or(|(_, before)| tried.matched < before.matched) {
-            best = Some((narrower, tried));
-        }
-    }
-    Ok(best)
 }
