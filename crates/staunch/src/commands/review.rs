@@ -50,6 +50,8 @@ struct Written {
     /// Changes that the record gives a reason for.
     changes: Vec<Suggested>,
     questions: Vec<String>,
+    /// What to do so that a review says more.
+    hints: Vec<String>,
     /// What was missed of sealed evidence.
     #[serde(flatten)]
     missed: MissedParts,
@@ -86,7 +88,8 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         .unwrap_or_else(|| PathBuf::from(format!("review-{id}")));
     let mut folder = Folder::make(&path, args.force)?;
     let mut questions = recorded.questions();
-    let kept = regression::write(&mut folder, &recorded, &config, &mut questions)?;
+    let mut hints = Vec::new();
+    let kept = regression::write(&mut folder, &recorded, &config, &mut questions, &mut hints)?;
     let archive = args.archive.clone().unwrap_or_else(|| config.archive_dir());
     let sigma = write_sigma(&mut folder, &recorded, &config, &archive, &mut questions)?;
     let changes = changes::write(&mut folder, &recorded, &config, &archive, kept.as_ref(), &mut questions)?;
@@ -112,6 +115,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         sigma,
         changes,
         questions,
+        hints,
         missed: recorded.beside.missed.clone(),
     };
     Output::new(args.json).show(&written, |_| text(&written))?;
@@ -128,6 +132,9 @@ fn text(written: &Written) -> String {
     });
     text.push_str(&format!("  changes    {} suggested\n", written.changes.len()));
     text.push_str(&format!("  questions  {}\n", written.questions.len()));
+    for hint in &written.hints {
+        text.push_str(&format!("  hint       {}\n", wrap(&escaped(hint), 13)));
+    }
     let next = format!("run `staunch review check {shown}`, then write what only people know into report.md");
     text.push_str(&format!("  next       {}\n", wrap(&next, 13)));
     text

@@ -338,6 +338,49 @@ fn the_rule_tells_an_attack_from_archived_events_by_its_severity() {
 }
 
 #[test]
+fn sides_that_are_read_otherwise_are_one_question_and_a_hint_with_the_setting() {
+    let rest = format!("{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n");
+    let home = Home::new(&format!(
+        "{rest}[sources.suricata]\nhome_networks = [\"198.51.100.0/24\"]\n"
+    ));
+    home.playbook("block.yaml", BLOCK);
+    let server = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    // Both sides are public.
+    let mut event: Value = serde_json::from_str(&brute_force_from("203.0.113.99")).expect("it is JSON");
+    for pointer in ["/dest_ip", "/flow/dest_ip"] {
+        *event.pointer_mut(pointer).expect("it names it") = "198.51.100.7".into();
+    }
+    server.take(&event.to_string());
+    wait_until("the containment", || server.containments().len() == 1);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0), "{}", home.log());
+    let (dir, said) = review(&home, "INC-1", &[]);
+    assert!(said["expectations"].as_u64() >= Some(2), "{said}");
+    assert_eq!(said["hints"], serde_json::json!([]), "{said}");
+    assert!(
+        text(&dir, "report.md").contains("| contained | 203.0.113.99 |"),
+        "{said}"
+    );
+
+    let with = fs::read_to_string(home.config()).expect("it is there");
+    let without = with.split("[sources.suricata]").next().expect("it has one");
+    fs::write(home.config(), without).expect("it is our directory");
+    let (_, said) = review(&home, "INC-1", &["--force"]);
+    assert_eq!(said["expectations"], 0, "{said}");
+    let questions = said["questions"].to_string();
+    assert!(!questions.contains("What made this so"), "{said}");
+    assert!(questions.contains("203.0.113.99 attacked 198.51.100.7"), "{said}");
+    assert!(
+        said["hints"][0].as_str().is_some_and(|it| it.contains("home_networks")),
+        "{said}"
+    );
+    let told = stdout(&home.run(&["review", "INC-1", "--output", &dir, "--force"]));
+    assert!(told.contains("hint       list 198.51.100.7, if it is yours"), "{told}");
+}
+
+#[test]
 fn a_question_that_lapsed_is_tested_and_asked_about() {
     let home = Home::new(&format!(
         "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[limits]\napproval_expiry = \"1s\"\n"
