@@ -7,6 +7,7 @@ mod archive;
 mod changes;
 mod check;
 mod folder;
+mod narrow;
 mod page;
 mod record;
 mod regression;
@@ -24,16 +25,15 @@ use staunch_ports::Sighting;
 use crate::cli::{ReviewArgs, ReviewCommand};
 use crate::commands::evidence::parts::MissedParts;
 use crate::config::Config;
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::files::must_be_there;
 use crate::output::{Output, wrap};
 use crate::playbooks::Texts;
 use crate::wiring;
-use archive::Tried;
 use changes::Suggested;
 use folder::Folder;
+use narrow::{Narrowed, narrowed};
 use record::Recorded;
-use sigma::{Draft, Line};
 
 /// The file of the first event, for `review check`.
 const FIRST_EVENT: &str = "event.json";
@@ -50,6 +50,8 @@ struct Written {
     /// Changes that the record gives a reason for.
     changes: Vec<Suggested>,
     questions: Vec<String>,
+    /// What to do so that a review says more.
+    hints: Vec<String>,
     /// What was missed of sealed evidence.
     #[serde(flatten)]
     missed: MissedParts,
@@ -86,7 +88,8 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         .unwrap_or_else(|| PathBuf::from(format!("review-{id}")));
     let mut folder = Folder::make(&path, args.force)?;
     let mut questions = recorded.questions();
-    let kept = regression::write(&mut folder, &recorded, &config, &mut questions)?;
+    let mut hints = Vec::new();
+    let kept = regression::write(&mut folder, &recorded, &config, &mut questions, &mut hints)?;
     let archive = args.archive.clone().unwrap_or_else(|| config.archive_dir());
     let sigma = write_sigma(&mut folder, &recorded, &config, &archive, &mut questions)?;
     let changes = changes::write(&mut folder, &recorded, &config, &archive, kept.as_ref(), &mut questions)?;
@@ -112,6 +115,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         sigma,
         changes,
         questions,
+        hints,
         missed: recorded.beside.missed.clone(),
     };
     Output::new(args.json).show(&written, |_| text(&written))?;
@@ -119,7 +123,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
 }
 
 fn text(written: &Written) -> String {
-    let shown = crate::exit::escaped(&written.folder);
+    let shown = escaped(&written.folder);
     let mut text = format!("{}: {} files in {shown}\n", written.incident, written.files.len());
     text.push_str(&format!("  test       {} expectations\n", written.expectations));
     text.push_str(&match &written.sigma {
@@ -128,6 +132,9 @@ fn text(written: &Written) -> String {
     });
     text.push_str(&format!("  changes    {} suggested\n", written.changes.len()));
     text.push_str(&format!("  questions  {}\n", written.questions.len()));
+    for hint in &written.hints {
+        text.push_str(&format!("  hint       {}\n", wrap(&escaped(hint), 13)));
+    }
     let next = format!("run `staunch review check {shown}`, then write what only people know into report.md");
     text.push_str(&format!("  next       {}\n", wrap(&next, 13)));
     text
@@ -151,14 +158,22 @@ fn write_sigma(
         return Ok(None);
     };
     let drafted = sigma::of_trigger(looked(recorded, config, first)?.unwrap_or_default(), &raw);
-    let Some((draft, tried)) = narrowed(&drafted, &sigma::candidates(first, &raw), archive, first)? else {
+    let candidates = sigma::candidates(&drafted, first, &raw);
+    let Some(Narrowed { draft, tried, passing }) = narrowed(&drafted, &candidates, archive, first)? else {
         questions.push(
-            "What tells the first event from others? No field of it holds what the trigger looked at, nor its signature, \
-             category, account or host as it is, so no Sigma rule was drafted."
+            "What tells the first event from others? No field of it holds what the trigger looked at, nor anything else \
+             that a rule can say, so no Sigma rule was drafted."
                 .to_owned(),
         );
         return Ok(None);
     };
+    if !passing.is_empty() {
+        questions.push(format!(
+            "Will the Sigma rule match another event? Only what is likely to be of this one event leaves out all archived \
+             ones: {}.",
+            passing.join(", ")
+        ));
+    }
     let said = match tried.tried {
         0 => "It was tried on no archived event, because there is none.".to_owned(),
         _ => format!(
@@ -173,7 +188,8 @@ fn write_sigma(
     }
     if tried.matched > 0 {
         questions.push(format!(
-            "Are the {} archived events that the Sigma rule matches benign? No further field tells them from the first event.",
+            "Are the {} archived events that the Sigma rule matches benign? No further field that was tried tells them from \
+             the first event.",
             tried.matched
         ));
     }
@@ -218,33 +234,4 @@ fn looked(recorded: &Recorded, config: &Config, first: &Event) -> Result<Option<
         drop(read);
     }
     Ok(looked)
-}
-
-/// `draft`, or the first of `candidates` when it selects nothing, and those of the others that leave out archived
-/// events.
-fn narrowed(
-    draft: &Draft,
-    candidates: &[Line],
-    archive: &Path,
-    first: &Event,
-) -> Result<Option<(Draft, Tried)>, Fault> {
-    let system = first.system.to_string();
-    let mut best: Option<(Draft, Tried)> = None;
-    if let (false, Some(rule)) = (draft.is_empty(), draft.compiled()) {
-        let tried = archive::matches(&rule, archive, &system)?;
-        best = Some((draft.clone(), tried));
-    }
-    for candidate in candidates {
-        let narrower = match &best {
-            None => draft.and(candidate),
-            Some((_, tried)) if tried.matched == 0 => break,
-            Some((best, _)) => best.and(candidate),
-        };
-        let Some(rule) = narrower.compiled() else { continue };
-        let tried = archive::matches(&rule, archive, &system)?;
-        if best.as_ref().is_none_or(|(_, before)| tried.matched < before.matched) {
-            best = Some((narrower, tried));
-        }
-    }
-    Ok(best)
 }

@@ -187,6 +187,26 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
         handling_is_kept(&home, &server, id);
         assert!(doctor(&home).contains("s3://evidence/web-1/ locks evidence: object lock in governance mode"));
 
+        // Nothing was changed while nobody answers.
+        let (kept, listen) = (Arc::clone(&s3.bucket), s3.address.to_string());
+        drop(s3);
+        let ran = server.run(&["evidence", "verify"]);
+        assert_eq!(ran.status.code(), Some(1), "{}", stdout(&ran));
+        let text = in_one_line(&stdout(&ran));
+        assert!(
+            text.contains("PROVED IN PART") && text.contains("its bucket did not answer"),
+            "{text}"
+        );
+        assert!(
+            text.contains("2 artefacts were not read") && text.contains("verify again"),
+            "{text}"
+        );
+        let told: Value =
+            serde_json::from_slice(&server.run(&["evidence", "verify", "--json"]).stdout).expect("it is JSON");
+        assert_eq!(told["verdict"], "in-part", "{told}");
+        assert_eq!((&told["not_read"], &told["away"]), (&2.into(), &2.into()), "{told}");
+        let s3 = S3Server::with(kept, &listen);
+
         // Somebody takes the hold away, and changes what is there.
         s3.bucket.change(&path, |versions| {
             versions[0].headers.remove("x-amz-object-lock-legal-hold");

@@ -258,7 +258,8 @@ fn the_rule_is_narrowed_until_archived_events_are_left_out_or_says_that_it_canno
     );
     assert_eq!(check(&home, &folder, &["--archive", &dir]).0, Some(0));
 
-    let same: Value = serde_json::from_str(&brute_force_from("10.0.0.9")).expect("it is JSON");
+    // As the first, but for its time.
+    let same: Value = serde_json::from_str(&brute_force_from("203.0.113.1")).expect("it is JSON");
     write(&[&benign, &same], "no JSON\n");
     let (code, answer) = check(&home, &folder, &["--archive", &dir]);
     assert_eq!(code, Some(13), "{answer}");
@@ -279,6 +280,104 @@ fn the_rule_is_narrowed_until_archived_events_are_left_out_or_says_that_it_canno
             .contains("the 1 archived lines that are no JSON"),
         "{said}"
     );
+}
+
+#[test]
+fn the_rule_tells_an_attack_from_archived_events_by_its_severity() {
+    let home = Home::new(&format!("{SMALL}[archive]\nenabled = true\n"));
+    let server = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    let scan = |severity: u64| {
+        let mut event: Value = serde_json::from_str(&brute_force_from("203.0.113.99")).expect("it is JSON");
+        event["alert"]["signature"] = "ET SCAN Potential SSH Scan Brute Force".into();
+        event["alert"]["severity"] = severity.into();
+        event["alert"]["metadata"] = serde_json::json!({});
+        event.to_string()
+    };
+    server.take(&scan(1));
+    wait_until("the incident", || {
+        server.run(&["incident", "show", "INC-1"]).status.success()
+    });
+    (0..4).for_each(|_| drop(server.take(&scan(3))));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0), "{}", home.log());
+    let (dir, said) = review(&home, "INC-1", &[]);
+    assert_eq!(
+        said["sigma"],
+        serde_json::json!({ "tried": 4, "matched": 0, "unread": 0 }),
+        "{said}"
+    );
+    let rule = text(&dir, "sigma/INC-1.yml");
+    assert!(rule.contains("\"alert.severity\": \"1\""), "{rule}");
+    assert!(rule.contains("It matches 0 of 4 archived events"), "{rule}");
+    assert!(!said["questions"].to_string().contains("benign"), "{said}");
+    let archive = home.data().join("archive").display().to_string();
+    let (code, answer) = check(&home, &dir, &["--archive", &archive]);
+    assert_eq!(code, Some(0), "{answer}");
+    assert!(
+        answer.to_string().contains("it matches 0 of 4 archived events"),
+        "{answer}"
+    );
+    // Without an archive nothing is said of benign events, and that is said.
+    let (code, answer) = check(&home, &dir, &[]);
+    assert_eq!(code, Some(0), "{answer}");
+    let checks = answer["checks"].as_array().expect("a list");
+    let of_rule = checks
+        .iter()
+        .find(|it| it["what"] == "sigma/INC-1.yml")
+        .expect("the rule");
+    assert!(
+        of_rule["note"]
+            .as_str()
+            .is_some_and(|it| it.contains("no benign event")),
+        "{answer}"
+    );
+    let told = stdout(&home.run(&["review", "check", &dir]));
+    assert!(told.contains("note: it was held against no benign event"), "{told}");
+}
+
+#[test]
+fn sides_that_are_read_otherwise_are_one_question_and_a_hint_with_the_setting() {
+    let rest = format!("{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n");
+    let home = Home::new(&format!(
+        "{rest}[sources.suricata]\nhome_networks = [\"198.51.100.0/24\"]\n"
+    ));
+    home.playbook("block.yaml", BLOCK);
+    let server = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    // Both sides are public.
+    let mut event: Value = serde_json::from_str(&brute_force_from("203.0.113.99")).expect("it is JSON");
+    for pointer in ["/dest_ip", "/flow/dest_ip"] {
+        *event.pointer_mut(pointer).expect("it names it") = "198.51.100.7".into();
+    }
+    server.take(&event.to_string());
+    wait_until("the containment", || server.containments().len() == 1);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0), "{}", home.log());
+    let (dir, said) = review(&home, "INC-1", &[]);
+    assert!(said["expectations"].as_u64() >= Some(2), "{said}");
+    assert_eq!(said["hints"], serde_json::json!([]), "{said}");
+    assert!(
+        text(&dir, "report.md").contains("| contained | 203.0.113.99 |"),
+        "{said}"
+    );
+
+    let with = fs::read_to_string(home.config()).expect("it is there");
+    let without = with.split("[sources.suricata]").next().expect("it has one");
+    fs::write(home.config(), without).expect("it is our directory");
+    let (_, said) = review(&home, "INC-1", &["--force"]);
+    assert_eq!(said["expectations"], 0, "{said}");
+    let questions = said["questions"].to_string();
+    assert!(!questions.contains("What made this so"), "{said}");
+    assert!(questions.contains("203.0.113.99 attacked 198.51.100.7"), "{said}");
+    assert!(
+        said["hints"][0].as_str().is_some_and(|it| it.contains("home_networks")),
+        "{said}"
+    );
+    let told = stdout(&home.run(&["review", "INC-1", "--output", &dir, "--force"]));
+    assert!(told.contains("hint       list 198.51.100.7, if it is yours"), "{told}");
 }
 
 #[test]

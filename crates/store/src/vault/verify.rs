@@ -113,8 +113,10 @@ pub struct EvidenceSummary {
     /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked
     /// at.
     pub encrypted: u64,
-    /// Artefacts in a bucket that nobody has named: nothing is proved of them.
+    /// Artefacts in a bucket that nobody has named, or that did not answer: nothing is proved of them.
     pub not_read: u64,
+    /// Those of them whose bucket did not answer.
+    pub away: u64,
     /// What is there beside them, and is in none of these numbers.
     pub unlogged: Unlogged,
     /// What was found.
@@ -140,6 +142,7 @@ pub fn verify_evidence(
         is_log_whole: false,
         are_manifests_known: false,
         bucket: folder.bucket,
+        unanswered: 0,
         key: folder.key,
     };
     verifying.log(folder.key, folder.earlier);
@@ -172,6 +175,8 @@ struct Verifying<'a> {
     /// Whether every manifest could be looked into, so that an artefact without one has none.
     are_manifests_known: bool,
     bucket: Option<&'a Bucket>,
+    /// Artefacts in a row for which the bucket did not answer.
+    unanswered: u32,
     key: &'a LogVerifier,
 }
 

@@ -271,6 +271,34 @@ fn another_bucket_in_the_configuration_is_no_outage() {
     assert_eq!(read(&serve(&one), artefact(&sealed)), b"evidence");
 }
 
+#[test]
+fn an_artefact_whose_bucket_does_not_answer_was_not_read_and_is_not_called_changed() {
+    let link = InMemory::new(Behaviour::Locks);
+    let dir = temp_dir();
+    let bucket = Arc::new(Bucket::new(
+        settings("s3.example", "bucket"),
+        Box::new(link.clone()),
+        standing(),
+    ));
+    let vault = open(dir.path(), Arc::clone(&bucket), ARTEFACT_BYTES_MAX, None);
+    vault.check().expect("the bucket locks");
+    let all: Vec<_> = (1..=5).map(|at| store(&vault, 1, at, &[at as u8; 40])).collect();
+    drop(vault);
+    link.is_away.store(true, Ordering::Relaxed);
+    let (found, summary) = findings(dir.path(), &bucket);
+    // Who does not answer three times is asked no more.
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().all(Finding::is_outage), "{found:?}");
+    assert_eq!((summary.not_read, summary.away), (5, 5));
+    assert_eq!((summary.artefacts, summary.in_bucket, summary.bytes), (0, 0, 0));
+    // What is there again and was changed is told as that.
+    link.is_away.store(false, Ordering::Relaxed);
+    link.bucket.change(&path_of(storage(&all[0])), Vec::clear);
+    let (found, summary) = findings(dir.path(), &bucket);
+    assert!(matches!(&found[..], [Finding::NotKept { .. }]), "{found:?}");
+    assert_eq!((summary.not_read, summary.away, summary.in_bucket), (0, 0, 5));
+}
+
 /// A clock that is a second later each time it is looked at.
 struct Ticking(AtomicU64);
 

@@ -24,10 +24,10 @@ use crate::{progress, wiring};
 enum Verdict {
     /// All of it is as it was sealed and signed.
     Proved,
-    /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or a copy has what no
-    /// signature stands for.
+    /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or their bucket did not
+    /// answer, or a copy has what no signature stands for.
     InPart,
-    /// Something is not as it was, or cannot be read.
+    /// Something is not as it was, or is here and cannot be read.
     NotProved,
 }
 
@@ -94,8 +94,10 @@ struct Verified {
     /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked
     /// at.
     encrypted: u64,
-    /// Artefacts in a bucket that nobody has named: nothing is proved of them.
+    /// Artefacts in a bucket that nobody has named, or that did not answer: nothing is proved of them.
     not_read: u64,
+    /// Those of them whose bucket did not answer.
+    away: u64,
     /// Lines of the handling log.
     handled: u64,
     /// What is not as it was sealed and signed.
@@ -153,7 +155,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     };
     let mut progress = progress::Progress::start();
     let mut findings = Findings::default();
-    let mut left_behind = 0;
+    let (mut left_behind, mut unanswered) = (0, 0);
     let summary = verify_evidence(
         &folder,
         &mut |at| match at {
@@ -162,6 +164,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         },
         &mut |finding| {
             left_behind += u64::from(finding.may_be_left_behind());
+            unanswered += u64::from(finding.is_outage());
             findings.push(finding.to_string());
         },
     );
@@ -201,7 +204,9 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             findings.push(format!("THE LOG WAS PUT BACK: {how}"));
         }
     }
-    let is_sound = of_journal + of_anchors + of_handling == 0 && put_back.is_none() && summary.findings == left_behind;
+    let is_sound = of_journal + of_anchors + of_handling == 0
+        && put_back.is_none()
+        && summary.findings == left_behind + unanswered;
     let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.put_back = put_back;
     verified.left_behind = left_behind + left_by_crash;
@@ -211,7 +216,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand
     // may have put there what is not in the log.
     let is_all_signed = left_behind == 0 || !verified.copy;
-    verified.verdict = match (is_sound, summary.not_read == 0 && is_all_signed) {
+    verified.verdict = match (is_sound, summary.not_read == 0 && unanswered == 0 && is_all_signed) {
         (false, _) => Verdict::NotProved,
         (true, true) => Verdict::Proved,
         (true, false) => Verdict::InPart,
@@ -256,6 +261,7 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
         in_bucket: summary.in_bucket,
         encrypted: summary.encrypted,
         not_read: summary.not_read,
+        away: summary.away,
         handled: 0,
         findings: findings.told,
         more: findings.more,
@@ -294,13 +300,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }
-    if it.not_read > 0 {
-        let line = format!(
-            "{} artefacts were not read: they are in a bucket that the configuration does not name, and nothing is proved of them",
-            it.not_read
-        );
-        text.push_str(&format!("  {}\n", output.paint(Tone::Warning, &wrap(&line, 2))));
-    }
+    text.push_str(&not_read_text(output, it));
     if let Some((size, root)) = &it.checkpoint {
         text.push_str(&format!("  signed at {size} entries,\n  root {root}\n"));
     }
@@ -330,6 +330,26 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         }
     }
     text
+}
+
+/// What is told of artefacts that were not read, and what to do about it.
+fn not_read_text(output: &Output, it: &Verified) -> String {
+    let mut lines = Vec::new();
+    if it.not_read > it.away {
+        lines.push(format!(
+            "{} artefacts were not read: they are in a bucket that the configuration does not name, and nothing is proved of them",
+            it.not_read - it.away
+        ));
+    }
+    if it.away > 0 {
+        lines.push(format!(
+            "{} artefacts were not read: their bucket did not answer, and nothing is proved of them",
+            it.away
+        ));
+        lines.push("verify again when it can be reached; `staunch doctor` says what keeps it away".to_owned());
+    }
+    let paint = |line: &String| format!("  {}\n", output.paint(Tone::Warning, &wrap(line, 2)));
+    lines.iter().map(paint).collect()
 }
 
 /// What is told of what is there and is not in the log.

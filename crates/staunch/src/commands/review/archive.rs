@@ -29,6 +29,39 @@ pub(super) struct Tried {
 /// # Errors
 /// When it cannot be read.
 pub(super) fn matches(rule: &Rule, dir: &Path, source: &str) -> Result<Tried, Fault> {
+    let mut matched = 0;
+    let mut tried = each(dir, source, &mut |event| matched += u64::from(rule.matches(event)))?;
+    tried.matched = matched;
+    Ok(tried)
+}
+
+/// How many of the archived events of `source` that `base` matches each of `rules` matches, too; nothing for those that
+/// are none.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn counts(
+    base: Option<&Rule>,
+    rules: &[Option<Rule>],
+    dir: &Path,
+    source: &str,
+) -> Result<Vec<Option<u64>>, Fault> {
+    let mut counts: Vec<Option<u64>> = rules.iter().map(|rule| rule.as_ref().map(|_| 0)).collect();
+    each(dir, source, &mut |event| {
+        if base.is_some_and(|it| !it.matches(event)) {
+            return;
+        }
+        for (count, rule) in counts.iter_mut().zip(rules) {
+            if let (Some(count), Some(rule)) = (count, rule) {
+                *count += u64::from(rule.matches(event));
+            }
+        }
+    })?;
+    Ok(counts)
+}
+
+/// Calls `visit` with each of the archived events of `source`; what it matches is for that to say.
+fn each(dir: &Path, source: &str, visit: &mut dyn FnMut(&Value)) -> Result<Tried, Fault> {
     let mut tried = Tried::default();
     for path in files(dir, source)? {
         let failed = |error: std::io::Error| {
@@ -41,7 +74,7 @@ pub(super) fn matches(rule: &Rule, dir: &Path, source: &str) -> Result<Tried, Fa
                 match serde_json::from_slice::<Value>(line) {
                     Ok(event) => {
                         tried.tried += 1;
-                        tried.matched += u64::from(rule.matches(&event));
+                        visit(&event);
                     }
                     Err(_) => tried.unread += 1,
                 }

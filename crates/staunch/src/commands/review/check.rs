@@ -25,7 +25,13 @@ struct Checked {
     what: String,
     passed: bool,
     why: String,
+    /// What was not looked at, so that nothing is said of it.
+    note: Option<&'static str>,
 }
+
+/// What a rule has not been shown to leave alone.
+const NOT_HELD: &str = "it was held against no benign event: name the archive of events with --archive";
+const NONE_ARCHIVED: &str = "it was held against no benign event: the archive has none of its product";
 
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -59,8 +65,12 @@ pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     }
     let rules = list(&args.dir.join("sigma"), ".yml")?;
     for path in &rules {
-        let (passed, why) = told(rule(args, path)?);
-        checks.push(checked(&args.dir, path, passed, why));
+        let (result, note) = rule(args, path)?;
+        let (passed, why) = told(result);
+        checks.push(Checked {
+            note,
+            ..checked(&args.dir, path, passed, why)
+        });
     }
     for (path, result) in changes::verify::run(&args.dir, &config)? {
         let (passed, why) = told(result);
@@ -111,6 +121,7 @@ fn checked(dir: &Path, path: &Path, passed: bool, why: String) -> Checked {
         what: name.display().to_string(),
         passed,
         why,
+        note: None,
     }
 }
 
@@ -124,36 +135,42 @@ fn text(output: &Output, answer: &Answer) -> String {
         };
         text.push_str(&format!("{} {}\n", output.paint(tone, word), escaped(&it.what)));
         text.push_str(&format!("      {}\n", wrap(&Printable(&it.why).to_string(), 6)));
+        if let Some(note) = it.note {
+            let note = wrap(&format!("note: {note}"), 6);
+            text.push_str(&format!("      {}\n", output.paint(Tone::Warning, &note)));
+        }
     }
     text
 }
 
-/// Whether the rule in `path` matches the first event, and no archived one.
-fn rule(args: &ReviewCheckArgs, path: &Path) -> Result<Result<String, String>, Fault> {
+/// Whether the rule in `path` matches the first event, and no archived one; with what is not known of that.
+fn rule(args: &ReviewCheckArgs, path: &Path) -> Result<(Result<String, String>, Option<&'static str>), Fault> {
+    let failed = |why: String| Ok((Err(why), None));
     let text = read(path)?;
     let rule = match Rule::read(&text) {
         Ok(rule) => rule,
-        Err(refused) => return Ok(Err(refused.to_string())),
+        Err(refused) => return failed(refused.to_string()),
     };
     let first = read(&args.dir.join(super::FIRST_EVENT))?;
     let Ok(event) = serde_json::from_str::<Value>(&first) else {
-        return Ok(Err(format!("{} is no JSON", super::FIRST_EVENT)));
+        return failed(format!("{} is no JSON", super::FIRST_EVENT));
     };
     if !rule.matches(&event) {
-        return Ok(Err("it does not match the first event".to_owned()));
+        return failed("it does not match the first event".to_owned());
     }
     let Some(dir) = &args.archive else {
-        return Ok(Ok("it matches the first event".to_owned()));
+        return Ok((Ok("it matches the first event".to_owned()), Some(NOT_HELD)));
     };
     let Some(product) = rule.product() else {
-        return Ok(Err("it names no product".to_owned()));
+        return failed("it names no product".to_owned());
     };
     let tried = archive::matches(&rule, dir, product)?;
     let mut said = format!("it matches {} of {} archived events", tried.matched, tried.tried);
     if tried.unread > 0 {
         said.push_str(&format!("; {} lines are no JSON, and were not tried", tried.unread));
     }
-    Ok(if tried.matched == 0 { Ok(said) } else { Err(said) })
+    let result = if tried.matched == 0 { Ok(said) } else { Err(said) };
+    Ok((result, (tried.tried == 0).then_some(NONE_ARCHIVED)))
 }
 
 /// The text of a file of a review.

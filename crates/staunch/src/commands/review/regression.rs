@@ -5,6 +5,7 @@
 
 mod claims;
 mod pare;
+mod sides;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -54,6 +55,7 @@ pub(super) fn write(
     recorded: &Recorded,
     config: &Config,
     questions: &mut Vec<String>,
+    hints: &mut Vec<String>,
 ) -> Result<Option<Kept>, Fault> {
     let name = &recorded.detail.incident.playbook;
     let Some((text, snippets)) = playbook(recorded, config) else {
@@ -90,6 +92,13 @@ pub(super) fn write(
             it.kind,
             Printable(&it.target)
         ));
+    }
+    if let Some(otherwise) = sides::read_otherwise(&recorded.events, &wiring::event_sources(config)?) {
+        let is_first = otherwise.number == 1;
+        otherwise.ask(questions, hints);
+        if is_first {
+            return Ok(None);
+        }
     }
     let draft = |until| Draft {
         head: head(recorded, stem, &events, until),

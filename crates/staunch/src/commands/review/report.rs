@@ -8,6 +8,9 @@ use super::page::Block;
 use super::record::Recorded;
 use crate::exit::Fault;
 
+/// Targets that the summary names; the table of what was contained has all of them.
+const CONTAINED_MAX: usize = 10;
+
 /// Headings that people write under, each with what is asked of them.
 const PROMPTS: [(&str, &str); 6] = [
     (
@@ -59,6 +62,7 @@ pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[St
         ("severity", incident.severity.to_string()),
         ("attacking address", or(&incident.source)),
         ("attacked address", or(&incident.destination)),
+        ("contained", contained(recorded)),
         ("events", incident.events.to_string()),
         ("opened", incident.opened.to_string()),
         ("closed", when(incident.closed)),
@@ -167,6 +171,25 @@ pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[St
     Ok(blocks)
 }
 
+/// What was in force at one time or another, whether or not an event names it as the attacking side.
+fn contained(recorded: &Recorded) -> String {
+    let in_force = recorded
+        .detail
+        .transactions
+        .iter()
+        .filter(|it| it.in_force_at.is_some());
+    let mut targets: Vec<&str> = in_force.map(|it| &*it.target).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let more = targets.len().saturating_sub(CONTAINED_MAX);
+    targets.truncate(CONTAINED_MAX);
+    match (targets.join(", "), more) {
+        (none, _) if none.is_empty() => "-".to_owned(),
+        (all, 0) => all,
+        (some, more) => format!("{some} and {more} more"),
+    }
+}
+
 /// A table with a row for each of `items`.
 fn rows<T, const N: usize>(head: [&'static str; N], items: &[T], row: impl Fn(&T) -> [String; N]) -> Block {
     Block::Table(head.to_vec(), items.iter().map(|it| row(it).to_vec()).collect())
@@ -198,4 +221,44 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
          folder runs the test on the playbook beside it, tries the rule on event.json, tells whether the diffs still apply \
          to what is configured, and names what is missing of these files. Exit code 0 says that all holds, 13 that something does not. To keep the test, put it beside the playbook in your repository.\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_summary_names_what_was_contained_where_the_event_names_no_attacker() {
+        let noon = "2026-11-25T12:00:00Z";
+        let act = |id: u64, target: &str, in_force_at: Option<&str>| {
+            json!({"id": format!("TX-{id}"), "incident": "INC-7", "step": 0, "kind": "block-ip", "target": target,
+                "state": "in-force", "reason": null, "mode": "enforce", "lease": "10m", "lease_until": null,
+                "created": noon, "updated": noon, "in_force_at": in_force_at, "released_at": null, "approved_by": null,
+                "approval_expires": null, "judgement": null})
+        };
+        let report = |transactions: Value| {
+            let detail = json!({
+                "incident": {"id": "INC-7", "playbook": "p", "playbook_hash": "00".repeat(32), "key": "k",
+                    "status": "open", "opened": noon, "closed": null, "outcome": null, "events": 1, "system": "falco",
+                    "signature": "x", "severity": "high", "source": null, "destination": null},
+                "transactions": transactions, "commands": [], "evidence": [], "events": [], "timeline": [],
+                "timeline_count": 0,
+            });
+            let of = Recorded::of(serde_json::from_value(detail).expect("it is a detail"));
+            contained(&of)
+        };
+        assert_eq!(report(json!([])), "-");
+        let acts = json!([
+            act(1, "203.0.113.99", Some(noon)),
+            act(2, "203.0.113.99", Some(noon)),
+            act(3, "203.0.113.5", None),
+        ]);
+        assert_eq!(report(acts), "203.0.113.99");
+        let many: Vec<Value> = (10..22)
+            .map(|it| act(it, &format!("203.0.113.{it}"), Some(noon)))
+            .collect();
+        assert!(report(many.into()).ends_with("203.0.113.19 and 2 more"));
+    }
 }

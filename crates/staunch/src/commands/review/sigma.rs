@@ -3,6 +3,8 @@
 //! Never says a test that the first event does not pass, and tells which clauses of the trigger no rule can say. Rules
 //! are read and tried by [`staunch_playbook::sigma`].
 
+mod fields;
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -12,6 +14,7 @@ use staunch_playbook::{Looked, Seen, SeenField, SeenTest};
 
 use super::page::quoted;
 use super::record::Recorded;
+pub(super) use fields::{Candidate, candidates};
 
 /// How deep fields of an event are looked for.
 const DEPTH_MAX: usize = 16;
@@ -63,27 +66,6 @@ pub(super) fn of_trigger(looked: Looked, raw: &Value) -> Draft {
     draft
 }
 
-/// What of `event` tells it from others, the most telling first: the fields that hold its signature, its category, its
-/// account and its host, as they are.
-pub(super) fn candidates(event: &Event, raw: &Value) -> Vec<Line> {
-    let leaves = leaves(raw);
-    let told = [
-        Some(&*event.signature),
-        Some(&*event.category),
-        event.user.as_deref(),
-        event.host.as_deref(),
-    ];
-    told.into_iter()
-        .flatten()
-        .filter(|it| !it.is_empty())
-        .filter_map(|wanted| leaves.iter().find(|(_, value)| value == wanted))
-        .map(|(path, value)| Line {
-            key: path.clone(),
-            values: vec![quoted(&literal(value))],
-        })
-        .collect()
-}
-
 impl Line {
     /// What says `seen`, by the field of the event that holds it.
     fn of(seen: &Seen, leaves: &[(String, String)]) -> Option<Self> {
@@ -124,6 +106,11 @@ impl Line {
         })
     }
 
+    /// The name of its field, without a modifier.
+    fn field(&self) -> &str {
+        self.key.split('|').next().unwrap_or_default()
+    }
+
     fn yaml(&self) -> String {
         let values = match &self.values[..] {
             [one] => one.clone(),
@@ -152,6 +139,12 @@ impl Draft {
     /// Whether it selects nothing by what it is.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// The names of the fields that are so.
+    #[cfg(test)]
+    pub(super) fn fields(&self) -> Vec<&str> {
+        self.all.iter().map(Line::field).collect()
     }
 
     /// It as a rule that can be tried; `None` when it says what is not evaluated.
@@ -282,7 +275,7 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@' | '.'))
 }
 
-/// The texts and numbers in `value`, with the path of each. What has another name than a rule can say is left out.
+/// The texts, numbers and truth values in `value`, with the path of each. What has another name than a rule can say is left out.
 fn leaves(value: &Value) -> Vec<(String, String)> {
     let mut leaves = Vec::new();
     add_leaves(value, String::new(), 0, &mut leaves);
@@ -302,6 +295,7 @@ fn add_leaves(value: &Value, path: String, depth: usize, leaves: &mut Vec<(Strin
         }
         Value::String(text) => leaves.push((path, text.clone())),
         Value::Number(number) => leaves.push((path, number.to_string())),
+        Value::Bool(flag) => leaves.push((path, flag.to_string())),
         _ => {}
     }
 }

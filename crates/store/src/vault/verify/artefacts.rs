@@ -4,10 +4,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use staunch_model::{Printable, Sha256Hash};
+use staunch_model::{Printable, Receipt, Sha256Hash};
 
 use super::{Finding, Progress, Referenced, Verifying};
-use crate::s3::{Doubt, is_outage};
+use crate::s3::{Bucket, Doubt, is_outage};
 use crate::vault::dir::name::ObjectName;
 use crate::vault::dir::receipts::{fetch, newest, object_of, receipts};
 use crate::vault::dir::{decoder, exactly};
@@ -15,6 +15,29 @@ use crate::vault::hashing::{Hashing, Proving};
 
 /// How long a bucket may take to say how it keeps an artefact.
 const SAID_WITHIN: Duration = Duration::from_secs(30);
+
+/// So many artefacts in a row for which nobody answers are enough: each may take [`SAID_WITHIN`].
+pub(super) const UNANSWERED_MAX: u32 = 3;
+
+/// What is known of an artefact in a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// Its bytes can be read.
+    Readable,
+    /// All that can be.
+    Told,
+    /// Nothing: nobody answered.
+    Away,
+}
+
+/// Whether a connection ended before all was said. What ends early by itself may have been made shorter.
+fn is_cut_off(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::TimedOut | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::ConnectionRefused | Kind::BrokenPipe
+    )
+}
 
 impl Verifying<'_> {
     /// Hashes every artefact.
@@ -118,58 +141,85 @@ impl Verifying<'_> {
             }
             return;
         };
+        let address = Printable(&receipt.storage.path).to_string();
+        if self.looked_at(bucket, receipt, &address, of) == Looked::Away {
+            if self.is_stood_for(of) {
+                self.summary.not_read += 1;
+                self.summary.away += 1;
+            } else {
+                self.summary.unlogged.artefacts += 1;
+            }
+            return;
+        }
         let is_counted = self.count(of);
         self.summary.in_bucket += u64::from(is_counted);
-        let address = Printable(&receipt.storage.path).to_string();
-        let by = Instant::now() + SAID_WITHIN;
-        let kept = bucket.check_storage(&object_of(&receipt.storage), &receipt.storage, by);
-        let is_readable = match kept {
-            Ok(()) => true,
-            Err(doubt) => self.doubted(&address, of, doubt),
-        };
-        if is_readable {
-            self.in_bucket(&address, fetch(bucket, receipt), of);
-        }
         (self.progress)(Progress::Artefacts {
             done: self.summary.artefacts,
             bytes: self.summary.bytes,
         });
     }
 
+    /// Asks a bucket how it keeps an artefact, and reads it. One that did not answer again and again is asked no more.
+    fn looked_at(&mut self, bucket: &Bucket, receipt: &Receipt, address: &str, of: ObjectName) -> Looked {
+        if self.unanswered >= UNANSWERED_MAX {
+            return Looked::Away;
+        }
+        let by = Instant::now() + SAID_WITHIN;
+        let kept = bucket.check_storage(&object_of(&receipt.storage), &receipt.storage, by);
+        let looked = match kept {
+            Ok(()) => Looked::Readable,
+            Err(doubt) => self.doubted(address, of, doubt),
+        };
+        let looked = match looked {
+            Looked::Readable => self.in_bucket(address, fetch(bucket, receipt), of),
+            other => other,
+        };
+        self.unanswered = if looked == Looked::Away { self.unanswered + 1 } else { 0 };
+        looked
+    }
+
+    /// Tells that nobody answered who could say anything of an artefact.
+    fn away(&mut self, address: &str, why: &impl ToString) -> Looked {
+        let (name, what) = (address.to_owned(), Printable(&why.to_string()).to_string());
+        self.find(Finding::Away { name, what });
+        Looked::Away
+    }
+
     /// Tells how a bucket keeps an artefact otherwise than its receipt says; whether its bytes can be looked at all the
     /// same.
-    fn doubted(&mut self, address: &str, of: ObjectName, doubt: Doubt) -> bool {
+    fn doubted(&mut self, address: &str, of: ObjectName, doubt: Doubt) -> Looked {
         let name = address.to_owned();
         let tell = |what: String| Printable(&what).to_string();
         match doubt {
             Doubt::Otherwise(what) => {
                 let what = tell(what);
                 self.find(Finding::NotKept { name, what });
-                true
+                Looked::Readable
             }
             Doubt::Gone(what) => {
                 let what = tell(what);
                 self.find(Finding::NotKept { name, what });
-                false
+                Looked::Told
             }
             Doubt::Changed(what) => {
                 let what = tell(what);
                 self.find(Finding::ArtefactChanged { name, what });
-                false
+                Looked::Told
             }
             Doubt::Unstated(what) => {
                 let (name, what) = (of.receipt(1), what.to_owned());
                 self.find(Finding::Wrong { name, what });
-                false
+                Looked::Told
             }
             Doubt::Elsewhere(what) => {
                 self.unreadable(address, &what);
-                false
+                Looked::Told
             }
+            Doubt::Unknown(failure) if is_outage(&failure) => self.away(address, &failure),
             Doubt::Unknown(failure) => {
                 self.unreadable(address, &failure);
                 // Who may not ask how it is kept may read it all the same.
-                !is_outage(&failure)
+                Looked::Readable
             }
         }
     }
@@ -180,11 +230,12 @@ impl Verifying<'_> {
         address: &str,
         read: Result<Box<dyn io::Read + Send>, staunch_model::Failure>,
         of: ObjectName,
-    ) {
+    ) -> Looked {
         match read {
             Ok(stored) => match self.hashed(stored, of) {
                 Ok(bytes) if self.is_stood_for(of) => self.summary.bytes += bytes,
                 Ok(_) => {}
+                Err(error) if is_cut_off(&error) => return self.away(address, &error),
                 // Nothing was changed that did not arrive.
                 Err(error) if error.kind() != io::ErrorKind::InvalidData => self.unreadable(address, &error),
                 Err(error) => {
@@ -192,10 +243,12 @@ impl Verifying<'_> {
                     self.find(Finding::ArtefactChanged { name, what });
                 }
             },
+            Err(failure) if is_outage(&failure) => return self.away(address, &failure),
             // It was told of already when it is not there.
             Err(failure) if !self.reported.contains(address) => self.unreadable(address, &failure),
             Err(_) => {}
         }
+        Looked::Told
     }
 
     /// Reads an artefact to its end, which proves it; its original bytes. The stored bytes have to be those of the

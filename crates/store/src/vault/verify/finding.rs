@@ -152,6 +152,14 @@ pub enum Finding {
         /// Why.
         what: String,
     },
+    /// The bucket that has an artefact did not answer. Nothing is said of the artefact by that.
+    #[error("the artefact {name} was not read, because its bucket did not answer: {what}")]
+    Away {
+        /// Its address.
+        name: String,
+        /// Why.
+        what: String,
+    },
     /// Frames of the journal are not in the log, one after the other.
     #[error(
         "entry {} of the log is of frames {first} to {last}, which do not follow on those logged before", .number + 1
@@ -185,6 +193,12 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// True when nobody answered who could say anything: it proves nothing either way.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+
     /// True for what a writer that was cut off leaves as well, so that it does not prove by itself that somebody
     /// changed anything.
     #[must_use]

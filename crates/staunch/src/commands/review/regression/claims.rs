@@ -35,7 +35,8 @@ pub(super) fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<Strin
         let joined = recorded.detail.incident.events.saturating_sub(1);
         claims.push((last + LOOK_AFTER_MS, format!("incidents: 1, joined: {joined}")));
     }
-    let mut in_force: Vec<(Timestamp, String)> = Vec::new();
+    // When it was in force and when it was planned.
+    let mut in_force: Vec<(Timestamp, Timestamp, String)> = Vec::new();
     let end = recorded.detail.timeline.iter().map(|it| it.at).max();
     let end = end.unwrap_or(recorded.detail.incident.opened);
     let rows = &recorded.detail.transactions;
@@ -48,7 +49,7 @@ pub(super) fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<Strin
         let Some(target) = testable(it) else { continue };
         let name = quoted(&target);
         if let Some(at) = it.in_force_at {
-            in_force.push((at, target.clone()));
+            in_force.push((at, it.created, target.clone()));
             // What was lifted early is looked at halfway.
             let half = it.released_at.map_or(LOOK_AFTER_MS, |lifted| {
                 (offset(recorded, lifted) - offset(recorded, at).min(offset(recorded, lifted))) / 2
@@ -97,10 +98,12 @@ pub(super) fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<Strin
     in_force.sort();
     // Who is contained again keeps the place of the first time.
     let mut known = BTreeSet::new();
-    in_force.retain(|(_, target)| known.insert(target.clone()));
-    if in_force.len() > 1 {
-        let order: Vec<String> = in_force.iter().map(|(_, target)| quoted(target)).collect();
-        let at = in_force.last().map_or(last, |(at, _)| offset(recorded, *at));
+    in_force.retain(|(_, _, target)| known.insert(target.clone()));
+    // Acts that were sent at once end in an order that nothing asks for.
+    let is_ordered = in_force.windows(2).all(|pair| pair[0].0 <= pair[1].1);
+    if in_force.len() > 1 && is_ordered {
+        let order: Vec<String> = in_force.iter().map(|(_, _, target)| quoted(target)).collect();
+        let at = in_force.last().map_or(last, |(at, _, _)| offset(recorded, *at));
         claims.push((at + LOOK_AFTER_MS, format!("order: [{}]", order.join(", "))));
     }
     claims.extend(preserved(recorded));
@@ -201,6 +204,20 @@ mod tests {
         }
         let of = recorded(&json!([transaction(1, "job:rebuild:a b", None)]));
         assert!(claims(&of, None).is_empty(), "a test cannot name it");
+    }
+
+    #[test]
+    fn an_order_is_expected_only_of_acts_that_came_one_after_the_other() {
+        let order_of = |planned: &str| {
+            let mut second = transaction(2, "203.0.113.8", None);
+            second["created"] = planned.into();
+            second["in_force_at"] = "2026-11-25T12:00:07Z".into();
+            let of = recorded(&json!([transaction(1, "203.0.113.7", None), second]));
+            claims(&of, None).into_iter().find(|it| it.contains("order:"))
+        };
+        let order = "{ at: 8000ms, order: [\"203.0.113.7\", \"203.0.113.8\"] }";
+        assert_eq!(order_of("2026-11-25T12:00:05Z").as_deref(), Some(order));
+        assert_eq!(order_of("2026-11-25T11:59:59Z"), None, "they were sent at once");
     }
 
     #[test]
