@@ -8,9 +8,10 @@ mod paper;
 
 use std::fmt::Write as _;
 
-use staunch_model::{Printable, Verdict};
+use staunch_model::Printable;
 use staunch_server::dto::{IncidentRow, TransactionRow};
 
+use super::guards::verdict;
 use super::measures::Clock;
 use super::{Basis, Lane, LeftOut, Timeline, picture, short, signed};
 use crate::backtest::html::escape;
@@ -316,16 +317,9 @@ impl Page {
             );
             for guard in &judgement.guards {
                 let number = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), |it| in_unit(it, guard.unit));
-                let verdict = match guard.verdict {
-                    Verdict::Passed => "passed",
-                    Verdict::Unknown => "unknown",
-                    Verdict::Ask => "ask a person",
-                    Verdict::ObserveOnly => "observe only",
-                    Verdict::Refused => "REFUSED",
-                };
                 self.raw("<tr>");
                 self.part("th scope=\"row\"", guard.guard.name());
-                self.part("td class=\"l\"", verdict);
+                self.part("td class=\"l\"", verdict(guard.verdict));
                 self.part("td class=\"l\"", &number(guard.measured));
                 self.part("td class=\"l\"", &number(guard.limit));
                 self.part("td class=\"w\"", &shown(&guard.why));

@@ -2,6 +2,7 @@
 
 use staunch_model::Printable;
 
+use super::guards::guard_lines;
 use super::{Basis, Lane, Timeline, short, signed};
 use crate::commands::evidence::lines;
 use crate::commands::incident::state_of;
@@ -61,6 +62,7 @@ pub(super) fn text(output: &Output, timeline: &Timeline<'_>) -> String {
         let mark = entry.basis.mark();
         let what = lines(&entry.sentence(&day), INDENT);
         text.push_str(&format!("  {time:<12}  {elapsed:>9}  {lane} {mark} {what}\n"));
+        text.push_str(&guard_lines(output, &entry.guards, &entry.what, INDENT));
     }
     text
 }
