@@ -266,6 +266,15 @@ impl Entry<'_> {
                     record,
                 )
             }
+            Record::AroundKnown {
+                incident,
+                targets,
+                account,
+            } => match words::around(targets, account.as_ref()) {
+                Some(what) => self.on_incident(incident.0, &what, record),
+                None => Ok(()),
+            },
+            Record::AssetsKnown { incident, assets } => self.on_incident(incident.0, &words::named(assets), record),
             // That it is still healthy is no news.
             Record::WatchRead {
                 result: Ok(reading),
@@ -298,8 +307,6 @@ impl Entry<'_> {
             | Record::RiskTablePinned(_)
             | Record::Known(_)
             | Record::Found(_)
-            | Record::AroundKnown { .. }
-            | Record::AssetsKnown { .. }
             | Record::ContextTablePinned(_) => Ok(()),
         }
     }

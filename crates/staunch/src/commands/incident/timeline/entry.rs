@@ -90,6 +90,8 @@ impl Basis {
             Record::EvidenceSealed { .. } | Record::EvidencePostponed { .. } | Record::OrphanAdopted { .. } => {
                 Self::Observed
             }
+            // What files of assets and accounts say.
+            Record::AroundKnown { .. } | Record::AssetsKnown { .. } => Self::Stated,
             _ => Self::Inferred,
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn guards_of(change: &Value) -> Vec<GuardResult> {
 }
 
 /// The judgement that decided `change` of a transaction, if one did.
-fn judgement_of(change: &Value) -> Option<Box<Judgement>> {
+pub(super) fn judgement_of(change: &Value) -> Option<Box<Judgement>> {
     match serde_json::from_value(change.clone()).ok()? {
         Change::Refused { judgement, .. } | Change::ExecuteIntended { judgement, .. } => judgement,
         Change::WouldExecute { judgement } | Change::ApprovalRequested { judgement, .. } => Some(judgement),

@@ -230,6 +230,74 @@ fn measures_and_clocks_are_those_of_the_story() {
 }
 
 #[test]
+fn to_know_takes_until_context_is_known_and_volatile_evidence_is_sealed() {
+    let mut detail = story("x");
+    let opened = detail.incident.opened;
+    let known = |detail: &IncidentDetail| {
+        let beside = Beside::default();
+        timeline(detail, Further::default(), &beside)
+            .measures
+            .received_to_known_us
+    };
+    let later = |us: u64| opened + Span::from_micros(us);
+    let judged = |at, fact: Option<Value>| {
+        let mut entry = story("x").timeline.swap_remove(6);
+        entry.at = at;
+        entry.detail["execute-intended"]["judgement"]["facts"]["traffic"] = fact.unwrap_or_default();
+        entry
+    };
+    let share = || {
+        Some(
+            json!({"value": {"Ok": {"flows": 1, "flows_total": 9, "bytes": null, "bytes_total": null}},
+        "source": "conntrack", "age": "1s"}),
+        )
+    };
+    let unknown = || Some(json!({"value": {"Err": "no answer"}, "source": "conntrack", "age": "1s"}));
+
+    // No act that was planned when it was opened: evidence alone, which was sealed after 300 ms.
+    detail.timeline.push(judged(later(900_000), share()));
+    assert_eq!(known(&detail), Some(299_900));
+    // Now the act was, and its judgement asked for a fact: the later of both counts.
+    detail.transactions[0].created = opened;
+    assert_eq!(known(&detail), Some(900_250));
+    detail.timeline.last_mut().expect("an entry").at = later(1_000);
+    assert_eq!(known(&detail), Some(299_900));
+    // A fact that could not be had is not known, until it is.
+    *detail.timeline.last_mut().expect("an entry") = judged(later(900_000), unknown());
+    assert_eq!(known(&detail), None);
+    detail.timeline.push(judged(later(950_000), share()));
+    detail.timeline.push(judged(later(990_000), share()));
+    assert_eq!(known(&detail), Some(950_250));
+    // Evidence that was missed leaves it open.
+    let sealed = detail.evidence[0].sealed_at.take();
+    assert_eq!(known(&detail), None);
+    detail.evidence[0].sealed_at = sealed;
+
+    // Without evidence, what files and feeds say was known when it was opened; without either there is nothing to know.
+    detail.evidence.clear();
+    detail.timeline.truncate(12);
+    assert_eq!(known(&detail), None);
+    let mut around = detail.timeline[0].clone();
+    around.detail = value(&Record::AroundKnown {
+        incident: IncidentId(7),
+        targets: Vec::new(),
+        account: None,
+    });
+    detail.timeline.push(around);
+    assert_eq!(known(&detail), Some(250));
+    // So does a score tell that feeds were asked, but not that it is unknown.
+    for (measured, expect) in [(json!(900), Some(250)), (json!(null), None)] {
+        let guard = json!({"guard": "risk", "verdict": "ask", "measured": measured, "limit": null,
+            "unit": "thousandths", "why": "x"});
+        let mut scored = judged(later(400_000), None);
+        scored.detail["execute-intended"]["judgement"]["guards"] = json!([guard]);
+        detail.timeline.truncate(12);
+        detail.timeline.push(scored);
+        assert_eq!(known(&detail), expect);
+    }
+}
+
+#[test]
 fn what_was_observed_is_told_from_what_was_inferred() {
     assert_eq!(Basis::of_change(&Change::ReleaseVerified), Basis::Observed);
     assert_eq!(Basis::of_change(&Change::ProbedAbsent), Basis::Observed);
