@@ -288,10 +288,13 @@ impl Entry<'_> {
             | Record::RecoveryStarted { .. }
             | Record::RecoveryAt { waits: Some(_), .. }
             | Record::ContainedAgain { .. }
-            | Record::RecoveryEnded { .. } => match staunch_model::recover::words(record) {
-                Some((incident, what)) => self.on_incident(incident.0, &what, record),
-                None => Ok(()),
-            },
+            | Record::RecoveryEnded { .. } => {
+                self.recovery(record)?;
+                match staunch_model::recover::words(record) {
+                    Some((incident, what)) => self.on_incident(incident.0, &what, record),
+                    None => Ok(()),
+                }
+            }
             Record::WatchAsked { .. }
             | Record::RecoveryPlanned { .. }
             | Record::RecoveryAt { waits: None, .. }

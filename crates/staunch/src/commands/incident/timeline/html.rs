@@ -16,7 +16,7 @@ use super::measures::Clock;
 use super::{Basis, Lane, LeftOut, Timeline, picture, short, signed};
 use crate::backtest::html::escape;
 use crate::backtest::report::in_unit;
-use crate::commands::incident::{sides_of, state_of};
+use crate::commands::incident::sides_of;
 use crate::output::day_and_time;
 
 const STYLE: &str = "\
@@ -74,7 +74,7 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     page.raw(&format!(
         "<style>{STYLE}{paper}</style></head><body>\n<main>\n<div class=\"course\">\n<header>\n"
     ));
-    page.part("h1", &format!("{}: {}", it.id, state_of(it)));
+    page.part("h1", &format!("{}: {}", it.id, it.standing()));
     let about = about(it);
     page.part("p", &about);
     let closed = it.closed.map_or_else(String::new, |at| format!(", closed {at}"));
