@@ -40,7 +40,7 @@ use crate::journal::ReadOnlyJournal;
 pub use awaited::AwaitedIndex;
 pub use read::{IncidentFilter, IndexReader, ROWS_MAX, TransactionFilter};
 pub use rows::{
-    CommandRow, EventRow, EvidenceRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry,
+    Acts, CommandRow, EventRow, EvidenceRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry,
     TransactionRow,
 };
 pub use words::{reason, state_after};

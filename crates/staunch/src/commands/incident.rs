@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
-use staunch_model::{IncidentId, IncidentOutcome, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
@@ -230,7 +230,7 @@ fn list_text(output: &Output, found: &Incidents) -> String {
         .map(|it| {
             vec![
                 it.id.to_string(),
-                state_of(it),
+                it.standing(),
                 relative(it.opened, at),
                 it.events.to_string(),
                 format!("{} {}", it.key, it.playbook),
@@ -243,16 +243,6 @@ fn list_text(output: &Output, found: &Incidents) -> String {
     output.table(&["id", "outcome", "opened", "events", "key and playbook"], &rows)
 }
 
-/// What came of an incident, and whether it is closed: what was contained is not any more once it is.
-fn state_of(it: &IncidentRow) -> String {
-    let outcome = outcome_of(it);
-    match it.status {
-        IncidentStatus::Open => outcome,
-        IncidentStatus::Closed if it.outcome == Some(IncidentOutcome::Contained) => format!("was {outcome}"),
-        IncidentStatus::Closed => format!("{outcome}, closed"),
-    }
-}
-
 /// Whom the first event names, as far as it names anybody.
 fn sides_of(it: &IncidentRow) -> Option<String> {
     match (it.source.as_deref(), it.destination.as_deref()) {
@@ -263,13 +253,9 @@ fn sides_of(it: &IncidentRow) -> Option<String> {
     }
 }
 
-/// How the contain phase of an incident stands, and whether what contained it hurt.
+/// How the contain phase of an incident turned out, and whether what contained it hurt.
 pub(super) fn outcome_of(it: &IncidentRow) -> String {
-    let outcome = it.outcome.map_or("deciding", |outcome| outcome.name());
-    if it.lifted_because_hurt {
-        return format!("{outcome}, then lifted because it hurt");
-    }
-    outcome.to_owned()
+    it.outcome_words()
 }
 
 fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
@@ -277,7 +263,7 @@ fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
     let detail = &answer.detail;
     let it = &detail.incident;
     let mut text = String::new();
-    let title = format!("{}  {}", it.id, state_of(it));
+    let title = format!("{}  {}", it.id, it.standing());
     text.push_str(&format!(
         "{}  {}\n",
         output.paint(Tone::Strong, &title),

@@ -121,6 +121,20 @@ fn whose_things_are_decides_what_matches_and_what_a_person_is_asked() {
         let shown = words(&server.ok(&["incident", "show", "INC-1"]));
         assert!(shown.contains("(partners) asks a person"), "{shown}");
 
+        // It is told where it was known, which was before the answer that it led to.
+        let told: Value = server.json(&["incident", "timeline", "INC-1"]);
+        let context = told["entries"].as_array().expect("a list").iter();
+        let context: Vec<&Value> = context
+            .filter(|it| it["what"].as_str().is_some_and(|it| it.starts_with("context: ")))
+            .collect();
+        assert!(
+            context[0].to_string().contains("203.0.113.9 is tier 1, production"),
+            "{told:#}"
+        );
+        assert_eq!(context[0]["basis"], "stated", "{told:#}");
+        // Nothing is preserved, so that this is all that there is to know.
+        assert!(told["measures"]["received_to_known_us"].is_u64(), "{told:#}");
+
         // Whoever keeps the key for emergencies is not locked out; a program is, and who is in no file does not match.
         let address = "192.0.2.77";
         server.take_from("vpn", &login("EMERGENCY", address));

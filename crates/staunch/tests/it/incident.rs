@@ -44,7 +44,24 @@ fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal()
             assert!(json["measures"][measure].as_u64().is_some_and(|us| us > 0), "{json:#}");
         }
 
+        let sent = &entries[course[0]]["guards"];
+        let numbers = sent
+            .as_array()
+            .and_then(|all| all.iter().find(|it| it["guard"] == "budget-total"));
+        let numbers = numbers.unwrap_or_else(|| panic!("no budget: {json:#}"));
+        assert_eq!(
+            (&numbers["verdict"], &numbers["measured"]),
+            (&"passed".into(), &0.into()),
+            "{numbers:#}"
+        );
+        assert!(
+            of(&["--format", "csv"]).contains("; budget-total 0 (limit "),
+            "{json:#}"
+        );
+
         let text = of(&[]);
+        assert!(text.contains(" guards passed:\n"), "{text}");
+        assert!(text.contains("   budget-total          0  limit "), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let newest_first = of(&["--reverse", "--format", "csv"]);
         let rows: Vec<&str> = newest_first.lines().skip(1).collect();
@@ -57,6 +74,7 @@ fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal()
         let refused = server.ok(&["incident", "timeline", "INC-2"]);
         assert!(refused.contains("  notice   ~ NOTE-"), "{refused}");
         assert!(refused.contains("the branch"), "{refused}");
+        assert!(refused.contains("REFUSED: never-touch 1 (limit 0)"), "{refused}");
 
         let of_outcome = |outcome: &str| server.ok(&["incident", "list", "--outcome", outcome]);
         let (lifted, refused) = (of_outcome("contained"), of_outcome("refused"));

@@ -243,6 +243,10 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
             assert!(timeline.contains(part), "{part}: {timeline}");
         }
         // What it does on the way back is in force, and contains nothing.
+        for command in [&["incident", "list"][..], &["incident", "show", "INC-1"]] {
+            let told = server.ok(command);
+            assert!(told.contains("INC-1  recovered  "), "{told}");
+        }
         let told: Value = server.json(&["incident", "timeline", "INC-1"]);
         let shown: Value = server.json(&["incident", "show", "INC-1"]);
         let left = shown["transactions"].as_array().expect("a list").iter();

@@ -1,5 +1,7 @@
 //! What the index answers. Every text that came from outside is as it came: escape it before it is shown.
 
+mod standing;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
@@ -8,6 +10,8 @@ use staunch_model::{
 };
 
 use super::words;
+
+pub use self::standing::Acts;
 
 /// An incident, without what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +47,12 @@ pub struct IncidentRow {
     /// Whether something of it was lifted because it hurt the business, and nothing of it is in force.
     #[serde(default)]
     pub lifted_because_hurt: bool,
+    /// How its acts stand, but those of its recovery.
+    #[serde(default)]
+    pub acts: Acts,
+    /// Whether its newest recovery has taken every step.
+    #[serde(default)]
+    pub recovered: bool,
 }
 
 /// A safety transaction.

@@ -1,7 +1,7 @@
 //! The tables. A change of any of them needs a new [`VERSION`]: an index of another version is thrown away and rebuilt.
 
 /// The version of the tables and of how they are filled.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 7;
 
 /// Marks the file as ours: `STNI`.
 pub(super) const APPLICATION_ID: i64 = 0x5354_4e49;
@@ -32,7 +32,8 @@ CREATE TABLE incidents (
     signature TEXT NOT NULL,
     severity TEXT NOT NULL,
     source TEXT,
-    destination TEXT
+    destination TEXT,
+    recovered INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX incidents_open ON incidents (id) WHERE status = 'open';
 CREATE INDEX incidents_by_playbook ON incidents (playbook, id);
@@ -56,7 +57,8 @@ CREATE TABLE transactions (
     approved_by TEXT,
     approval_expires INTEGER,
     judgement BLOB,
-    hurt INTEGER NOT NULL DEFAULT 0
+    hurt INTEGER NOT NULL DEFAULT 0,
+    of_recovery INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX transactions_by_state ON transactions (state, id);
 CREATE INDEX transactions_by_target ON transactions (target, id);

@@ -3,7 +3,7 @@
 //! The table of states is the engine's; this is a copy that is proved against it by a test, because a store may not
 //! import the engine.
 
-use staunch_model::{Cause, Change, Command, Operator, Printable, Record, StateKind};
+use staunch_model::{Asset, Cause, Change, Command, KnownAccount, Operator, Printable, Record, StateKind, Target};
 
 /// The state of a transaction that was `state` after `change`, which the engine has found legal.
 #[must_use]
@@ -128,6 +128,29 @@ pub(super) fn what(change: &Change) -> String {
         } => format!("it is not proved that it was renewed: {failure}; a look was sent"),
         Change::RenewFailed(failure) => format!("the lease could not be renewed: {failure}"),
     };
+    Printable(&text).to_string()
+}
+
+/// What is known around an event: of its targets, and of the account that it names; `None` when it names neither. Safe
+/// to show.
+pub(super) fn around(targets: &[(Target, Option<Asset>)], account: Option<&KnownAccount>) -> Option<String> {
+    let targets = targets.iter().map(|(target, asset)| match asset {
+        Some(asset) => format!("{target} is {asset}"),
+        None => format!("no file names {target}"),
+    });
+    let account = account.map(|it| match &it.identity {
+        Some(identity) => format!("{} is {identity}", Printable(&it.name)),
+        None => format!("no file names the account {}", Printable(&it.name)),
+    });
+    let known: Vec<String> = targets.chain(account).collect();
+    let text = format!("context: {}", known.join("; "));
+    (!known.is_empty()).then(|| Printable(&text).to_string())
+}
+
+/// What files say of what an event names. Safe to show.
+pub(super) fn named(assets: &[Asset]) -> String {
+    let assets: Vec<String> = assets.iter().map(ToString::to_string).collect();
+    let text = format!("context: it names {}", assets.join("; "));
     Printable(&text).to_string()
 }
 

@@ -266,6 +266,15 @@ impl Entry<'_> {
                     record,
                 )
             }
+            Record::AroundKnown {
+                incident,
+                targets,
+                account,
+            } => match words::around(targets, account.as_ref()) {
+                Some(what) => self.on_incident(incident.0, &what, record),
+                None => Ok(()),
+            },
+            Record::AssetsKnown { incident, assets } => self.on_incident(incident.0, &words::named(assets), record),
             // That it is still healthy is no news.
             Record::WatchRead {
                 result: Ok(reading),
@@ -279,10 +288,13 @@ impl Entry<'_> {
             | Record::RecoveryStarted { .. }
             | Record::RecoveryAt { waits: Some(_), .. }
             | Record::ContainedAgain { .. }
-            | Record::RecoveryEnded { .. } => match staunch_model::recover::words(record) {
-                Some((incident, what)) => self.on_incident(incident.0, &what, record),
-                None => Ok(()),
-            },
+            | Record::RecoveryEnded { .. } => {
+                self.recovery(record)?;
+                match staunch_model::recover::words(record) {
+                    Some((incident, what)) => self.on_incident(incident.0, &what, record),
+                    None => Ok(()),
+                }
+            }
             Record::WatchAsked { .. }
             | Record::RecoveryPlanned { .. }
             | Record::RecoveryAt { waits: None, .. }
@@ -298,8 +310,6 @@ impl Entry<'_> {
             | Record::RiskTablePinned(_)
             | Record::Known(_)
             | Record::Found(_)
-            | Record::AroundKnown { .. }
-            | Record::AssetsKnown { .. }
             | Record::ContextTablePinned(_) => Ok(()),
         }
     }

@@ -7,6 +7,7 @@
 mod axis;
 mod entry;
 mod further;
+mod guards;
 mod html;
 pub(super) mod measures;
 mod picture;
@@ -28,6 +29,7 @@ use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineE
 pub(super) use self::entry::Basis;
 use self::entry::{Also, Entry, JOINED, Lane};
 use self::further::{Further, LogRead, Window};
+use self::guards::guards_of;
 use self::measures::{Clock, Measures, clocks, measures};
 use self::sheet::csv;
 use self::text::text;
@@ -240,6 +242,9 @@ fn of_journal(detail: &IncidentDetail, beside: &Beside) -> Vec<Entry> {
             entries.extend(inferred(waits(id, Some(it.at))));
         }
         let mut entry = of(meaning(it));
+        if it.transaction.is_some() {
+            entry.guards = guards_of(&it.detail);
+        }
         let record = serde_json::from_value(it.detail.clone());
         if let Ok(Record::EvidenceSealed { evidence, .. }) = record
             && let Some(missed) = beside.missed.words(evidence)

@@ -10,7 +10,7 @@ use staunch_model::{
 };
 
 use crate::index::rows::{
-    CommandRow, EventRow, EvidenceRow, Happening, IncidentRow, NoticeRow, Place, TimelineEntry, TransactionRow,
+    Acts, CommandRow, EventRow, EvidenceRow, Happening, IncidentRow, NoticeRow, Place, TimelineEntry, TransactionRow,
 };
 use crate::index::write::status;
 
@@ -32,7 +32,20 @@ pub(super) fn incident_row(row: &Row<'_>) -> rusqlite::Result<IncidentRow> {
         source: row.get("source")?,
         destination: row.get("destination")?,
         lifted_because_hurt: row.get("lifted_because_hurt")?,
+        acts: acts(row)?,
+        recovered: row.get("recovered")?,
     })
+}
+
+/// How many acts are in which state, of a list of their states.
+fn acts(row: &Row<'_>) -> rusqlite::Result<Acts> {
+    let states: Option<String> = row.get("acts")?;
+    let mut acts = Acts::default();
+    for name in states.iter().flat_map(|it| it.split(',')) {
+        let state = StateKind::ALL.into_iter().find(|it| it.name() == name);
+        acts.add(state.ok_or_else(|| unknown("acts", name))?);
+    }
+    Ok(acts)
 }
 
 pub(super) fn transaction_row(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {

@@ -19,7 +19,9 @@ const INCIDENTS: &str = "SELECT incidents.*,
     EXISTS (SELECT 1 FROM holders JOIN transactions ON transactions.id = holders.tx
         WHERE holders.incident = incidents.id AND hurt AND state = 'released')
     AND NOT EXISTS (SELECT 1 FROM holders JOIN transactions ON transactions.id = holders.tx
-        WHERE holders.incident = incidents.id AND state = 'in-force') AS lifted_because_hurt
+        WHERE holders.incident = incidents.id AND state = 'in-force') AS lifted_because_hurt,
+    (SELECT group_concat(state) FROM holders JOIN transactions ON transactions.id = holders.tx
+        WHERE holders.incident = incidents.id AND NOT of_recovery) AS acts
     FROM incidents";
 
 pub(super) fn position(db: &Connection) -> rusqlite::Result<Lsn> {

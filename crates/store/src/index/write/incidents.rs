@@ -1,7 +1,7 @@
 //! Enters incidents and the first of their events.
 
 use rusqlite::{OptionalExtension, params};
-use staunch_model::{ContentHash, Endpoint, Event, IncidentStatus};
+use staunch_model::{ContentHash, Endpoint, Event, IncidentStatus, Record, RecoveryEnd, RecoveryWait};
 
 use super::{Entry, int, status, time};
 
@@ -13,7 +13,7 @@ impl Entry<'_> {
         let event = self.event();
         self.db
             .prepare_cached(
-                "INSERT INTO incidents VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL, 1, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO incidents VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL, 1, ?7, ?8, ?9, ?10, ?11, 0)",
             )?
             .execute(params![
                 incident,
@@ -29,6 +29,31 @@ impl Entry<'_> {
                 event.and_then(|it| address(&it.destination)),
             ])?;
         event.map_or(Ok(()), |event| self.keep_event(incident, event))
+    }
+
+    /// What a recovery makes of its incident and of its acts, which contain nothing.
+    pub(super) fn recovery(&self, record: &Record) -> rusqlite::Result<()> {
+        match record {
+            Record::RecoveryAt {
+                waits: Some(RecoveryWait::Act(act)),
+                ..
+            } => self
+                .db
+                .prepare_cached("UPDATE transactions SET of_recovery = 1 WHERE id = ?1")?
+                .execute(params![int(act.0)])
+                .map(drop),
+            Record::RecoveryStarted { incident, .. }
+            | Record::ContainedAgain { incident, .. }
+            | Record::RecoveryEnded { incident, .. } => {
+                let end = RecoveryEnd::Recovered;
+                let recovered = matches!(record, Record::RecoveryEnded { end: it, .. } if *it == end);
+                self.db
+                    .prepare_cached("UPDATE incidents SET recovered = ?2 WHERE id = ?1")?
+                    .execute(params![int(incident.0), recovered])
+                    .map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn event_joined(&self, incident: i64) -> rusqlite::Result<()> {

@@ -1,11 +1,11 @@
 //! Evidence in the index.
 
 use staunch_model::{
-    ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Frame, IncidentId, Input, Record,
-    Sealed, Target,
+    Asset, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Frame, IncidentId, Input,
+    KnownAccount, Record, Sealed, Target,
 };
 
-use super::{HOSTILE, Setup, address, at, follow, opened, policy};
+use super::{HOSTILE, Setup, address, at, event, follow, opened, policy};
 
 fn told(record: Record) -> Frame {
     Frame {
@@ -150,4 +150,68 @@ fn of_many_tries_that_fail_for_one_reason_one_is_told() {
         assert!(it.what.starts_with(of) && it.what.contains(why), "{it:?}");
     }
     assert_eq!(detail.timeline_count, detail.timeline.len() as u64);
+}
+
+#[test]
+fn what_is_known_around_an_event_is_in_the_timeline_of_its_incident_with_its_time() {
+    let setup = Setup::new();
+    let mut index = setup.open();
+    let incident = IncidentId(1);
+    let target = Target::Address(address(1));
+    let asset = Asset {
+        tier: Some("0".into()),
+        named: "203.0.113.0/24".into(),
+        by: "assets.yaml, line 2".into(),
+        ..Asset::default()
+    };
+    let account = KnownAccount {
+        name: HOSTILE.into(),
+        identity: None,
+    };
+    let around = |targets: Vec<(Target, Option<Asset>)>, account| Record::AroundKnown {
+        incident,
+        targets,
+        account,
+    };
+    let mut first = opened(1, "203.0.113.1", "ssh brute force");
+    first
+        .records
+        .push(around(vec![(target.clone(), Some(asset.clone()))], None));
+    let later = Frame {
+        input: event("again"),
+        records: vec![
+            Record::EventJoined { incident },
+            around(vec![(target, None)], Some(account)),
+            Record::AssetsKnown {
+                incident,
+                assets: vec![asset],
+            },
+        ],
+    };
+    // Of an event that names nobody there is nothing to tell.
+    let nobody = told(around(Vec::new(), None));
+    follow(&mut index, &[policy(), first, later, nobody]);
+    let detail = index.reader().incident(incident);
+    let detail = detail.expect("it answers").expect("it is there");
+    let context: Vec<(bool, &str)> = detail
+        .timeline
+        .iter()
+        .filter(|it| it.what.starts_with("context: "))
+        .map(|it| (it.at == detail.incident.opened, it.what.as_str()))
+        .collect();
+    let known = "tier 0 (assets.yaml, line 2: 203.0.113.0/24)";
+    assert_eq!(
+        context,
+        [
+            (true, format!("context: 203.0.113.1 is {known}").as_str()),
+            (
+                false,
+                &*format!(
+                    "context: no file names 203.0.113.1; no file names the account {}",
+                    staunch_model::Printable(HOSTILE)
+                )
+            ),
+            (false, &*format!("context: it names {known}")),
+        ]
+    );
 }

@@ -1,13 +1,15 @@
 //! What the index shows of incidents, transactions, commands and notices.
 
 use staunch_model::{
-    Change, Command, ContentHash, Frame, IncidentId, IncidentOutcome, IncidentStatus, Input, Mode, NoticeLevel, Record,
-    ReleaseScope, Severity, StateKind, TransactionId,
+    ActionKind, Change, Command, ContentHash, EffectKey, Frame, IncidentId, IncidentOutcome, IncidentStatus, Input,
+    Mode, NoticeLevel, Record, RecoveryEnd, RecoveryWait, RefusalReason, ReleaseScope, Severity, Span, StateKind,
+    Target, TransactionId,
 };
-use staunch_store::index::{IncidentFilter, TransactionFilter};
+use staunch_store::index::{IncidentFilter, Index, TransactionFilter};
 
 use super::{
-    HOSTILE, Setup, at, changed, dispatch, event, follow, ids, joined, judgement, opened, operator, policy, whole_life,
+    HOSTILE, Setup, address, at, changed, dispatch, event, follow, ids, joined, judgement, opened, operator, policy,
+    whole_life,
 };
 
 #[test]
@@ -328,4 +330,163 @@ fn an_incident_has_the_commands_that_touched_it() {
     assert_eq!(touched(1), [5, 7, 8]);
     assert_eq!(touched(2), [6, 7]);
     assert_eq!(touched(3), [5, 7]);
+}
+
+/// A further act of the first incident.
+fn another(transaction: u64, kind: ActionKind) -> Record {
+    Record::TransactionPlanned {
+        transaction: TransactionId(transaction),
+        incident: IncidentId(1),
+        step: 1,
+        kind,
+        target: Target::Address(address(1)),
+        lease: Span::from_hours(1),
+        key: EffectKey::default(),
+        deadline: at(300),
+    }
+}
+
+fn told(record: Record) -> Frame {
+    Frame {
+        input: Input::Tick,
+        records: vec![record],
+    }
+}
+
+fn outcome(outcome: IncidentOutcome) -> Frame {
+    told(Record::OutcomeReached {
+        incident: IncidentId(1),
+        outcome,
+    })
+}
+
+fn closed() -> Frame {
+    told(Record::IncidentClosed {
+        incident: IncidentId(1),
+        absorbs_until: at(600),
+    })
+}
+
+/// How the first incident stands, in words and with its outcome.
+fn standing(index: &Index) -> (String, Option<IncidentOutcome>) {
+    let rows = index.reader().incidents(&IncidentFilter::default());
+    let row = rows.expect("the index answers").swap_remove(0);
+    (row.standing(), row.outcome)
+}
+
+#[test]
+fn an_incident_of_which_a_part_is_in_force_is_not_headed_by_what_was_refused() {
+    let setup = Setup::new();
+    let mut index = setup.open();
+    let mut follow = |frames: &[Frame]| {
+        follow(&mut index, frames);
+        standing(&index)
+    };
+    let in_force = |it| changed(it, Change::PostCheckPassed { lease_until: at(3_600) });
+    let refused = |it| {
+        let reason = Box::new(RefusalReason::NoTarget);
+        changed(
+            it,
+            Change::Refused {
+                reason,
+                judgement: None,
+            },
+        )
+    };
+    let mut first = opened(1, "203.0.113.1", "a beacon");
+    first.records.push(another(2, ActionKind::RateLimitIp));
+    let (stands, _) = follow(&[policy(), first]);
+    assert_eq!(stands, "deciding");
+    let (stands, _) = follow(&[in_force(1)]);
+    assert_eq!(stands, "deciding, 1 of 2 acts in force");
+    let (stands, worst) = follow(&[refused(2), outcome(IncidentOutcome::Refused)]);
+    assert_eq!(stands, "contained in part: 1 of 2 acts refused");
+    assert_eq!(worst, Some(IncidentOutcome::Refused), "the journal's is the worst");
+    // The worst is told first.
+    let (stands, _) = follow(&[
+        told(another(3, ActionKind::BlockIp)),
+        changed(3, Change::ProbedAbsent),
+        outcome(IncidentOutcome::RolledBack),
+    ]);
+    assert_eq!(stands, "contained in part: 1 of 3 acts rolled back, 1 refused");
+    let (stands, _) = follow(&[changed(1, Change::ReleaseVerified), closed()]);
+    assert_eq!(stands, "was contained in part: 1 of 3 acts rolled back, 1 refused");
+}
+
+#[test]
+fn an_incident_of_which_nothing_is_in_force_is_headed_by_its_outcome() {
+    let setup = Setup::new();
+    let mut index = setup.open();
+    let reason = Box::new(RefusalReason::NoTarget);
+    let refused = changed(
+        1,
+        Change::Refused {
+            reason,
+            judgement: None,
+        },
+    );
+    follow(
+        &mut index,
+        &[
+            policy(),
+            opened(1, "203.0.113.1", "a beacon"),
+            refused,
+            outcome(IncidentOutcome::Refused),
+        ],
+    );
+    assert_eq!(standing(&index).0, "refused");
+    follow(&mut index, &[closed()]);
+    assert_eq!(standing(&index).0, "refused, closed");
+}
+
+#[test]
+fn a_recovered_incident_is_not_contained_while_a_job_of_its_recovery_has_a_lease() {
+    let setup = Setup::new();
+    let mut index = setup.open();
+    let incident = IncidentId(1);
+    let in_force = |it| changed(it, Change::PostCheckPassed { lease_until: at(3_600) });
+    let mut follow = |frames: &[Frame]| {
+        follow(&mut index, frames);
+        standing(&index).0
+    };
+    let end = |end| told(Record::RecoveryEnded { incident, end });
+    let stands = follow(&[
+        policy(),
+        opened(1, "203.0.113.1", "a beacon"),
+        in_force(1),
+        outcome(IncidentOutcome::Contained),
+    ]);
+    assert_eq!(stands, "contained");
+    let act = Frame {
+        input: Input::Tick,
+        records: vec![
+            another(2, ActionKind::ExecJob),
+            Record::RecoveryAt {
+                incident,
+                at: 0,
+                waits: Some(RecoveryWait::Act(TransactionId(2))),
+            },
+        ],
+    };
+    let stands = follow(&[act, in_force(2)]);
+    assert_eq!(stands, "contained");
+    let stands = follow(&[
+        changed(1, Change::ReleaseVerified),
+        end(RecoveryEnd::Stopped { by: "ada".into() }),
+    ]);
+    assert_eq!(stands, "was contained");
+    let stands = follow(&[end(RecoveryEnd::Recovered)]);
+    assert_eq!(stands, "recovered");
+    let again = Record::ContainedAgain {
+        incident,
+        transaction: TransactionId(3),
+    };
+    let stands = follow(&[told(another(3, ActionKind::BlockIp)), told(again), in_force(3)]);
+    assert_eq!(stands, "contained");
+    let stands = follow(&[
+        changed(3, Change::ReleaseVerified),
+        end(RecoveryEnd::Recovered),
+        closed(),
+    ]);
+    assert_eq!(stands, "recovered, closed");
 }

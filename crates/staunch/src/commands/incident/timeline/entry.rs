@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use staunch_connectors::logs::{Kind, Same};
-use staunch_model::{Change, Record, Timestamp, TransactionId};
+use staunch_model::{Change, GuardResult, Record, Timestamp, TransactionId};
 
 use crate::output::day_and_time;
 
@@ -90,6 +90,8 @@ impl Basis {
             Record::EvidenceSealed { .. } | Record::EvidencePostponed { .. } | Record::OrphanAdopted { .. } => {
                 Self::Observed
             }
+            // What files of assets and accounts say.
+            Record::AroundKnown { .. } | Record::AssetsKnown { .. } => Self::Stated,
             _ => Self::Inferred,
         }
     }
@@ -143,6 +145,9 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) source_time: Option<Timestamp>,
     pub(super) what: String,
+    /// The guards that decided it, with their numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) guards: Vec<GuardResult>,
     /// Who else says the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) also: Vec<Also>,
@@ -188,6 +193,7 @@ impl Entry {
             transaction: None,
             source_time: None,
             what,
+            guards: Vec::new(),
             also: Vec::new(),
             also_more: 0,
             same: None,

@@ -8,14 +8,15 @@ mod paper;
 
 use std::fmt::Write as _;
 
-use staunch_model::{Printable, Verdict};
+use staunch_model::Printable;
 use staunch_server::dto::{IncidentRow, TransactionRow};
 
+use super::guards::verdict;
 use super::measures::Clock;
 use super::{Basis, Lane, LeftOut, Timeline, picture, short, signed};
 use crate::backtest::html::escape;
 use crate::backtest::report::in_unit;
-use crate::commands::incident::{sides_of, state_of};
+use crate::commands::incident::sides_of;
 use crate::output::day_and_time;
 
 const STYLE: &str = "\
@@ -73,7 +74,7 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     page.raw(&format!(
         "<style>{STYLE}{paper}</style></head><body>\n<main>\n<div class=\"course\">\n<header>\n"
     ));
-    page.part("h1", &format!("{}: {}", it.id, state_of(it)));
+    page.part("h1", &format!("{}: {}", it.id, it.standing()));
     let about = about(it);
     page.part("p", &about);
     let closed = it.closed.map_or_else(String::new, |at| format!(", closed {at}"));
@@ -316,16 +317,9 @@ impl Page {
             );
             for guard in &judgement.guards {
                 let number = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), |it| in_unit(it, guard.unit));
-                let verdict = match guard.verdict {
-                    Verdict::Passed => "passed",
-                    Verdict::Unknown => "unknown",
-                    Verdict::Ask => "ask a person",
-                    Verdict::ObserveOnly => "observe only",
-                    Verdict::Refused => "REFUSED",
-                };
                 self.raw("<tr>");
                 self.part("th scope=\"row\"", guard.guard.name());
-                self.part("td class=\"l\"", verdict);
+                self.part("td class=\"l\"", verdict(guard.verdict));
                 self.part("td class=\"l\"", &number(guard.measured));
                 self.part("td class=\"l\"", &number(guard.limit));
                 self.part("td class=\"w\"", &shown(&guard.why));

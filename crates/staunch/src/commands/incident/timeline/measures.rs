@@ -1,11 +1,12 @@
 //! How long things took in an incident, and how far the clocks of its sources are off.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use staunch_model::{Printable, Record, RecoveryWait, Timestamp, TransactionId};
+use staunch_model::{GuardName, GuardResult, Printable, Record, RecoveryWait, Timestamp, TransactionId};
 use staunch_server::dto::{EventRow, IncidentDetail, TransactionRow};
 
+use super::guards::judgement_of;
 use super::{short, signed};
 
 /// Evidence up to this place in the list of RFC 3227, section 2.1, is gone when the machine is switched off.
@@ -16,8 +17,8 @@ const VOLATILE_TO: u8 = 3;
 pub(in crate::commands::incident) struct Measures {
     /// To detect: from the first event, by its source's clock, until it was received. Zero when that clock is ahead.
     pub(in crate::commands::incident) event_to_received_us: Option<u64>,
-    /// To know: from receiving the first event until the last of the volatile evidence was sealed; nothing while some
-    /// is not sealed, also when it was missed.
+    /// To know: from receiving the first event until the last of the volatile evidence was sealed and all context that
+    /// was asked for was known, whichever was later; nothing while some is not, also when it was missed.
     pub(in crate::commands::incident) received_to_known_us: Option<u64>,
     /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed
     /// nor missed.
@@ -70,7 +71,7 @@ impl Measures {
             named(
                 "to know",
                 "received, then known",
-                "from then until all volatile evidence was sealed",
+                "from then until context was known and volatile evidence sealed",
                 self.received_to_known_us,
             ),
             named(
@@ -127,12 +128,12 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
         .iter()
         .all(|it| it.sealed_at.is_some() || it.missed_at.is_some());
     let sealed = detail.evidence.iter().filter_map(|it| it.sealed_at).max();
-    let known = detail
+    let volatile = detail
         .evidence
         .iter()
         .filter(|it| it.kind.volatility() <= VOLATILE_TO)
-        .map(|it| it.sealed_at)
-        .collect::<Option<Vec<_>>>();
+        .map(|it| it.sealed_at);
+    let known = volatile.chain(context(detail)).collect::<Option<Vec<_>>>();
     let lifted = releasable().map(|it| it.released_at).collect::<Option<Vec<_>>>();
     let held = releasable().filter_map(|it| it.in_force_at).min();
     Measures {
@@ -145,6 +146,48 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
         for_good: for_good as u64,
         nothing_to_release: for_good > 0 && held.is_none(),
     }
+}
+
+/// When each piece of the context that was asked for was known; `None` for one that is not.
+///
+/// What files, feeds and services say is asked before an event is taken up, and has no time of its own in the record:
+/// it was known when the incident was opened. Facts are asked for with each judgement. Only acts that were planned when
+/// the incident was opened count: what others ask for, such as those of a recovery, is not waited for.
+fn context(detail: &IncidentDetail) -> Vec<Option<Timestamp>> {
+    let opened = detail.incident.opened;
+    let mut said = None;
+    let mut facts: BTreeMap<TransactionId, Option<Timestamp>> = BTreeMap::new();
+    let first: BTreeSet<TransactionId> = detail
+        .transactions
+        .iter()
+        .filter(|it| it.incident == detail.incident.id && it.created == opened)
+        .map(|it| it.id)
+        .collect();
+    for it in &detail.timeline {
+        let Some(act) = it.transaction else {
+            let record = serde_json::from_value(it.detail.clone());
+            let is_around = matches!(record, Ok(Record::AroundKnown { .. } | Record::AssetsKnown { .. }));
+            said = said.or((is_around && it.at == opened).then_some(Some(opened)));
+            continue;
+        };
+        let Some(judgement) = judgement_of(&it.detail).filter(|_| first.contains(&act)) else {
+            continue;
+        };
+        let tells = |it: &GuardResult| match it.guard {
+            GuardName::Context => true,
+            // Without a score, it is not told whether anybody was asked.
+            GuardName::Risk => it.measured.is_some(),
+            _ => false,
+        };
+        if judgement.guards.iter().any(tells) {
+            said = Some(Some(opened));
+        }
+        if let Some(fact) = &judgement.facts.traffic {
+            let known = facts.entry(act).or_default();
+            *known = known.or(fact.value.is_ok().then_some(it.at));
+        }
+    }
+    said.into_iter().chain(facts.into_values()).collect()
 }
 
 /// What was done on the way back to normal, which contains nothing and may stay in force.

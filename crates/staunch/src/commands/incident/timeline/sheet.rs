@@ -1,6 +1,7 @@
 //! The timeline for spreadsheets: CSV in which no cell is taken for a formula.
 
 use super::Entry;
+use super::guards::guard_cell;
 use crate::exit::{Exit, Fault};
 
 pub(super) fn csv(entries: &[Entry]) -> Result<String, Fault> {
@@ -19,6 +20,7 @@ pub(super) fn csv(entries: &[Entry]) -> Result<String, Fault> {
         "origin",
         "inferred",
         "also",
+        "guards",
     ];
     writer.write_record(heading).map_err(|error| failed(&error))?;
     for it in entries {
@@ -39,6 +41,7 @@ pub(super) fn csv(entries: &[Entry]) -> Result<String, Fault> {
             no_formula(it.origin.as_deref().unwrap_or_default()),
             it.inferred.join(" "),
             no_formula(&also.join("; ")),
+            guard_cell(&it.guards),
         ];
         writer.write_record(row).map_err(|error| failed(&error))?;
     }
@@ -74,9 +77,9 @@ mod tests {
             )
         };
         let text = csv(&[entry("=HYPERLINK(\"x\")"), entry("a, \"b\"\nc")]).expect("CSV");
-        let expect = "at,elapsed_us,lsn,lane,transaction,source_time,what,basis,system,origin,inferred,also\n\
-                      2026-11-25T14:00:00.000Z,0,7,event,,,\"'=HYPERLINK(\"\"x\"\")\",observed,falco,'=a.log,year zone,\n\
-                      2026-11-25T14:00:00.000Z,0,7,event,,,\"a, \"\"b\"\"\nc\",observed,falco,'=a.log,year zone,\n";
+        let expect = "at,elapsed_us,lsn,lane,transaction,source_time,what,basis,system,origin,inferred,also,guards\n\
+                      2026-11-25T14:00:00.000Z,0,7,event,,,\"'=HYPERLINK(\"\"x\"\")\",observed,falco,'=a.log,year zone,,\n\
+                      2026-11-25T14:00:00.000Z,0,7,event,,,\"a, \"\"b\"\"\nc\",observed,falco,'=a.log,year zone,,\n";
         assert_eq!(text, expect);
     }
 }

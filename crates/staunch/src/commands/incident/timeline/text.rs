@@ -2,9 +2,9 @@
 
 use staunch_model::Printable;
 
+use super::guards::guard_lines;
 use super::{Basis, Lane, Timeline, short, signed};
 use crate::commands::evidence::lines;
-use crate::commands::incident::state_of;
 use crate::output::{Output, Tone, day_and_time, wrap};
 
 /// The columns before the text of an entry.
@@ -12,7 +12,7 @@ const INDENT: usize = 38;
 
 pub(super) fn text(output: &Output, timeline: &Timeline<'_>) -> String {
     let it = timeline.incident;
-    let title = format!("{}  {}  {}", it.id, state_of(it), Printable(&it.key));
+    let title = format!("{}  {}  {}", it.id, it.standing(), Printable(&it.key));
     let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), Printable(&it.playbook));
     for measure in timeline.measures.named() {
         let took = measure.took_us.map_or_else(|| "-".to_owned(), short);
@@ -61,6 +61,7 @@ pub(super) fn text(output: &Output, timeline: &Timeline<'_>) -> String {
         let mark = entry.basis.mark();
         let what = lines(&entry.sentence(&day), INDENT);
         text.push_str(&format!("  {time:<12}  {elapsed:>9}  {lane} {mark} {what}\n"));
+        text.push_str(&guard_lines(output, &entry.guards, &entry.what, INDENT));
     }
     text
 }

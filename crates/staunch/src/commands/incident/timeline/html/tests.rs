@@ -41,6 +41,12 @@ fn story(words: &str) -> IncidentDetail {
             artefacts: 1,
         },
     });
+    let number = |guard: &str, verdict: &str, measured: Option<u64>, limit: u64, unit: &str, why: &str| json!({"guard": guard, "verdict": verdict, "measured": measured, "limit": limit, "unit": unit, "why": why});
+    let sent = json!({"execute-intended": {"dispatch": {"ticket": 2, "deadline": at(5_000_000)}, "version": 1, "hold": "11m",
+        "judgement": {"mode": "enforce", "risk": "low", "facts": {"traffic": null}, "observation": null, "guards": [
+            number("freshness", "passed", Some(4_000_000), 900_000_000, "micros", "an event of 4s"),
+            number("impact", "unknown", None, 500, "basis-points", words),
+            number("budget-total", "passed", Some(4), 100, "count", "4 of 100 in the last hour")]}}});
     let in_force = change(Change::PostCheckPassed {
         lease_until: at(602_000_000),
     });
@@ -52,7 +58,7 @@ fn story(words: &str) -> IncidentDetail {
         entry(10, 800, one, "planned: block-ip", json!({})),
         entry(12, 480, None, "a further event", json!({})),
         entry(13, 300_000, None, "sealed: flows, 1 artefact of 412 bytes", sealed),
-        entry(14, 310_000, one, "act sent", json!({})),
+        entry(14, 310_000, one, "act sent", sent),
         entry(15, 2_000_000, one, "verified: in force until 14:10", in_force),
         entry(15, 2_000_000, None, "outcome: contained", json!({})),
         entry(18, 600_000_000, one, "release started: by a person", json!({})),
@@ -224,6 +230,74 @@ fn measures_and_clocks_are_those_of_the_story() {
 }
 
 #[test]
+fn to_know_takes_until_context_is_known_and_volatile_evidence_is_sealed() {
+    let mut detail = story("x");
+    let opened = detail.incident.opened;
+    let known = |detail: &IncidentDetail| {
+        let beside = Beside::default();
+        timeline(detail, Further::default(), &beside)
+            .measures
+            .received_to_known_us
+    };
+    let later = |us: u64| opened + Span::from_micros(us);
+    let judged = |at, fact: Option<Value>| {
+        let mut entry = story("x").timeline.swap_remove(6);
+        entry.at = at;
+        entry.detail["execute-intended"]["judgement"]["facts"]["traffic"] = fact.unwrap_or_default();
+        entry
+    };
+    let share = || {
+        Some(
+            json!({"value": {"Ok": {"flows": 1, "flows_total": 9, "bytes": null, "bytes_total": null}},
+        "source": "conntrack", "age": "1s"}),
+        )
+    };
+    let unknown = || Some(json!({"value": {"Err": "no answer"}, "source": "conntrack", "age": "1s"}));
+
+    // No act that was planned when it was opened: evidence alone, which was sealed after 300 ms.
+    detail.timeline.push(judged(later(900_000), share()));
+    assert_eq!(known(&detail), Some(299_900));
+    // Now the act was, and its judgement asked for a fact: the later of both counts.
+    detail.transactions[0].created = opened;
+    assert_eq!(known(&detail), Some(900_250));
+    detail.timeline.last_mut().expect("an entry").at = later(1_000);
+    assert_eq!(known(&detail), Some(299_900));
+    // A fact that could not be had is not known, until it is.
+    *detail.timeline.last_mut().expect("an entry") = judged(later(900_000), unknown());
+    assert_eq!(known(&detail), None);
+    detail.timeline.push(judged(later(950_000), share()));
+    detail.timeline.push(judged(later(990_000), share()));
+    assert_eq!(known(&detail), Some(950_250));
+    // Evidence that was missed leaves it open.
+    let sealed = detail.evidence[0].sealed_at.take();
+    assert_eq!(known(&detail), None);
+    detail.evidence[0].sealed_at = sealed;
+
+    // Without evidence, what files and feeds say was known when it was opened; without either there is nothing to know.
+    detail.evidence.clear();
+    detail.timeline.truncate(12);
+    assert_eq!(known(&detail), None);
+    let mut around = detail.timeline[0].clone();
+    around.detail = value(&Record::AroundKnown {
+        incident: IncidentId(7),
+        targets: Vec::new(),
+        account: None,
+    });
+    detail.timeline.push(around);
+    assert_eq!(known(&detail), Some(250));
+    // So does a score tell that feeds were asked, but not that it is unknown.
+    for (measured, expect) in [(json!(900), Some(250)), (json!(null), None)] {
+        let guard = json!({"guard": "risk", "verdict": "ask", "measured": measured, "limit": null,
+            "unit": "thousandths", "why": "x"});
+        let mut scored = judged(later(400_000), None);
+        scored.detail["execute-intended"]["judgement"]["guards"] = json!([guard]);
+        detail.timeline.truncate(12);
+        detail.timeline.push(scored);
+        assert_eq!(known(&detail), expect);
+    }
+}
+
+#[test]
 fn what_was_observed_is_told_from_what_was_inferred() {
     assert_eq!(Basis::of_change(&Change::ReleaseVerified), Basis::Observed);
     assert_eq!(Basis::of_change(&Change::ProbedAbsent), Basis::Observed);
@@ -237,16 +311,69 @@ fn what_was_observed_is_told_from_what_was_inferred() {
     let beside = Beside::default();
     let it = timeline(&detail, Further::default(), &beside);
     let rows = csv(&it.entries).expect("CSV");
-    assert!(rows.contains(",suricata high: x,observed,suricata,,,\n"), "{rows}");
+    assert!(rows.contains(",suricata high: x,observed,suricata,,,,\n"), "{rows}");
     assert!(
-        rows.contains(",verified: in force until 14:10,observed,,,,\n"),
+        rows.contains(",verified: in force until 14:10,observed,,,,,\n"),
         "{rows}"
     );
-    assert!(rows.contains(",outcome: contained,inferred,,,,\n"), "{rows}");
+    assert!(rows.contains(",outcome: contained,inferred,,,,,\n"), "{rows}");
     let text = text(&Output::plain(), &it);
     assert!(text.contains("incident ~ outcome: contained"), "{text}");
     assert!(text.contains("event      suricata high: x"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn every_format_has_the_numbers_of_the_guards_with_the_decision() {
+    let mut detail = story("x");
+    let refused = json!({"refused": {"reason": {"guard": {"guard": "budget-total", "why": "101 of 100"}},
+        "judgement": {"mode": "enforce", "risk": "low", "facts": {"traffic": null}, "observation": null, "guards": [
+            {"guard": "breaker", "verdict": "passed", "measured": 0, "limit": 3, "unit": "count", "why": "closed"},
+            {"guard": "budget-total", "verdict": "refused", "measured": 101, "limit": 100, "unit": "count",
+             "why": "101 of 100"}]}}});
+    let mut entry = detail.timeline[6].clone();
+    (entry.what, entry.detail) = ("refused: budget-total: 101 of 100".to_owned(), refused);
+    detail.timeline.push(entry);
+    let beside = Beside::default();
+    let it = timeline(&detail, Further::default(), &beside);
+
+    let shown = text(&Output::plain(), &it);
+    let margin = "\n                                      ";
+    let passed = [
+        "impact - (limit 5 %): x",
+        "2 guards passed:",
+        "  freshness            4s  limit 15m",
+        "  budget-total          4  limit 100\n",
+    ]
+    .join(margin);
+    let sent = format!("act      ~ TX-1 act sent{margin}unknown: {passed}");
+    assert!(shown.contains(&sent), "{shown}\n{sent}");
+    let refused = [
+        "refused: budget-total: 101 of 100",
+        "REFUSED: budget-total 101 (limit 100)",
+        "1 guard passed:",
+        "  breaker               0  limit 3",
+    ]
+    .join(margin);
+    assert!(shown.contains(&refused), "{shown}\n{refused}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+
+    let rows = csv(&it.entries).expect("CSV");
+    let cell = "freshness 4s (limit 15m) passed; impact - (limit 5 %) unknown: x; budget-total 4 (limit 100) passed";
+    assert!(rows.contains(&format!(",{cell}\n")), "{rows}");
+    assert!(
+        rows.contains("budget-total 101 (limit 100) REFUSED: 101 of 100\n"),
+        "{rows}"
+    );
+
+    let (name, archived) = super::super::files(&detail, &beside).expect("files").swap_remove(0);
+    assert_eq!(name, "timeline.json");
+    let archived: Value = serde_json::from_slice(&archived).expect("JSON");
+    let entries = archived["entries"].as_array().expect("a list");
+    let judged: Vec<&Value> = entries.iter().filter(|it| it.get("guards").is_some()).collect();
+    let expect = json!({"guard": "budget-total", "verdict": "passed", "measured": 4, "limit": 100, "unit": "count",
+        "why": "4 of 100 in the last hour"});
+    assert_eq!((judged.len(), &judged[0]["guards"][2]), (2, &expect), "{archived:#}");
 }
 
 /// Twenty events of one source: bursts of microseconds, and days between them.
