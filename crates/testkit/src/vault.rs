@@ -171,6 +171,7 @@ impl Kept {
             previous: chain.last().map(|it| it.hash),
             custody,
             taken,
+            uuid: None,
             signature: None,
         };
         let hash = manifest.hash();

@@ -61,6 +61,7 @@ fn manifest() -> Manifest {
             keep_until: None,
         },
         taken: Taken::Missed(Failure::new(FailureKind::Denied, "no permission")),
+        uuid: None,
         signature: None,
     }
 }

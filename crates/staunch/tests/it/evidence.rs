@@ -75,6 +75,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let flows = sealed["id"].as_str().expect("an id");
         let shown: Value = server.json(&["evidence", "show", flows]);
         assert!(shown["manifests"][0]["signature"].is_string(), "{shown}");
+        assert!(shown["manifests"][0]["uuid"].is_string(), "{shown}");
         let custody = &shown["manifests"][0]["custody"];
         assert_eq!(
             (&custody["classification"], &custody["tlp"]),

@@ -279,6 +279,9 @@ fn shown_text(output: &Output, shown: &Shown, key: Option<&LogVerifier>) -> Stri
             line("labels", &labels);
         }
         line("manifest", &sealed.sha256.to_string());
+        if let Some(uuid) = &it.uuid {
+            line("uuid", uuid);
+        }
         if let Some(signed) = signed(&sealed.content, key) {
             line("signed", &signed);
         }

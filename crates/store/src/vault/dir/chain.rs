@@ -5,7 +5,9 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use staunch_model::custody::{CUSTODY_SCHEMA_VERSION, MANIFEST_BYTES_MAX};
-use staunch_model::{EvidenceId, Failure, IncidentId, Manifest, ManifestDraft, Sha256Hash, Taken};
+use staunch_model::{
+    EvidenceId, Failure, FailureKind, IncidentId, Manifest, ManifestDraft, Sha256Hash, Taken, Timestamp,
+};
 use staunch_ports::SealedManifest;
 
 use super::{Shared, fits, sequence_of};
@@ -40,6 +42,21 @@ struct Head {
     hash: Option<Sha256Hash>,
 }
 
+/// A UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, and 74 random bits.
+fn uuid_of(at: Timestamp) -> Result<String, Failure> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| {
+        let what = format!("this machine gives no random numbers: {error}");
+        Failure::new(FailureKind::Unavailable, &what)
+    })?;
+    let millis = u128::from(at.as_micros() / 1_000) & ((1 << 48) - 1);
+    let (version, variant) = (7_u128 << 76, 2_u128 << 62);
+    let kept = u128::from_be_bytes(random) & !(u128::MAX << 80) & !(0xf << 76) & !(3 << 62);
+    let text = format!("{:032x}", millis << 80 | version | variant | kept);
+    let parts = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];
+    Ok(parts.join("-"))
+}
+
 impl Shared {
     /// Writes the next manifest of its evidence.
     pub(super) fn put_manifest(&self, custody: ManifestDraft, taken: Taken) -> Result<SealedManifest, Failure> {
@@ -57,6 +74,7 @@ impl Shared {
             schema_version: CUSTODY_SCHEMA_VERSION,
             sequence: head.sequence + 1,
             previous: head.hash,
+            uuid: Some(uuid_of(custody.collected_at)?.into()),
             custody,
             taken,
             signature: None,
@@ -99,5 +117,30 @@ impl Shared {
             sequence,
             hash: Some(hashing.finish().0),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_of_version_7_and_has_the_time() {
+        // The time of the example in RFC 9562, appendix A.6.
+        let at = Timestamp::from_micros(0x017f_22e2_79b0 * 1_000 + 999);
+        let (one, other) = (
+            uuid_of(at).expect("random numbers"),
+            uuid_of(at).expect("random numbers"),
+        );
+        assert_ne!(one, other);
+        for uuid in [one, other] {
+            assert!(uuid.starts_with("017f22e2-79b0-7"), "{uuid}");
+            let bytes = uuid.as_bytes();
+            assert!(
+                uuid.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-'),
+                "{uuid}"
+            );
+            assert!(matches!(bytes[19], b'8' | b'9' | b'a' | b'b'), "{uuid}");
+        }
     }
 }
