@@ -43,7 +43,7 @@ impl Turn<'_> {
         }
         if !vanished.is_empty() {
             let text = format!(
-                "{} containment(s) in force were removed or replaced, and not by Staunch: {}",
+                "{} containment(s) in force were removed or replaced by somebody else: {}",
                 vanished.len(),
                 list(&vanished)
             );

@@ -94,7 +94,7 @@ fn what_somebody_removed_or_a_person_lifted_is_not_put_back() {
         let listed: Incidents = server.json(&["incident", "list"]);
         assert_eq!(listed.incidents.len(), 2);
         assert!(
-            home.log().contains("removed or replaced, and not by Staunch"),
+            home.log().contains("removed or replaced by somebody else"),
             "{}",
             home.log()
         );
