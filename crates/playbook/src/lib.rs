@@ -36,6 +36,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("../../../playbooks/brute-force-block.yaml"),
     ),
     (
+        "crowdsec-block.yaml",
+        include_str!("../../../playbooks/crowdsec-block.yaml"),
+    ),
+    (
         "exploit-attempt-block.yaml",
         include_str!("../../../playbooks/exploit-attempt-block.yaml"),
     ),
@@ -79,6 +83,10 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "brute-force-block.yaml",
         include_str!("../../../playbooks/brute-force-block.test.yaml"),
+    ),
+    (
+        "crowdsec-block.yaml",
+        include_str!("../../../playbooks/crowdsec-block.test.yaml"),
     ),
     (
         "exploit-attempt-block.yaml",

@@ -318,14 +318,8 @@ fn allow(identity: &Identity, right: Right, from: Origin) -> Result<Entry, Faile
             Role::Responder => "may look and decide on what is contained, and nothing else",
             Role::Operator => "may do everything",
         };
-        let needed = match right {
-            Right::Send => "use the token of a sender",
-            Right::Look => "use the token of a viewer",
-            Right::Respond => "use the token of a responder or an operator",
-            Right::Operate => "use the token of an operator",
-        };
         let (title, detail) = ("the caller may not do this", format!("{} {may}", identity.name));
-        return Err(Failed::new(StatusCode::FORBIDDEN, "forbidden", title, detail).hint(needed));
+        return Err(Failed::new(StatusCode::FORBIDDEN, "forbidden", title, detail).hint(right.hint()));
     }
     Ok(Entry::Proved(Caller {
         name: identity.name.clone(),

@@ -70,6 +70,19 @@ pub enum Right {
     Operate,
 }
 
+impl Right {
+    /// Whose token to use, as it is told to those who lack the right.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Send => "use the token of a sender",
+            Self::Look => "use the token of a viewer",
+            Self::Respond => "use the token of a responder or an operator",
+            Self::Operate => "use the token of an operator",
+        }
+    }
+}
+
 impl Role {
     /// All of them, those that may do least first.
     pub const ALL: [Self; 4] = [Self::Sender, Self::Viewer, Self::Responder, Self::Operator];

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use staunch_model::Printable;
+use staunch_model::{Printable, Span};
+use staunch_server::auth::Right;
 use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, INDEX_TROUBLE_HEADER, Problem, is_blank};
 use ureq::http::{Response, StatusCode};
 use ureq::typestate::WithoutBody;
@@ -75,6 +76,9 @@ pub(crate) struct Client {
     /// How people are told where it is.
     shown: String,
     token: Option<String>,
+    patience: Patience,
+    /// What the command needs that this client looks for.
+    purpose: Right,
     /// Whether people were told that the index is behind: once is enough for a command that asks several times.
     told_of_lag: AtomicBool,
 }
@@ -173,8 +177,17 @@ impl Client {
             url,
             shown,
             token,
+            patience,
+            purpose: Right::Look,
             told_of_lag: AtomicBool::new(false),
         })
+    }
+
+    /// The same, for a command that needs `right`: who may not even look before it is told whose token the command takes.
+    #[must_use]
+    pub(crate) const fn meaning_to(mut self, right: Right) -> Self {
+        self.purpose = right;
+        self
     }
 
     /// Asks for `path` with the fields of `query` as its query string.
@@ -334,18 +347,31 @@ impl Client {
             && !matches!(at, Timeout::Resolve | Timeout::Connect)
         {
             let what = format!("{} takes connections and does not answer", Printable(&self.shown));
-            let fault = Fault::doing(Exit::Unreachable, what, error).hint(
+            let fault = Fault::new(Exit::Unreachable, what).because(self.waited(*at)).hint(
                 "its process may be stopped, or wait for its disk. A command may still be carried out when it goes on: look \
                  with `staunch containment list` then",
             );
             return fault.silence();
         }
-        Fault::doing(
-            Exit::Unreachable,
-            format!("no Staunch answers at {}", Printable(&self.shown)),
-            error,
-        )
-        .hint("start it with `staunch serve`, or name its address with --url or STAUNCH_URL")
+        let what = format!("no Staunch answers at {}", Printable(&self.shown));
+        let fault = match error {
+            ureq::Error::Timeout(at) => Fault::new(Exit::Unreachable, what).because(self.waited(*at)),
+            _ => Fault::doing(Exit::Unreachable, what, error),
+        };
+        fault.hint("start it with `staunch serve`, or name its address with --url or STAUNCH_URL")
+    }
+
+    /// What was waited for, and for how long.
+    fn waited(&self, at: Timeout) -> String {
+        let (what, time) = match at {
+            Timeout::Resolve | Timeout::Connect => ("there was no connection", Some(self.patience.connect)),
+            Timeout::RecvResponse => ("no answer has begun", Some(ANSWER_BEGINS_WITHIN)),
+            _ => ("there was no whole answer", self.patience.whole),
+        };
+        match time {
+            Some(time) => format!("{what} within {}", span_of(time)),
+            None => format!("{what} in time"),
+        }
     }
 
     fn problem(&self, status: StatusCode, body: &[u8]) -> Fault {
@@ -383,6 +409,10 @@ impl Client {
                 "put an operator's token into STAUNCH_TOKEN; or, on its own machine, run this as the user of the server, with \
                  STAUNCH_CONFIG set to its configuration",
             );
+        }
+        let looks = problem.hint.as_deref() == Some(Right::Look.hint());
+        if status == StatusCode::FORBIDDEN && looks {
+            return fault.hint(self.purpose.hint());
         }
         match (problem.hint, exit) {
             (Some(hint), _) => fault.hint(hint),
@@ -482,6 +512,11 @@ pub(crate) fn named_data_dir_must_be_there(args: &ServerArgs) -> Result<(), Faul
     }
 }
 
+/// As a span, to be shown.
+fn span_of(time: Duration) -> Span {
+    Span::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// Where a server that listens at `listen` is reached from its own machine.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let mut address = listen;
@@ -531,7 +566,10 @@ mod tests {
         };
         // The kernel takes the connection, and nobody answers.
         let told = ask();
-        assert!(told.contains("takes connections and does not answer"), "{told}");
+        assert!(
+            told.ends_with("takes connections and does not answer: there was no whole answer within 200ms"),
+            "{told}"
+        );
         drop(listener);
         let told = ask();
         assert!(told.contains("no Staunch answers at"), "{told}");

@@ -7,12 +7,31 @@ use crossbeam_channel::bounded;
 use serde::Serialize;
 use staunch_connectors::inlets::{Delivery, Seldom, Sink};
 use staunch_ports::clock::SystemClock;
-use staunch_ports::{Clock as _, InletTally};
+use staunch_ports::{Clock as _, InletReading, InletTally};
 use staunch_runtime::{Intake, IntakeError, Taken};
 
 /// How long lines may be on their way. After that it is open what became of them, and they are sent again: an event
 /// that was taken already joins its incident.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What to do about an inlet that reads nothing; nothing where the reason says it.
+pub(crate) fn remedy(inlet: &InletReading) -> Option<&'static str> {
+    let why = inlet.failing.as_deref()?;
+    // As the standard library writes the number of EACCES.
+    let is_kept_out = why.contains("(os error 13)");
+    match inlet.kind.as_str() {
+        "file" if is_kept_out => Some(
+            "let the user of the server read it: give the file to a group (`chgrp adm` and `chmod g+r`; the folders above it \
+             `g+x`), and the service that group: `SupplementaryGroups=adm` under [Service], by `systemctl edit staunch`",
+        ),
+        "file" => Some("name the file that the sensor writes to, on a disk that can be read"),
+        "journal" => Some(
+            "let the user of the server read the journal: `SupplementaryGroups=systemd-journal` under [Service], by \
+             `systemctl edit staunch`",
+        ),
+        _ => None,
+    }
+}
 
 /// Where the lines of the inlet that `tally` is of go.
 pub(crate) fn sink(intake: Arc<Intake>, tally: Arc<InletTally>, sum: Option<Summed>) -> Sink {

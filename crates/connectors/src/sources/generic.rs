@@ -6,7 +6,7 @@
 //! [[sources.generic]]
 //! name = "honeypot"
 //! signature = "alert.title"
-//! severity = "alert.level"
+//! severity = "alert.level" # or a word for all of its events: "high"
 //! severities = { 3 = "high", 4 = "critical" }
 //! source_ip = "peer.address"
 //! time = "seen_at"
@@ -18,10 +18,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use staunch_model::{EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
 
+use self::grade::Grade;
 use self::path::Path;
 use super::{Decoded, SettingsError, Source, address, time};
 use crate::json::{Document, Node};
 
+mod grade;
 pub mod path;
 
 /// The mapping of one system. Paths are written `a.b["c.d"][0]`.
@@ -44,7 +46,9 @@ pub struct GenericSettings {
     /// The path of the victim's port. Default none. Since v0.1.
     #[serde(default)]
     pub destination_port: Option<String>,
-    /// The path of the severity, a text or a whole number. Default none: unknown. Since v0.1.
+    /// The path of the severity, a text or a whole number; or `info`, `low`, `medium`, `high` or `critical`, which all
+    /// events then have. A field that is called like one of these words is written `["high"]`. Default none: unknown.
+    /// Since v0.1.
     #[serde(default)]
     pub severity: Option<String>,
     /// What each value of the severity means, without regard to case. A text that is not in the table counts when it is
@@ -109,8 +113,7 @@ pub struct Generic {
     signature: Path,
     source: (Option<Path>, Option<Path>),
     destination: (Option<Path>, Option<Path>),
-    severity: Option<Path>,
-    severities: Vec<(Box<str>, Severity)>,
+    severity: Grade,
     category: Option<Path>,
     id: Option<Path>,
     time: Option<Path>,
@@ -128,9 +131,6 @@ impl Generic {
     ///
     /// When the name or a path is invalid; the error names the key.
     pub fn new(settings: &GenericSettings) -> Result<Self, SettingsError> {
-        let read = |key: &str, text: &str| {
-            Path::parse(text).map_err(|what| SettingsError::new(key, what, "write a path such as a.b[\"c.d\"][0]"))
-        };
         let path = |key: &str, text: &Option<String>| text.as_deref().map(|text| read(key, text)).transpose();
         let test = |key: &str, test: &Option<Test>| {
             let compiled = |test: &Test| Ok((read(&format!("{key}.path"), &test.path)?, test.equals.as_str().into()));
@@ -147,8 +147,7 @@ impl Generic {
                 path("destination_ip", &settings.destination_ip)?,
                 path("destination_port", &settings.destination_port)?,
             ),
-            severity: path("severity", &settings.severity)?,
-            severities: table(settings)?,
+            severity: Grade::new(settings)?,
             category: path("category", &settings.category)?,
             id: path("id", &settings.id)?,
             time: path("time", &settings.time)?,
@@ -158,20 +157,6 @@ impl Generic {
             sample: test("sample", &settings.sample)?,
             only: test("only", &settings.only)?,
         })
-    }
-
-    fn severity(&self, value: FieldValue<'_>) -> Severity {
-        let listed = self
-            .severities
-            .iter()
-            .find(|(name, _)| is_written(value, name))
-            .map(|(_, severity)| *severity);
-        let named = || {
-            Severity::ALL
-                .into_iter()
-                .find(|severity| is_written(value, severity.name()))
-        };
-        listed.or_else(named).unwrap_or_default()
     }
 
     fn time(&self, value: FieldValue<'_>) -> Option<Timestamp> {
@@ -218,7 +203,7 @@ impl Source for Generic {
             },
             id: text(&self.id),
             time: at(&self.time).and_then(|node| self.time(node.value())),
-            severity: at(&self.severity).map_or(Severity::Unknown, |node| self.severity(node.value())),
+            severity: self.severity.of(root),
             signature,
             category: text(&self.category).unwrap_or_default(),
             source: endpoint(&self.source),
@@ -259,20 +244,9 @@ fn name(name: &str) -> Result<Box<str>, SettingsError> {
     if valid { Ok(name.into()) } else { Err(bad()) }
 }
 
-fn table(settings: &GenericSettings) -> Result<Vec<(Box<str>, Severity)>, SettingsError> {
-    if settings.severity.is_none() && !settings.severities.is_empty() {
-        let what = "there is a table of severities, but no path to look at";
-        return Err(SettingsError::new(
-            "severities",
-            what,
-            "set `severity` to the path of the value",
-        ));
-    }
-    Ok(settings
-        .severities
-        .iter()
-        .map(|(name, severity)| (name.as_str().into(), *severity))
-        .collect())
+/// The path that the key `key` says.
+fn read(key: &str, text: &str) -> Result<Path, SettingsError> {
+    Path::parse(text).map_err(|what| SettingsError::new(key, what, "write a path such as a.b[\"c.d\"][0]"))
 }
 
 /// True when `value` is written like `text`, without regard to case.

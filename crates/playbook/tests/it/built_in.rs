@@ -48,6 +48,30 @@ fn brute_force_is_told_from_noise() {
     }
 }
 
+/// Scenarios of CrowdSec's hub, whose severity is always unknown, with the kind of the decision that came along.
+#[test]
+fn what_crowdsec_bans_is_told_from_what_it_does_not() {
+    let compiled = built_in("crowdsec-block");
+    for (scenario, decision, expect) in [
+        ("crowdsecurity/ssh-bf", "ban", true),
+        ("crowdsecurity/http-probing", "ban", true),
+        ("manual 'ban' from 'localhost'", "ban", true),
+        ("crowdsecurity/ssh-bf", "", true),
+        ("crowdsecurity/ssh-slow-bf_user-enum", "", true),
+        ("crowdsecurity/http-bf-wordpress_bf", "", true),
+        ("crowdsecurity/http-generic-bf", "captcha", false),
+        ("crowdsecurity/http-crawl-non_statics", "", false),
+        ("crowdsecurity/bf-of-something-else", "", false),
+        ("", "", false),
+    ] {
+        assert_eq!(
+            fires(&compiled, Severity::Unknown, scenario, decision),
+            expect,
+            "{scenario} {decision}"
+        );
+    }
+}
+
 /// Signatures and categories as Suricata wrote them for the captures of OISF's suricata-verify.
 #[test]
 fn exploit_attempts_are_told_from_noise() {

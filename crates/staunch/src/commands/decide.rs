@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Command, Printable, TransactionId};
+use staunch_server::auth::Right;
 use staunch_server::dto::{Approvals, Commands, DecisionRequest, Transactions, path};
 
 use super::containment::{approvals_text, guards_that_ask};
@@ -20,6 +21,7 @@ pub(super) fn approve(args: &ApproveArgs) -> Result<Exit, Fault> {
         None => None,
     };
     let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = client.meaning_to(if decided.is_some() { Right::Respond } else { Right::Look });
     let waiting: Approvals = client.get(path::APPROVALS, &json!({}))?;
     let Some((transaction, reason)) = decided else {
         Output::new(show.json).show(&waiting, |output| approvals_text(output, &waiting))?;
@@ -34,7 +36,7 @@ pub(super) fn deny(args: &DenyArgs) -> Result<Exit, Fault> {
         transaction: args.id,
         reason: args.change.must_say_why()?,
     };
-    let client = Client::new(&args.change.show.server, Patience::USUAL)?;
+    let client = Client::new(&args.change.show.server, Patience::USUAL)?.meaning_to(Right::Respond);
     let waiting: Approvals = client.get(path::APPROVALS, &json!({}))?;
     decide(&client, &waiting, &request, &args.change, false)
 }

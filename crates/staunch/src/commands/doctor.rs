@@ -83,6 +83,16 @@ impl Finding {
         }
     }
 
+    /// The same, where a server runs that may do what this user may not.
+    fn unknown_here(self) -> Self {
+        Self {
+            health: Health::Unknown,
+            found: format!("not known from here, and a server runs: {}", self.found),
+            fix: Some("`sudo staunch doctor` can look".to_owned()),
+            ..self
+        }
+    }
+
     fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use serde_json::json;
 use staunch_model::{DrillId, Printable};
+use staunch_server::auth::Right;
 use staunch_server::dto::{DrillStopRequest, DrillStopped, path};
 
 use super::containment::{held_in, name_held};
@@ -14,7 +15,7 @@ use crate::output::{Output, confirm};
 
 pub(super) fn run(args: &DrillStopArgs) -> Result<Exit, Fault> {
     let reason = args.change.may_say_why()?;
-    let client = Client::new(&args.change.show.server, Patience::USUAL)?;
+    let client = Client::new(&args.change.show.server, Patience::USUAL)?.meaning_to(Right::Respond);
     let view = scope_and_fault(&client)?;
     // What is well already is nobody asked about, and is no command.
     let stopped = match view.fault {

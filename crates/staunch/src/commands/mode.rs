@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Mode, Printable};
+use staunch_server::auth::Right;
 use staunch_server::dto::{ModeRequest, ModeView, path};
 
 use crate::cli::ModeArgs;
@@ -16,6 +17,7 @@ pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
         None => None,
     };
     let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = client.meaning_to(if wanted.is_some() { Right::Operate } else { Right::Look });
     let before: ModeView = client.get(path::MODE, &json!({}))?;
     let Some((wanted, reason)) = wanted else {
         Output::new(show.json).show(&before, |output| text(output, &before))?;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use staunch_engine::networks::canonical;
 use staunch_model::{Printable, Timestamp};
+use staunch_server::auth::Right;
 use staunch_server::dto::{
     ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest, path,
 };
@@ -29,7 +30,7 @@ pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
 fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let reason = args.change.must_say_why()?;
-    let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = Client::new(&show.server, Patience::USUAL)?.meaning_to(Right::Respond);
     let network = canonical(args.network);
     if network != args.network {
         say(&format!(
@@ -90,7 +91,7 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
 fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let reason = args.change.must_say_why()?;
-    let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = Client::new(&show.server, Patience::USUAL)?.meaning_to(Right::Respond);
     let network = canonical(args.network);
     confirm(&format!("protect {network} no longer?"), args.change.yes)?;
     let request = UnprotectRequest { network, reason };

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use staunch_model::{IncidentId, Printable, Timestamp};
+use staunch_server::auth::Right;
 use staunch_server::dto::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryView, path};
 
 use crate::cli::RecoverArgs;
@@ -20,6 +21,7 @@ const INDEX_WITHIN: Duration = Duration::from_secs(5);
 pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = client.meaning_to(if args.show { Right::Look } else { Right::Respond });
     let output = Output::new(show.json);
     let before = match look(&client, args.id) {
         // It is asked for how it went, and that is known.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use staunch_model::{ReleaseScope, StateKind, TransactionId};
+use staunch_server::auth::Right;
 use staunch_server::dto::{Containments, ReleaseRequest, Status, path};
 
 use crate::cli::ReleaseArgs;
@@ -39,7 +40,7 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
         }
     };
     let reason = args.change.must_say_why()?;
-    let client = Client::new(&args.change.show.server, Patience::USUAL)?;
+    let client = Client::new(&args.change.show.server, Patience::USUAL)?.meaning_to(Right::Respond);
     confirm(&format!("release {what}?"), args.change.yes)?;
     let request = ReleaseRequest {
         scope,
@@ -147,7 +148,8 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
     let client = match &here {
         Some(config) => Client::with(server, config, Patience::SHORT)?,
         None => Client::new(server, Patience::SHORT)?,
-    };
+    }
+    .meaning_to(Right::Respond);
     let mut result = through(args, &client);
     for _ in 1..BUSY_TRIES {
         match &result {
@@ -164,7 +166,7 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
                 directly(args, config)
             }
             Some(_) if fault.exit == Exit::Denied => Err(fault.hint(
-                "put an operator's token into STAUNCH_TOKEN, or run this as the user of the server; or let go without it: \
+                "put the token of a responder or an operator into STAUNCH_TOKEN, or run this as the user of the server; or let go without it: \
                  `staunch release --all --direct`",
             )),
             // It answers, so it runs: to go around it is for a person to decide.

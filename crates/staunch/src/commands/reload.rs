@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use staunch_model::Printable;
+use staunch_server::auth::Right;
 use staunch_server::dto::{Mistake, ReloadRequest, Reloaded, path};
 
 use crate::cli::ReloadArgs;
@@ -15,7 +16,7 @@ pub(super) fn run(args: &ReloadArgs) -> Result<Exit, Fault> {
     let request = ReloadRequest {
         reason: args.change.must_say_why()?,
     };
-    let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = Client::new(&show.server, Patience::USUAL)?.meaning_to(Right::Operate);
     confirm(
         "have the server read its playbooks, protections and risks again?",
         args.change.yes,

@@ -1,5 +1,6 @@
 //! `staunch renew`
 
+use staunch_server::auth::Right;
 use staunch_server::dto::{RenewRequest, path};
 
 use crate::cli::RenewArgs;
@@ -10,7 +11,7 @@ use crate::output::{Output, confirm};
 pub(super) fn run(args: &RenewArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let reason = args.change.must_say_why()?;
-    let client = Client::new(&show.server, Patience::USUAL)?;
+    let client = Client::new(&show.server, Patience::USUAL)?.meaning_to(Right::Respond);
     confirm(
         &format!("let {} run for {} from now?", args.id, args.lease),
         args.change.yes,

@@ -8,6 +8,7 @@ use super::reload::keys;
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
+use crate::inlets::remedy;
 use crate::output::{Output, Tone, clock, counted, now, relative, wrap};
 
 pub(super) fn run(args: &ShowArgs) -> Result<Exit, Fault> {
@@ -240,6 +241,9 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         line(if at == 0 { "follows" } else { "" }, followed(inlet, now));
         if let Some(why) = &inlet.failing {
             line("", format!("FAILS: {}", Printable(why)));
+            if let Some(remedy) = remedy(inlet) {
+                line("", format!("-> {remedy}"));
+            }
         }
         if let Some(why) = &inlet.waiting {
             line("", format!("WAITS: {}", Printable(why)));

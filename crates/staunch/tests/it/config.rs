@@ -323,6 +323,11 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["there is a source"],
         ),
         (
+            "[[sources.generic]]\nname = \"a\"\nsignature = \"a\"\nseverity = \"High\"\n",
+            "4:12",
+            &["is the word high, or the name of a field", "in small letters"],
+        ),
+        (
             "[[sources.generic]]\nname = \"a\"\nsignature = \"a\"\nsourceip = \"b\"\n",
             "4:1",
             &["did you mean `source_ip`?"],

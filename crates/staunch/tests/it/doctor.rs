@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use nix::mount::MsFlags;
@@ -29,7 +30,7 @@ fn examine(home: &Home, check: &str) -> (Vec<(String, String)>, Option<i32>) {
 }
 
 #[track_caller]
-fn finds(home: &Home, check: &str, health: &str, text: &str) {
+pub(crate) fn finds(home: &Home, check: &str, health: &str, text: &str) {
     let (findings, exit) = examine(home, check);
     assert!(
         findings.iter().any(|(of, found)| of == health && found.contains(text)),
@@ -125,7 +126,7 @@ fn who_may_not_look_is_told_who_may() {
         fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let program = home.path("staunch");
         fs::copy(crate::harness::STAUNCH, &program).expect("there is room");
-        let asked = std::process::Command::new("setpriv")
+        let asked = Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(&program)
             .args(["doctor", "--json", "--config"])

@@ -183,12 +183,17 @@ impl Home {
 
     /// Starts a server with `arguments`; its end when it did not come to listening.
     pub(crate) fn try_serve(&self, arguments: &[&str]) -> Result<Server, Output> {
+        self.try_serve_by(staunch(&[]), arguments)
+    }
+
+    /// The same, with the beginning of a command that runs the program with what follows.
+    pub(crate) fn try_serve_by(&self, mut command: Command, arguments: &[&str]) -> Result<Server, Output> {
         let errors = File::options()
             .create(true)
             .append(true)
             .open(self.path("stderr"))
             .expect("it is our directory");
-        let mut command = staunch(&["serve"]);
+        command.arg("serve");
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -270,7 +275,25 @@ pub(crate) fn pause(time: Duration) {
 /// A command without anything from the environment of the test.
 pub(crate) fn staunch(arguments: &[&str]) -> Command {
     let mut command = Command::new(STAUNCH);
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments);
+    without_environment(command)
+}
+
+/// The program by way of `setpriv` (Debian: util-linux), which takes `options` away from it first; `None` where that is
+/// not installed, or this is not root.
+pub(crate) fn staunch_with_less(test: &str, options: &[&str]) -> Option<Command> {
+    let is_there = Command::new("setpriv").arg("--version").output().is_ok();
+    if !is_there || !geteuid().is_root() {
+        staunch_testkit::skip(test, "to take rights away needs root and setpriv (Debian: util-linux)");
+        return None;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(options).arg(STAUNCH);
+    Some(without_environment(command))
+}
+
+fn without_environment(mut command: Command) -> Command {
+    command.stdin(Stdio::null());
     for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN", "STAUNCH_CA"] {
         command.env_remove(name);
     }

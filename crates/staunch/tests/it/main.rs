@@ -11,6 +11,7 @@ mod context;
 mod custody;
 mod demo;
 mod doctor;
+mod doctor_beside;
 mod domains;
 mod drill;
 mod drill_stop;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -57,6 +57,58 @@ fn playbooks_can_name_every_decoder() {
     let sources = staunch_connectors::sources::ports(&settings).expect("the sources of the program");
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     assert_eq!(names, staunch_playbook::SYSTEMS);
+}
+
+/// The text between `from` and the end of the block, in the guide of the first hour.
+fn in_first_hour(from: &str) -> &'static str {
+    const GUIDE: &str = include_str!("../../../../docs/guide/first-hour.md");
+    let (_, rest) = GUIDE
+        .split_once(from)
+        .unwrap_or_else(|| panic!("the guide has no {from}"));
+    rest.split_once("```").expect("the block has an end").0
+}
+
+/// The action for fail2ban and the mapping are those of the guide; what the shell makes of the action is what fail2ban 1.0.2
+/// has it make.
+#[test]
+fn what_the_guide_has_fail2ban_write_comes_to_a_playbook() {
+    let mapping = in_first_hour("```toml\n[[sources.generic]]\n");
+    let home = Home::new(&format!("{SMALL}[playbooks]\n[[sources.generic]]\n{mapping}"));
+    let log = home.path("fail2ban.json");
+    let action = in_first_hour("\nactionban = ").replace("/var/log/fail2ban-staunch.json", &log.display().to_string());
+    let time = (SystemClock.now().as_micros() / 1_000_000).to_string();
+    let filled = [
+        ("<name>", "sshd"),
+        ("<ip>", "203.0.113.45"),
+        ("<failures>", "5"),
+        ("<time>", &format!("{time}.0")),
+    ];
+    let command = filled
+        .iter()
+        .fold(action, |text, (tag, value)| text.replace(tag, value));
+    let ran = Command::new("sh")
+        .args(["-c", &command])
+        .status()
+        .expect("there is a shell");
+    assert!(ran.success(), "{command}");
+    let file = log.display().to_string();
+    let output = home.run(&["source", "test", &file, "--as", "fail2ban"]);
+    let told = stdout(&output);
+    assert!(output.status.success(), "{told}{}", stderr(&output));
+    assert!(told.contains("brute-force-block  matches"), "{told}");
+    assert!(told.contains("203.0.113.45"), "{told}");
+}
+
+/// CrowdSec's own alert of guessed passwords, which it has no severity for.
+#[test]
+fn what_crowdsec_says_comes_to_a_playbook() {
+    let home = Home::new(&format!("{SMALL}[playbooks]\n"));
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../connectors/tests/data/crowdsec");
+    let file = data.join("alert_ssh-bf.json").display().to_string();
+    let output = home.run(&["source", "test", &file, "--as", "crowdsec"]);
+    let told = stdout(&output);
+    assert!(output.status.success(), "{told}{}", stderr(&output));
+    assert!(told.contains("crowdsec-block  matches"), "{told}");
 }
 
 #[test]

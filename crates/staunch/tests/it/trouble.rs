@@ -128,6 +128,40 @@ fn without_tokens_nobody_is_let_in_by_accident() {
         };
         assert!(with(&token).status.success());
         assert_eq!(with(&sender).status.code(), Some(8), "a sender does not operate");
+        // Who lacks a right is told whose token has it: that of the command, though it looks first.
+        for (arguments, whose) in [
+            (&["status"][..], "use the token of a viewer"),
+            (&["mode"], "use the token of a viewer"),
+            (
+                &["mode", "observe", "--yes", "--reason", "a test"],
+                "use the token of an operator",
+            ),
+            (
+                &["release", "--all", "--yes", "--reason", "a test"],
+                "use the token of a responder or an operator",
+            ),
+            (
+                &["release", "TX-1", "--yes", "--reason", "a test"],
+                "use the token of a responder or an operator",
+            ),
+            (
+                &["approve", "TX-1", "--yes", "--reason", "a test"],
+                "use the token of a responder or an operator",
+            ),
+            (
+                &["protect", "add", "192.0.2.1", "--yes", "--reason", "a test"],
+                "use the token of a responder or an operator",
+            ),
+        ] {
+            let output = crate::harness::staunch(arguments)
+                .env("STAUNCH_URL", &server.url)
+                .env("STAUNCH_TOKEN", sender.trim())
+                .output()
+                .expect("it starts");
+            assert_eq!(output.status.code(), Some(8), "{arguments:?}: {output:?}");
+            let said = stderr(&output);
+            assert!(said.contains(&format!("hint: {whose}\n")), "{arguments:?}: {said}");
+        }
     });
 }
 

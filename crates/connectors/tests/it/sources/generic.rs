@@ -87,6 +87,38 @@ fn severities_are_looked_up_then_taken_by_name() {
     }
 }
 
+/// What a sensor says that has no scale is as bad as the mapping says; a field may still be called like a word.
+#[test]
+fn a_word_is_the_severity_of_all_events() {
+    let event = r#"{"s":"t","high":"low","HIGH":"info","unknown":"medium","a":{"low":"critical"}}"#;
+    let rows = [
+        ("info", Severity::Info),
+        ("low", Severity::Low),
+        ("medium", Severity::Medium),
+        ("high", Severity::High),
+        ("critical", Severity::Critical),
+        (r#"[\"high\"]"#, Severity::Low),
+        (r#"[\"HIGH\"]"#, Severity::Info),
+        ("a.low", Severity::Critical),
+        ("unknown", Severity::Medium),
+    ];
+    for (written, expect) in rows {
+        let generic = Generic::new(&settings(&format!(
+            r#"{{"name":"x","signature":"s","severity":"{written}"}}"#
+        )));
+        let generic = generic.unwrap_or_else(|error| panic!("{written}: {error}"));
+        with_event(&generic, event, |view| assert_eq!(view.severity, expect, "{written}"));
+        let nothing = if written.contains(['[', '.']) || written == "unknown" {
+            Severity::Unknown
+        } else {
+            expect
+        };
+        with_event(&generic, r#"{"s":"t"}"#, |view| {
+            assert_eq!(view.severity, nothing, "{written}")
+        });
+    }
+}
+
 #[test]
 fn times_are_read_in_the_format_of_the_mapping() {
     let rows = [
@@ -161,6 +193,18 @@ fn mistakes_name_their_key() {
     check(
         r#"{"name":"x","signature":"s","severities":{"1":"high"}}"#,
         "generic[1].severities: there is a table",
+    );
+    check(
+        r#"{"name":"x","signature":"s","severity":"high","severities":{"1":"high"}}"#,
+        "generic[1].severity: all events are high, and there is a table of severities",
+    );
+    check(
+        r#"{"name":"x","signature":"s","severity":"High"}"#,
+        "generic[1].severity: \"High\" is the word high, or the name of a field",
+    );
+    check(
+        r#"{"name":"x","signature":"s","severity":"a..b"}"#,
+        "generic[1].severity: character 2 of the path: expected a key",
     );
     check(
         r#"{"name":"x","signature":"s","severities":{"1":"worse"}}"#,

@@ -35,11 +35,16 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
         Err(Finding::new("server", Health::Unknown, "it is not known where it is"))
     };
     // Also one that takes connections and does not say how it is.
-    let running = matches!(status, Ok(Some(_))) || (asks && is_served(&config.operators_socket()));
-    let mut findings = vec![who::user(), playbooks(config), kept::data_directory(config)];
+    let running = matches!(status, Ok(Some(_)))
+        || (asks && is_served(&config.operators_socket()))
+        || (asks && server.url.is_none() && status.is_err() && server::is_there(config, server));
+    // A server that is named may be another machine's.
+    let runs_here = running && server.url.is_none();
+    let mut findings = vec![who::user(), playbooks(config), kept::data_directory(config, runs_here)];
     findings.extend(kept::disk(config));
     let answer = status.as_ref().ok().and_then(Option::as_ref);
     let trouble = answer.and_then(|it| evidence::of_server(&it.evidence));
+    let here = answer.filter(|_| server.url.is_none());
     let is_kept_out = who::kept_out(&config.data_dir, AccessFlags::R_OK | AccessFlags::X_OK).is_some();
     if is_kept_out {
         // What is wrong with the machine cannot be told from what this user may not see.
@@ -53,14 +58,12 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
         findings.extend(["journal", "tokens", "firewall", "evidence"].map(unknown));
         findings.extend(trouble);
         findings.extend(kept::credentials(config));
-        findings.extend(acting::beside_firewall(config));
+        findings.extend(acting::beside_firewall(config, runs_here));
     } else {
         findings.push(kept::journal(config));
         findings.push(kept::tokens(config));
         findings.extend(kept::credentials(config));
-        // A server that is named may be another machine's.
-        let here = answer.filter(|_| server.url.is_none());
-        findings.extend(acting::all(config, here.map(|it| it.installation)));
+        findings.extend(acting::all(config, here, runs_here));
         let again = || server::status_of(config, server).ok().flatten();
         findings.extend(here.and_then(|it| acting::missing_in_firewall(config, it, again)));
         findings.extend(evidence::all(config, trouble));
@@ -75,7 +78,7 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
     findings.push(machine::sessions(config));
     findings.push(machine::open_files(config));
     findings.push(machine::clock());
-    findings.extend(told::files(config));
+    findings.extend(told::files(config, here, runs_here));
     // A server that is named may be the one that has the address.
     if server.url.is_none() {
         findings.extend(server::listen(config, running));
@@ -85,6 +88,7 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
             // The file of this machine says nothing of a server that is named.
             findings.extend(server::configured(&status, file.filter(|_| server.url.is_none())));
             findings.extend(server::server_state(&status));
+            findings.extend(server::inlets(&status, server.url.is_none().then_some(config)));
         }
         Ok(None) if is_kept_out && server.url.is_none() => {
             let text = "none answers at its address; its socket is in the data directory, which this user may not read";

@@ -28,7 +28,13 @@ pub(crate) fn firewall(config: &Config, running: Option<InstallationId>) -> Resu
         Some(running) => running,
         None => installation_of(config)?,
     };
-    let failed = |failure: Failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}"));
+    let failed = |failure: Failure| {
+        let told = Failure {
+            what: format!("nf_tables cannot be used: {}", failure.what).into(),
+            ..failure
+        };
+        driver_fault(&told)
+    };
     let mut owned = NftablesIp::new(blocking(config, installation))
         .owned()
         .map_err(failed)?;
@@ -135,6 +141,6 @@ pub(crate) fn isolated(config: &Config) -> Option<Result<bool, Fault>> {
         let owned = driver.owned();
         owned
             .map(|it| !it.targets.is_empty())
-            .map_err(|failure| Fault::new(Exit::Failed, failure.to_string()))
+            .map_err(|failure| driver_fault(&failure))
     }))
 }

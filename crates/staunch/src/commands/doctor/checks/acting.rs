@@ -2,27 +2,79 @@
 
 use std::fs;
 
-use staunch_model::{ActionKind, FailureKind, InstallationId};
+use staunch_model::{ActionKind, Failure, FailureKind, InstallationId};
 use staunch_server::dto::{ActionCount, Status};
 
 use super::super::{Finding, Health};
 use crate::config::Config;
+use crate::exit::{Exit, Fault};
 use crate::wiring;
 
-/// All of it, for the installation that is `running`, or that would be started.
-pub(super) fn all(config: &Config, running: Option<InstallationId>) -> Vec<Finding> {
-    let mut findings = vec![firewall(config, running)];
-    findings.extend(left_in_firewall(config, running));
-    findings.extend(beside_firewall(config));
+/// All of it, for the installation that `asked` is the server of, or that would be started. One that is `running` has
+/// rights of its own, which this user may lack.
+pub(super) fn all(config: &Config, asked: Option<&Status>, running: bool) -> Vec<Finding> {
+    let installation = asked.map(|it| it.installation);
+    let mut findings = vec![match firewall(config, installation) {
+        Found::Seen(finding) => finding,
+        Found::KeptOut(finding) if running => of_server(finding, asked),
+        Found::KeptOut(finding) => finding,
+    }];
+    findings.extend(left_in_firewall(config, installation));
+    findings.extend(beside_firewall(config, running));
     findings
 }
 
 /// The same, but for the firewall.
-pub(super) fn beside_firewall(config: &Config) -> Vec<Finding> {
+pub(super) fn beside_firewall(config: &Config, running: bool) -> Vec<Finding> {
     let others = [processes(config), domains(config), accounts(config), isolation(config)];
-    let mut findings: Vec<Finding> = others.into_iter().flatten().collect();
+    let told = |it| match it {
+        Found::KeptOut(finding) if running => finding.unknown_here(),
+        Found::Seen(finding) | Found::KeptOut(finding) => finding,
+    };
+    let mut findings: Vec<Finding> = others.into_iter().flatten().map(told).collect();
     findings.extend(super::jobs::all(config));
     findings
+}
+
+/// What a look has come to.
+enum Found {
+    Seen(Finding),
+    /// This user lacks a right.
+    KeptOut(Finding),
+}
+
+impl Found {
+    /// What `fault` says, which stopped the look.
+    fn of(fault: &Fault, finding: Finding) -> Self {
+        match fault.exit {
+            Exit::Denied => Self::KeptOut(finding),
+            _ => Self::Seen(finding),
+        }
+    }
+}
+
+/// What the running server says of the firewall, which this user may not look at.
+fn of_server(finding: Finding, asked: Option<&Status>) -> Finding {
+    let unknown = finding.unknown_here();
+    match asked {
+        Some(status) => {
+            let found = format!(
+                "{}; it says that it has {} in force there",
+                unknown.found,
+                in_firewall(status)
+            );
+            Finding { found, ..unknown }
+        }
+        None => unknown,
+    }
+}
+
+/// How many of the server's containments are in the firewall, as it says.
+fn in_firewall(status: &Status) -> u64 {
+    // One that only pretends has nothing there.
+    let of_firewall =
+        |it: &&ActionCount| matches!(it.action, ActionKind::BlockIp | ActionKind::RateLimitIp) && it.driver == NFTABLES;
+    status.in_force_by.iter().filter(of_firewall).map(|it| it.count).sum()
 }
 
 /// What the driver of the firewall calls itself.
@@ -36,20 +88,13 @@ pub(super) fn missing_in_firewall(
     again: impl FnOnce() -> Option<Status>,
 ) -> Option<Finding> {
     const CHECK: &str = "firewall";
-    let in_force = |status: &Status| -> u64 {
-        // One that only pretends has nothing there.
-        let of_firewall = |it: &&ActionCount| {
-            matches!(it.action, ActionKind::BlockIp | ActionKind::RateLimitIp) && it.driver == NFTABLES
-        };
-        status.in_force_by.iter().filter(of_firewall).map(|it| it.count).sum()
-    };
     // That it cannot be looked at is told by the other finding.
     let held = wiring::firewall(config, Some(status.installation)).ok()?.targets.len() as u64;
-    let said = in_force(status);
+    let said = in_firewall(status);
     if held >= said {
         return None;
     }
-    let said = said.min(in_force(&again()?));
+    let said = said.min(in_firewall(&again()?));
     let held_again = wiring::firewall(config, Some(status.installation)).ok()?.targets.len() as u64;
     let held = held.max(held_again);
     if held >= said {
@@ -65,10 +110,10 @@ pub(super) fn missing_in_firewall(
     Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
 }
 
-fn firewall(config: &Config, running: Option<InstallationId>) -> Finding {
+fn firewall(config: &Config, running: Option<InstallationId>) -> Found {
     const CHECK: &str = "firewall";
     let table = &config.nftables.table;
-    match wiring::firewall(config, running) {
+    Found::Seen(match wiring::firewall(config, running) {
         Ok(owned) if !owned.targets.is_empty() && !owned.enforcing => {
             let text = format!(
                 "the tables inet {table} and {table}_limit hold {} of ours and one of them achieves nothing",
@@ -83,10 +128,11 @@ fn firewall(config: &Config, running: Option<InstallationId>) -> Finding {
             );
             Finding::new(CHECK, Health::Ok, text)
         }
-        Err(fault) => Finding::of(CHECK, &fault).fix(
-            "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables",
-        ),
-    }
+        Err(fault) => {
+            let fix = "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables";
+            return Found::of(&fault, Finding::of(CHECK, &fault).fix(fix));
+        }
+    })
 }
 
 /// What is in our tables and not of this installation, which blocks all the same; nothing when there is nothing.
@@ -127,7 +173,7 @@ pub(super) fn has_capability(bit: u32) -> bool {
 }
 
 /// Whether processes can be told and frozen; nothing when they are not to be.
-fn processes(config: &Config) -> Option<Finding> {
+fn processes(config: &Config) -> Option<Found> {
     const CHECK: &str = "processes";
     let frozen = wiring::frozen(config)?;
     let told = wiring::targets(config);
@@ -142,46 +188,46 @@ fn processes(config: &Config) -> Option<Finding> {
             missing.join(" and ")
         );
         let fix = "run the server, and doctor, as root or with both capabilities";
-        return Some(Finding::new(CHECK, Health::Problem, text).fix(fix));
+        return Some(Found::KeptOut(Finding::new(CHECK, Health::Problem, text).fix(fix)));
     }
     Some(match (frozen, told) {
-        (Err(fault), _) | (_, Err(fault)) => Finding::of(CHECK, &fault),
-        (Ok(count), Ok(_)) => Finding::new(
+        (Err(fault), _) | (_, Err(fault)) => Found::of(&fault, Finding::of(CHECK, &fault)),
+        (Ok(count), Ok(_)) => Found::Seen(Finding::new(
             CHECK,
             Health::Ok,
             format!("cgroup v2 can freeze processes; {count} are frozen by us"),
-        ),
+        )),
     })
 }
 
 /// Whether the resolver can be told to deny domains; nothing when it is not to be.
-fn domains(config: &Config) -> Option<Finding> {
+fn domains(config: &Config) -> Option<Found> {
     const CHECK: &str = "domains";
+    let problem = |failure: &Failure, fix| Finding::new(CHECK, Health::Problem, failure.to_string()).fix(fix);
     Some(match wiring::sinkholed(config)? {
-        Ok(count) => Finding::new(
+        Ok(count) => Found::Seen(Finding::new(
             CHECK,
             Health::Ok,
             format!("Unbound can deny domains; {count} are sinkholed by us"),
-        ),
+        )),
+        Err(failure) if failure.kind == FailureKind::Denied => {
+            let fix = "run the server, and doctor, as root or in the group of Unbound";
+            Found::KeptOut(problem(&failure, fix))
+        }
         Err(failure) => {
-            let fix = match failure.kind {
-                FailureKind::Denied => "run the server, and doctor, as root or in the group of Unbound",
-                _ => {
-                    "start Unbound with `control-enable: yes` and the socket of [domains] control as `control-interface` under \
-                     remote-control; `resolver` is the address on which it answers"
-                }
-            };
-            Finding::new(CHECK, Health::Problem, failure.to_string()).fix(fix)
+            let fix = "start Unbound with `control-enable: yes` and the socket of [domains] control as `control-interface` under \
+                     remote-control; `resolver` is the address on which it answers";
+            Found::Seen(problem(&failure, fix))
         }
     })
 }
 
 /// Whether this machine can be isolated; nothing when it is not to be.
-fn isolation(config: &Config) -> Option<Finding> {
+fn isolation(config: &Config) -> Option<Found> {
     const CHECK: &str = "isolation";
     let isolated = wiring::isolated(config)?;
     Some(match isolated {
-        Err(fault) => Finding::of(CHECK, &fault),
+        Err(fault) => Found::of(&fault, Finding::of(CHECK, &fault)),
         Ok(isolated) => {
             let state = if isolated {
                 "is isolated by us"
@@ -194,22 +240,22 @@ fn isolation(config: &Config) -> Option<Finding> {
             if config.isolation.keep_sessions && !has_capability(CAP_SYS_PTRACE) {
                 let text = format!("{text}, and nobody who is logged in: CAP_SYS_PTRACE is missing");
                 let fix = "run the server, and doctor, as root or with it; or set keep_sessions = false";
-                return Some(Finding::new(CHECK, Health::Warning, text).fix(fix));
+                return Some(Found::KeptOut(Finding::new(CHECK, Health::Warning, text).fix(fix)));
             }
-            Finding::new(CHECK, Health::Ok, text)
+            Found::Seen(Finding::new(CHECK, Health::Ok, text))
         }
     })
 }
 
 /// Whether accounts can be locked; nothing when they are not to be.
-fn accounts(config: &Config) -> Option<Finding> {
+fn accounts(config: &Config) -> Option<Found> {
     const CHECK: &str = "accounts";
     Some(match wiring::locked(config)? {
-        Err(fault) => Finding::of(CHECK, &fault),
-        Ok(count) => Finding::new(
+        Err(fault) => Found::of(&fault, Finding::of(CHECK, &fault)),
+        Ok(count) => Found::Seen(Finding::new(
             CHECK,
             Health::Ok,
             format!("accounts of /etc/shadow can be locked; {count} are locked by us"),
-        ),
+        )),
     })
 }

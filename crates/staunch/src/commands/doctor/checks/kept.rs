@@ -25,7 +25,18 @@ use crate::wiring;
 /// Segments for which there should be room: the one in use and the next.
 const SEGMENTS_MIN: u64 = 2;
 
-pub(super) fn data_directory(config: &Config) -> Finding {
+/// The data directory of a server that is `running`, or is to be started as this user.
+pub(super) fn data_directory(config: &Config, running: bool) -> Finding {
+    let finding = looked_at(config);
+    let is_kept_out = who::kept_out(&config.data_dir, AccessFlags::R_OK | AccessFlags::X_OK).is_some();
+    match running && is_kept_out {
+        // Its server is in, so that it has a user of its own is as it should be.
+        true => finding.unknown_here(),
+        false => finding,
+    }
+}
+
+fn looked_at(config: &Config) -> Finding {
     const CHECK: &str = "data directory";
     let dir = &config.data_dir;
     let shown = dir.display();

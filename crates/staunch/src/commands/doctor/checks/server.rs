@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::json;
 use staunch_connectors::inlets::syslog::Transport;
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{IndexView, Status, path};
+use staunch_server::dto::{Health as Alive, IndexView, InletReading, Status, path};
 
 use super::super::{Finding, Health};
 use crate::cli::ServerArgs;
@@ -17,6 +17,7 @@ use crate::client::{Client, Patience};
 use crate::commands::reload::keys;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::inlets::remedy;
 use crate::output::{counted, now, relative};
 
 /// The address of the API, and those of syslog: whether a start could listen there. With a server `running`, it does.
@@ -93,6 +94,41 @@ pub(super) fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<S
         .fix("put a viewer's token into STAUNCH_TOKEN, or run this as the user of the server")),
         Err(fault) => Err(Finding::of("server", &fault)),
     }
+}
+
+/// Whether it is a Staunch that has the address, which it tells everybody.
+pub(super) fn is_there(config: &Config, server: &ServerArgs) -> bool {
+    let asked = Client::with(server, config, Patience::SHORT);
+    asked.is_ok_and(|client| client.get::<Alive>(path::HEALTH, &json!({})).is_ok())
+}
+
+/// The inlets that the running server reads nothing from, but for the files of `config`.
+pub(super) fn inlets(status: &Status, config: Option<&Config>) -> Vec<Finding> {
+    let is_told = |it: &&InletReading| {
+        let files = config.iter().flat_map(|config| &config.sources.files);
+        files.into_iter().any(|file| follows(it, &file.path))
+    };
+    let failing = status.inlets.iter().filter(|it| !is_told(it));
+    let one = |it: &InletReading| {
+        let why = it.failing.as_ref()?;
+        let text = format!(
+            "it cannot read from {} {}: {}",
+            Printable(&it.kind),
+            Printable(&it.follows),
+            Printable(why)
+        );
+        let finding = Finding::new("server", Health::Problem, text);
+        Some(match remedy(it) {
+            Some(fix) => finding.fix(fix),
+            None => finding,
+        })
+    };
+    failing.filter_map(one).collect()
+}
+
+/// Whether it is the file `path` that is read there.
+pub(super) fn follows(inlet: &InletReading, path: &Path) -> bool {
+    inlet.kind == "file" && inlet.follows == Printable(&path.display().to_string()).to_string()
 }
 
 /// How the configuration of the running server stands to the `file` that it is of; nothing where all of it is in force.

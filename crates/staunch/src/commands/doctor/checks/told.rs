@@ -1,20 +1,27 @@
 //! What Staunch is told by files and by others: protections, lists, feeds, context, signals.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use staunch_model::Printable;
+use staunch_server::dto::{InletReading, Status};
 
 use super::super::{Finding, Health};
+use super::server;
 use crate::called::Endpoint;
 use crate::config::{
     Config, ContextFile, FeedSettings, HealthSettings, LookupSettings, NotifierSettings, ProtectedFile,
 };
 use crate::context::{Content, Kind, files as files_of_context, read_one};
+use crate::inlets::remedy;
 use crate::names::Names;
 use crate::output::{counted, now, relative};
 use crate::wiring;
+
+/// What the check of the files is called that are followed.
+const FOLLOWED: &str = "followed file";
 
 /// What to do about names that are not found.
 const LOOKS_UP: &str =
@@ -218,26 +225,76 @@ pub(super) fn notifiers(config: &Config) -> Vec<Finding> {
     config.notifiers.iter().map(one).collect()
 }
 
-pub(super) fn files(config: &Config) -> Vec<Finding> {
-    const CHECK: &str = "followed file";
+/// What is said of a file that is not there.
+fn not_there(shown: &dyn Display) -> Finding {
+    Finding::new(FOLLOWED, Health::Warning, format!("{shown} is not there yet"))
+        .fix("it is read, from its beginning, once it appears; is it the path that the sensor writes to?")
+}
+
+/// What is followed, as the running server says of it that was asked; else whether this user can read it, which says
+/// nothing of one that is `running` as another user.
+pub(super) fn files(config: &Config, asked: Option<&Status>, running: bool) -> Vec<Finding> {
     let one = |path: &Path| {
-        let shown = path.display();
-        let opened = fs::File::open(path).and_then(|file| file.metadata());
-        match opened {
-            Ok(metadata) if metadata.is_dir() => Finding::new(
-                CHECK,
-                Health::Problem,
-                format!("{shown} is a directory, of which nothing is read"),
-            )
-            .fix("name the file in it that the sensor writes to"),
-            Ok(_) => Finding::new(CHECK, Health::Ok, format!("{shown} can be read")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Finding::new(CHECK, Health::Warning, format!("{shown} is not there yet"))
-                    .fix("it is read, from its beginning, once it appears; is it the path that the sensor writes to?")
-            }
-            Err(error) => Finding::new(CHECK, Health::Problem, format!("{shown}: {error}"))
-                .fix("let the user of the server read it, for example by its group"),
+        let inlet = asked.and_then(|it| it.inlets.iter().find(|it| server::follows(it, path)));
+        match inlet {
+            Some(inlet) => followed(path, inlet),
+            None => readable(path, running),
         }
     };
     config.sources.files.iter().map(|it| one(&it.path)).collect()
+}
+
+/// How the running server gets on with a file.
+fn followed(path: &Path, inlet: &InletReading) -> Finding {
+    let shown = path.display();
+    match &inlet.failing {
+        Some(why) => {
+            let text = format!("{shown}: the running server cannot read it: {}", Printable(why));
+            let finding = Finding::new(FOLLOWED, Health::Problem, text);
+            match remedy(inlet) {
+                Some(fix) => finding.fix(fix),
+                None => finding,
+            }
+        }
+        None if path.try_exists().is_ok_and(|is_there| !is_there) => not_there(&shown),
+        None => Finding::new(
+            FOLLOWED,
+            Health::Ok,
+            format!("{shown} is followed by the running server"),
+        ),
+    }
+}
+
+/// Whether this user can read a file.
+fn readable(path: &Path, running: bool) -> Finding {
+    let shown = path.display();
+    let opened = fs::File::open(path).and_then(|file| file.metadata());
+    match opened {
+        Ok(metadata) if metadata.is_dir() => Finding::new(
+            FOLLOWED,
+            Health::Problem,
+            format!("{shown} is a directory, of which nothing is read"),
+        )
+        .fix("name the file in it that the sensor writes to"),
+        Ok(_) if running => Finding::new(
+            FOLLOWED,
+            Health::Unknown,
+            format!("{shown} can be read by this user, and the running server does not say whether it can"),
+        )
+        .fix(
+            "what was written into the configuration since takes effect at the next start; `staunch status` tells then",
+        ),
+        Ok(_) => Finding::new(FOLLOWED, Health::Ok, format!("{shown} can be read by this user")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => not_there(&shown),
+        Err(error) if running => Finding::new(
+            FOLLOWED,
+            Health::Unknown,
+            format!(
+                "{shown} is not known from here: this user cannot read it, and a server has a user of its own: {error}"
+            ),
+        )
+        .fix("`sudo staunch doctor` asks the server"),
+        Err(error) => Finding::new(FOLLOWED, Health::Problem, format!("{shown}: {error}"))
+            .fix("let the user of the server read it, for example by its group"),
+    }
 }

@@ -12,6 +12,9 @@ use staunch_model::Printable;
 
 use super::super::{Finding, Health};
 
+/// Where the data of services with `DynamicUser=` is.
+const PRIVATE: &str = "/var/lib/private";
+
 /// Whom a path is kept from, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct KeptOut {
@@ -31,6 +34,9 @@ pub(in super::super) fn kept_out(path: &Path, wanted: AccessFlags) -> Option<Kep
     if access(path, wanted) != Err(Errno::EACCES) {
         return None;
     }
+    // Who goes through a link is kept out behind it.
+    let behind = fs::read_link(path).ok().and_then(|to| Some(path.parent()?.join(to)));
+    let path = behind.as_deref().unwrap_or(path);
     // The nearest that can be looked at is the one that keeps out.
     let (at, found) = path.ancestors().find_map(|it| Some((it, fs::metadata(it).ok()?)))?;
     let owner = Uid::from_raw(found.uid());
@@ -46,7 +52,11 @@ pub(in super::super) fn kept_out(path: &Path, wanted: AccessFlags) -> Option<Kep
         Some(name) => format!("`sudo -u {name} staunch doctor`"),
         None => "run this as that user, or as root".to_owned(),
     };
-    let fix = format!("{run}; a server has to run as that user too");
+    // There systemd keeps what services without a user of their own have, each of which sees its own.
+    let fix = match at.starts_with(PRIVATE) {
+        true => run,
+        false => format!("{run}; a server has to run as that user too"),
+    };
     Some(KeptOut { what, fix })
 }
 
