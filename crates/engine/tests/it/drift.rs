@@ -44,8 +44,7 @@ fn what_vanished_is_reported_undone_and_contained_anew_by_the_next_event() {
         assert_eq!(sim.cause(1), Cause::Vanished { found: found.into() });
         sim.run(Span::from_secs(5));
         assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
-        let page =
-            format!("1 containment(s) in force were removed or replaced by somebody else: {IP} (TX-1: {found})");
+        let page = format!("1 containment(s) in force were removed or replaced by somebody else: {IP} (TX-1: {found})");
         assert!(sim.told(NoticeLevel::Page).contains(&&*page), "{:?}", sim.told);
         assert_eq!(sim.world.owned().count(), 0);
         assert_eq!(sim.state().breaker_open, None);
