@@ -183,7 +183,8 @@ impl Client {
         })
     }
 
-    /// The same, for a command that needs `right`: who may not even look before it is told whose token the command takes.
+    /// The same, for a command that needs `right`: who may not even look before it is told whose token the command
+    /// takes.
     #[must_use]
     pub(crate) const fn meaning_to(mut self, right: Right) -> Self {
         self.purpose = right;

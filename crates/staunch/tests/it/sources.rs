@@ -68,8 +68,8 @@ fn in_first_hour(from: &str) -> &'static str {
     rest.split_once("```").expect("the block has an end").0
 }
 
-/// The action for fail2ban and the mapping are those of the guide; what the shell makes of the action is what fail2ban 1.0.2
-/// has it make.
+/// The action for fail2ban and the mapping are those of the guide; what the shell makes of the action is what fail2ban
+/// 1.0.2 has it make.
 #[test]
 fn what_the_guide_has_fail2ban_write_comes_to_a_playbook() {
     let mapping = in_first_hour("```toml\n[[sources.generic]]\n");

@@ -114,7 +114,7 @@ fn a_word_is_the_severity_of_all_events() {
             expect
         };
         with_event(&generic, r#"{"s":"t"}"#, |view| {
-            assert_eq!(view.severity, nothing, "{written}")
+            assert_eq!(view.severity, nothing, "{written}");
         });
     }
 }
