@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
 use staunch_engine::lists::List;
-use staunch_model::Protection;
+use staunch_model::{ActionKind, Protection};
 use staunch_playbook::Compiled;
 use staunch_ports::{Reputations, Targets};
 use staunch_runtime::{Intake, Runtime};
@@ -135,7 +135,11 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         preserver,
         runs,
     )?;
-    opened.parts.lost = wiring::boot::lost(&config);
+    opened.parts.lost = match args.driver {
+        // What it pretends is gone with each process.
+        Driver::Memory => ActionKind::ALL.to_vec(),
+        Driver::Nftables => wiring::boot::lost(&config),
+    };
     opened.parts.log = config.evidence.enabled.then(|| Arc::clone(&meters.log));
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
