@@ -1,24 +1,40 @@
 //! What is in force and was lost with a start of the machine: the tables of the kernel begin empty.
 //!
-//! Never decides anything: it is what was decided, under the same key, for as long as its lease still runs. The first
-//! sweep looks whether it is there, as at any other time.
+//! Never decides anything: it is what was decided, under the same key, for as long as its lease still runs, and not what
+//! is never to be touched by now, nor what another driver had put there. The first sweep looks whether it is there, as at
+//! any other time, and ends what is not.
 
 use staunch_engine::EngineState;
+use staunch_engine::exempt::protection;
 use staunch_engine::limits::HOLD_MARGIN;
-use staunch_model::{ActionKind, Outcome, StateKind, Timestamp};
+use staunch_model::{ActionKind, Description, Outcome, StateKind, Timestamp};
 use staunch_ports::{Action, ExecuteRequest};
 
 /// Requests that are handed over at once.
 const AT_ONCE: usize = 256;
 
-/// Has the drivers of `kinds` put back what is in force at `now`.
-pub(crate) fn put_back(state: &EngineState, actions: &mut [Box<dyn Action>], kinds: &[ActionKind], now: Timestamp) {
+/// Has the drivers of `kinds` put back what is in force at `now` by `before`; `protected` is what is never touched from
+/// now on.
+pub(crate) fn put_back(
+    before: &EngineState,
+    protected: &EngineState,
+    actions: &mut [Box<dyn Action>],
+    kinds: &[ActionKind],
+    now: Timestamp,
+) {
     for action in actions {
-        let kind = action.describe().kind;
-        if !kinds.contains(&kind) {
+        let Description { kind, driver, .. } = action.describe();
+        if !kinds.contains(&kind) || before.driver(kind).is_none_or(|then| then.driver != driver) {
             continue;
         }
-        let requests = requests(state, kind, now);
+        let mut requests = requests(before, kind, now);
+        requests.retain(|it| {
+            let found = it.target.address().and_then(|ip| protection(protected, ip, now));
+            if let Some((network, _)) = &found {
+                tracing::warn!(target = %it.target, %network, "it is never to be touched by now, and is not put back");
+            }
+            found.is_none()
+        });
         let mut failed = None;
         let mut done = 0;
         for part in requests.chunks(AT_ONCE) {

@@ -158,7 +158,15 @@ impl Runtime {
         let sweep_interval = policy.limits.sweep_interval.to_std();
         let epoch = parts.journal.open_epoch()?;
         // Nobody else writes to the journal from here on, so nobody else holds what is in force.
-        put_back(engine.state(), &mut parts.actions, &parts.lost, clock.now());
+        if !parts.lost.is_empty() {
+            let mut protected = engine.clone();
+            protected.step(&Input::Policy(Arc::new(policy.clone())), clock.now());
+            for change in list_changes(protected.state(), lists).in_order() {
+                protected.step(&Input::Listed(Arc::new(change)), clock.now());
+            }
+            let (before, protected) = (engine.state(), protected.state());
+            put_back(before, protected, &mut parts.actions, &parts.lost, clock.now());
+        }
         let telemetry = Arc::new(Telemetry::default());
         if let Some(log) = parts.log {
             // Nobody else sets it.

@@ -277,11 +277,30 @@ fn what_a_permanent_job_has_put_in_place_stays_when_its_lease_ends_and_not_befor
     // Asked once more, as after a crash.
     assert_eq!(driver.undo(&[at_end.clone()]), [Outcome::Landed]);
     assert!(file.exists());
-    // The next one runs it again, and holds it.
+    // A run that fails before it has changed anything makes it nobody's.
+    let failing = JobSpec {
+        permanent: true,
+        execute: vec!["nothing".into()],
+        ..place.job("keep.sh")
+    };
     let next = ExecuteRequest {
         transaction: TransactionId(2),
         ..request("x")
     };
+    let mut fails = place.driver(OURS, failing);
+    for _ in 0..2 {
+        let outcome = fails.execute(&[next.clone()]).remove(0);
+        let is_refused = matches!(&outcome, Outcome::DidNotHappen(it) if it.kind == FailureKind::Invalid);
+        assert!(is_refused, "{outcome:?}");
+        assert!(fails.owned().unwrap().targets.is_empty());
+    }
+    let undo = UndoRequest {
+        transaction: TransactionId(2),
+        ..undo_of("x")
+    };
+    assert_eq!(fails.undo(&[undo]), [Outcome::Landed]);
+    assert!(file.exists(), "it is not taken back");
+    // The next one runs it again, and holds it.
     assert_eq!(driver.execute(&[next]), [Outcome::Landed]);
     assert!(fs::read_to_string(&file).unwrap().contains(":TX-2\n"));
     assert_eq!(driver.owned().unwrap().targets.len(), 1);

@@ -137,7 +137,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     )?;
     opened.parts.lost = match args.driver {
         // What it pretends is gone with each process.
-        Driver::Memory => ActionKind::ALL.to_vec(),
+        Driver::Memory => {
+            wiring::boot::forget(&config)?;
+            ActionKind::ALL.to_vec()
+        }
         Driver::Nftables => wiring::boot::lost(&config),
     };
     opened.parts.log = config.evidence.enabled.then(|| Arc::clone(&meters.log));
@@ -158,7 +161,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let runtime = started.map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("`staunch journal verify` tells whether the journal is sound")
     })?;
-    wiring::boot::note(&config);
+    if args.driver == Driver::Nftables {
+        wiring::boot::note_after_a_sweep(&config, runtime.handle());
+    }
     let recovered = runtime.recovered();
     tracing::info!(
         frames = recovered.frames,

@@ -5,8 +5,11 @@
 
 use std::fs;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use staunch_model::ActionKind;
+use staunch_runtime::Handle;
 
 use crate::config::Config;
 use crate::exit::Fault;
@@ -16,23 +19,58 @@ use crate::whole;
 /// What the kernel calls this boot.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
+/// The pause between two looks whether there was a sweep.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The actions whose containments are in tables of the kernel, which begin empty.
 const IN_KERNEL: [ActionKind; 3] = [ActionKind::BlockIp, ActionKind::RateLimitIp, ActionKind::IsolateHost];
 
+/// This machine, so that a data directory that was copied to another one is not taken for one of an earlier boot.
+const MACHINE: &str = "/etc/machine-id";
+
 /// The kinds of action of which nothing is left.
 pub(crate) fn lost(config: &Config) -> Vec<ActionKind> {
-    let noted = fs::read_to_string(config.boot_file());
-    match (noted, fs::read_to_string(BOOT)) {
-        (Ok(noted), Ok(here)) if noted.trim() != here.trim() => IN_KERNEL.to_vec(),
-        _ => Vec::new(),
+    let is_another = || {
+        let noted = fs::read_to_string(config.boot_file()).ok()?;
+        let (boot, machine) = noted.trim_end().split_once('\n')?;
+        let is_here = fs::read_to_string(MACHINE).ok()?.trim() == machine;
+        Some(is_here && fs::read_to_string(BOOT).ok()?.trim() != boot)
+    };
+    if is_another().unwrap_or(false) {
+        IN_KERNEL.to_vec()
+    } else {
+        Vec::new()
     }
 }
 
-/// Notes which boot this is. Without the note a start of the machine looks as if somebody had removed everything.
-pub(crate) fn note(config: &Config) {
-    let note = || whole::replace(&config.boot_file(), &fs::read_to_string(BOOT)?, whole::FOR_OWNER);
-    if let Err(error) = note() {
-        tracing::warn!(%error, "which boot this is cannot be noted: what is in force is not put back after the next one");
+/// Notes which boot this is, once the first sweep has looked what is in place: before, a server that dies leaves what it
+/// found, and the next one finds the same.
+pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
+    let (file, begun) = (config.boot_file(), handle.now());
+    let note = move || {
+        loop {
+            let swept = handle.query(move |state| state.swept_at.values().any(|at| *at >= begun));
+            match swept {
+                Ok(true) => break,
+                Ok(false) => thread::sleep(LOOK),
+                // It has stopped.
+                Err(_) => return,
+            }
+        }
+        let write = || {
+            let (boot, machine) = (fs::read_to_string(BOOT)?, fs::read_to_string(MACHINE)?);
+            whole::replace(
+                &file,
+                &format!("{}\n{}\n", boot.trim(), machine.trim()),
+                whole::FOR_OWNER,
+            )
+        };
+        if let Err(error) = write() {
+            tracing::warn!(%error, "which boot this is cannot be noted: what is in force is not put back after the next one");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("boot".into()).spawn(note) {
+        tracing::warn!(%error, "which boot this is is not noted");
     }
 }
 

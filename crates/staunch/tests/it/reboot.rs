@@ -19,13 +19,14 @@ fn in_force(server: &Server) -> usize {
 
 /// What a start of the machine leaves: a dead server, a kernel without tables, and another boot.
 fn restart_the_machine(home: &Home, server: Server) {
+    let note = home.data().join("boot");
+    wait_until("the note of the boot", || note.exists());
     server.kill();
     let mut nft = Nft::open("staunch", DEADLINE).expect("this thread may");
     nft.delete_table().expect("it is there");
-    let note = home.data().join("boot");
-    if note.exists() {
-        fs::write(note, "00000000-0000-4000-8000-000000000000\n").expect("it is our directory");
-    }
+    let text = fs::read_to_string(&note).expect("it is there");
+    let machine = text.lines().nth(1).expect("it names the machine");
+    fs::write(note, format!("00000000-0000-4000-8000-000000000000\n{machine}\n")).expect("it is our directory");
 }
 
 fn contained(home: &Home) -> Server {
@@ -98,5 +99,34 @@ fn what_somebody_removed_or_a_person_lifted_is_not_put_back() {
             "{}",
             home.log()
         );
+    });
+}
+
+#[test]
+fn what_is_never_to_be_touched_by_now_or_of_another_machine_is_not_put_back() {
+    in_namespace("reboot::what_is_never_to_be_touched", || {
+        let home = Home::new(SMALL);
+        let server = contained(&home);
+        restart_the_machine(&home, server);
+        let settings = fs::read_to_string(home.config()).expect("it is there");
+        let partner =
+            format!("{settings}\n[[never_touch.networks]]\nnetwork = \"{ATTACKER}/32\"\nreason = \"a partner\"\n");
+        fs::write(home.config(), partner).expect("it is our directory");
+        let server = home.serve();
+        assert_eq!(element(ATTACKER), None, "it is protected by now");
+        assert!(element(ANOTHER).is_some());
+        wait_until("the sweep", || in_force(&server) == 1);
+
+        // A copy of the data directory on another machine.
+        restart_the_machine(&home, server);
+        let note = home.data().join("boot");
+        fs::write(
+            note,
+            "00000000-0000-4000-8000-000000000000\n00000000000000000000000000000000\n",
+        )
+        .expect("it is ours");
+        let server = home.serve();
+        wait_until("the sweep", || in_force(&server) == 0);
+        assert_eq!(element(ANOTHER), None);
     });
 }

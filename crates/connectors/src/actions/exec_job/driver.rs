@@ -13,7 +13,7 @@
 //! # Assumptions
 //! The job keeps the label it is given beside what it does, and gives it back when it looks. Run twice under one key it
 //! achieves no more than once. What a permanent job has left in place when its lease ended carries that label for good;
-//! the record of it is gone, by which the driver knows that it is nobody's to take back.
+//! there is no record of it for that transaction, by which the driver knows that it is nobody's to take back.
 //!
 //! # Caveats
 //! Between the look and the act the world may move: a job that can make its change conditional finds what was seen on
@@ -186,7 +186,11 @@ impl ExecJob {
                 let answer = answer.map_err(|error| failed(FailureKind::Invalid, &error.to_string()))?;
                 let seen = answer.observation(self.options.installation);
                 // The next time runs it again: it is part of the machine by now, and may be outdated.
-                let is_left = spec.permanent && is_ours(&seen) && !self.records.has(job);
+                let is_left = spec.permanent
+                    && matches!(
+                        seen.presence,
+                        Presence::Present { owner: Owner::Ours(owner), .. } if !self.records.is_of(job, owner)
+                    );
                 let presence = if is_left { Presence::Absent } else { seen.presence };
                 Ok(Observation { presence, ..seen })
             }
@@ -265,7 +269,7 @@ impl ExecJob {
             }
             Presence::Absent => {}
         }
-        if let Err(error) = self.records.keep(job) {
+        if let Err(error) = self.records.keep(job, request.transaction) {
             let kind = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::Full,
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureKind::Denied,

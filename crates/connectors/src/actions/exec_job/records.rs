@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use staunch_model::{JobTarget, Target};
+use staunch_model::{JobTarget, Target, TransactionId};
 
 /// The longest record: the longest target, and some.
 const BYTES_MAX: usize = 1024;
@@ -23,10 +23,10 @@ impl Records {
         Self { dir }
     }
 
-    /// Keeps `job`, durably.
-    pub(super) fn keep(&self, job: &JobTarget) -> io::Result<()> {
+    /// Keeps `job` as that of a transaction, durably.
+    pub(super) fn keep(&self, job: &JobTarget, transaction: TransactionId) -> io::Result<()> {
         let path = self.path(job);
-        if path.is_file() {
+        if self.is_of(job, transaction) {
             return Ok(());
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
@@ -37,15 +37,15 @@ impl Records {
             _ => {}
         }
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(Target::Job(job.clone()).to_string().as_bytes())?;
+        file.write_all(text(job, transaction).as_bytes())?;
         file.sync_all()?;
         fs::rename(&fresh, &path)?;
         sync(&self.dir)
     }
 
-    /// Whether `job` is kept.
-    pub(super) fn has(&self, job: &JobTarget) -> bool {
-        self.path(job).is_file()
+    /// Whether `job` is kept as that of this transaction.
+    pub(super) fn is_of(&self, job: &JobTarget, transaction: TransactionId) -> bool {
+        fs::read_to_string(self.path(job)).is_ok_and(|kept| kept == text(job, transaction))
     }
 
     /// Forgets `job`.
@@ -70,7 +70,8 @@ impl Records {
             if !is_record || fs::metadata(&path)?.len() > BYTES_MAX as u64 {
                 continue;
             }
-            if let Ok(Target::Job(job)) = fs::read_to_string(&path)?.parse() {
+            let kept = fs::read_to_string(&path)?;
+            if let Some(Ok(Target::Job(job))) = kept.lines().next().map(str::parse) {
                 all.push(job);
             }
         }
@@ -81,6 +82,11 @@ impl Records {
     fn path(&self, job: &JobTarget) -> PathBuf {
         self.dir.join(blake3::hash(job.as_str().as_bytes()).to_hex().as_str())
     }
+}
+
+/// What a record says: the job, and for whom it was run last.
+fn text(job: &JobTarget, transaction: TransactionId) -> String {
+    format!("{}\n{transaction}\n", Target::Job(job.clone()))
 }
 
 fn sync(dir: &Path) -> io::Result<()> {
