@@ -334,13 +334,13 @@ pub struct Manifest {
     pub custody: ManifestDraft,
     /// What became of it.
     pub taken: Taken,
-    /// What nothing else in the world is called: a UUID of version 7 (RFC 9562), by the time when it was collected. `None`
-    /// in the manifests of builds that did not give one.
+    /// What nothing else in the world is called: a UUID of version 7 (RFC 9562), by the time when it was collected.
+    /// `None` in the manifests of builds that did not give one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<Box<str>>,
     /// The signature line, of [`Manifest::signed_text`], by the key of the transparency log, as a signed note has it
-    /// (Ed25519, <https://c2sp.org/signed-note>). `None` without such a key, and in the manifests of builds that did not
-    /// sign them.
+    /// (Ed25519, <https://c2sp.org/signed-note>). `None` without such a key, and in the manifests of builds that did
+    /// not sign them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Box<str>>,
 }

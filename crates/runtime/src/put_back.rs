@@ -1,8 +1,8 @@
 //! What is in force and was lost with a start of the machine: the tables of the kernel begin empty.
 //!
-//! Never decides anything: it is what was decided, under the same key, for as long as its lease still runs, and not what
-//! is never to be touched by now, nor what another driver had put there. The first sweep looks whether it is there, as at
-//! any other time, and ends what is not.
+//! Never decides anything: it is what was decided, under the same key, for as long as its lease still runs, and not
+//! what is never to be touched by now, nor what another driver had put there. The first sweep looks whether it is
+//! there, as at any other time, and ends what is not.
 
 use staunch_engine::EngineState;
 use staunch_engine::exempt::protection;

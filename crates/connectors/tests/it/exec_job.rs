@@ -275,7 +275,7 @@ fn what_a_permanent_job_has_put_in_place_stays_when_its_lease_ends_and_not_befor
     assert_eq!(seen.presence, Presence::Absent, "nobody holds it");
     assert!(driver.owned().unwrap().targets.is_empty());
     // Asked once more, as after a crash.
-    assert_eq!(driver.undo(&[at_end.clone()]), [Outcome::Landed]);
+    assert_eq!(driver.undo(std::slice::from_ref(&at_end)), [Outcome::Landed]);
     assert!(file.exists());
     // A run that fails before it has changed anything makes it nobody's.
     let failing = JobSpec {
@@ -289,7 +289,7 @@ fn what_a_permanent_job_has_put_in_place_stays_when_its_lease_ends_and_not_befor
     };
     let mut fails = place.driver(OURS, failing);
     for _ in 0..2 {
-        let outcome = fails.execute(&[next.clone()]).remove(0);
+        let outcome = fails.execute(std::slice::from_ref(&next)).remove(0);
         let is_refused = matches!(&outcome, Outcome::DidNotHappen(it) if it.kind == FailureKind::Invalid);
         assert!(is_refused, "{outcome:?}");
         assert!(fails.owned().unwrap().targets.is_empty());

@@ -39,9 +39,9 @@ pub(crate) struct EvidenceSettings {
     /// How long what is taken is to be kept by the rules of the organisation, which its manifests then say. Nothing
     /// is deleted after it. `1d` to `36500d`. Default nothing is said. Since v0.1.
     pub(crate) keep: Option<Span>,
-    /// Further words: in command lines and environments that are taken, the value of what has one of them in its name is
-    /// hidden, as is that of `TOKEN`, `PASS`, `SECRET`, `KEY` and the like. At most 100, of 2 to 100 characters. Default
-    /// none. Since v0.1.
+    /// Further words: in command lines and environments that are taken, the value of what has one of them in its name
+    /// is hidden, as is that of `TOKEN`, `PASS`, `SECRET`, `KEY` and the like. At most 100, of 2 to 100 characters.
+    /// Default none. Since v0.1.
     pub(crate) redact: Vec<String>,
     /// Where this machine belongs, which manifests then say. Default nothing is said. Since v0.1.
     pub(crate) source: EvidencePlace,

@@ -43,8 +43,8 @@ pub(crate) fn lost(config: &Config) -> Vec<ActionKind> {
     }
 }
 
-/// Notes which boot this is, once the first sweep has looked what is in place: before, a server that dies leaves what it
-/// found, and the next one finds the same.
+/// Notes which boot this is, once the first sweep has looked what is in place: before, a server that dies leaves what
+/// it found, and the next one finds the same.
 pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
     let (file, begun) = (config.boot_file(), handle.now());
     let note = move || {

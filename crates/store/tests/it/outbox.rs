@@ -282,7 +282,7 @@ fn an_artefact_whose_bucket_does_not_answer_was_not_read_and_is_not_called_chang
     ));
     let vault = open(dir.path(), Arc::clone(&bucket), ARTEFACT_BYTES_MAX, None);
     vault.check().expect("the bucket locks");
-    let all: Vec<_> = (1..=5).map(|at| store(&vault, 1, at, &[at as u8; 40])).collect();
+    let all: Vec<_> = (1..=5_u8).map(|at| store(&vault, 1, at.into(), &[at; 40])).collect();
     drop(vault);
     link.is_away.store(true, Ordering::Relaxed);
     let (found, summary) = findings(dir.path(), &bucket);

@@ -11,7 +11,8 @@ use super::{Answered, Asked, State, checksum, element, refused};
 /// The least bytes of a part but the last.
 pub(super) const PART_BYTES_MIN: usize = 5 << 20;
 
-/// The most uploads that S3 lists at once (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>).
+/// The most uploads that S3 lists at once
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>).
 pub(super) const LISTED_MAX: usize = 1_000;
 
 /// The most parts.

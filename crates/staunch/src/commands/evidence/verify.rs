@@ -24,8 +24,8 @@ use crate::{progress, wiring};
 enum Verdict {
     /// All of it is as it was sealed and signed.
     Proved,
-    /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or their bucket did not
-    /// answer, or a copy has what no signature stands for.
+    /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or their bucket did
+    /// not answer, or a copy has what no signature stands for.
     InPart,
     /// Something is not as it was, or is here and cannot be read.
     NotProved,

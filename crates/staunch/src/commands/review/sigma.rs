@@ -275,7 +275,8 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@' | '.'))
 }
 
-/// The texts, numbers and truth values in `value`, with the path of each. What has another name than a rule can say is left out.
+/// The texts, numbers and truth values in `value`, with the path of each. What has another name than a rule can say is
+/// left out.
 fn leaves(value: &Value) -> Vec<(String, String)> {
     let mut leaves = Vec::new();
     add_leaves(value, String::new(), 0, &mut leaves);
