@@ -260,7 +260,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         traffic: None,
         notifiers: Vec::new(),
         preserver: None,
-        signals: Vec::new(),
+        signals: staunch_runtime::HealthSignals::default(),
         followers: vec![Box::new(Watch {
             position: Lsn(0),
             in_force,
@@ -268,6 +268,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         log: None,
         clock: Arc::new(SystemClock),
         lost: Vec::new(),
+        released_by: None,
         installation: InstallationId::default(),
         build: "bench".into(),
     };

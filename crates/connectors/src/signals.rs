@@ -3,7 +3,7 @@
 //! Never asks anybody: an answer comes in, a reading goes out.
 
 use serde_json::Value;
-use staunch_model::HealthReading;
+use staunch_model::{Comparison, Condition, HealthReading};
 
 use crate::json::strict;
 
@@ -36,6 +36,35 @@ pub fn of_silence(why: &str) -> HealthReading {
 /// # Errors
 /// Why that is no value; without anything of its text.
 pub fn of_query(bytes: &[u8], bounds: Bounds) -> Result<HealthReading, &'static str> {
+    value_of(bytes).map(|number| judge(number, bounds))
+}
+
+/// What an instant query of Prometheus says to a condition over it.
+///
+/// # Errors
+/// As [`of_query`].
+pub fn of_condition(bytes: &[u8], condition: &Condition) -> Result<HealthReading, &'static str> {
+    let number = value_of(bytes)?;
+    let shown = |number: f64| {
+        if condition.is_percentage {
+            format!("{} %", Shown(number * 100.0))
+        } else {
+            Shown(number).to_string()
+        }
+    };
+    let (value, limit) = (shown(number), shown(condition.limit()));
+    let why = match condition.comparison {
+        _ if condition.holds(number) => return Ok(HealthReading::new(true, &value)),
+        Comparison::Below => "is not below",
+        Comparison::AtMost => "is above",
+        Comparison::Above => "is not above",
+        Comparison::AtLeast => "is below",
+    };
+    Ok(HealthReading::new(false, &format!("{value} {why} {limit}")))
+}
+
+/// The one value of an answer.
+fn value_of(bytes: &[u8]) -> Result<f64, &'static str> {
     let value = strict::answer(bytes)?;
     if value.get("status").and_then(Value::as_str) != Some("success") {
         return Err("the query is refused");
@@ -57,7 +86,7 @@ pub fn of_query(bytes: &[u8], bounds: Bounds) -> Result<HealthReading, &'static 
     if number.is_nan() {
         return Err("the value is not a number, as of a share of nothing");
     }
-    Ok(judge(number, bounds))
+    Ok(number)
 }
 
 fn judge(number: f64, bounds: Bounds) -> HealthReading {
@@ -138,6 +167,25 @@ mod tests {
         assert_eq!(read("1e3", least), (true, "1000".into()));
         let scalar = b"{\"status\":\"success\",\"data\":{\"resultType\":\"scalar\",\"result\":[1435781451.781,\"1\"]}}";
         assert!(of_query(scalar, Bounds::default()).expect("a value").healthy);
+    }
+
+    #[test]
+    fn a_value_is_held_against_a_condition_in_its_own_unit() {
+        let read = |value: &str, condition: &str| {
+            let condition = Condition::parse(condition).expect("a condition");
+            let reading = of_condition(sample(value).as_bytes(), &condition).expect("a value");
+            (reading.healthy, reading.says.into_string())
+        };
+        assert_eq!(read("0.019", "a < 2 %"), (true, "1.9 %".into()));
+        assert_eq!(read("0.02", "a < 2 %"), (false, "2 % is not below 2 %".into()));
+        assert_eq!(read("0.031", "a <= 0.02"), (false, "0.031 is above 0.02".into()));
+        assert_eq!(read("+Inf", "a <= 2 %"), (false, "inf % is above 2 %".into()));
+        assert_eq!(read("3", "a > 3"), (false, "3 is not above 3".into()));
+        assert_eq!(read("2", "a >= 3"), (false, "2 is below 3".into()));
+        assert_eq!(read("3", "a >= 3"), (true, "3".into()));
+        let condition = Condition::parse("a < 2 %").expect("a condition");
+        let nothing = of_condition(sample("NaN").as_bytes(), &condition).expect_err("no number");
+        assert!(nothing.contains("not a number"), "{nothing}");
     }
 
     #[test]

@@ -116,11 +116,12 @@ impl World {
             traffic: None,
             notifiers: Vec::new(),
             preserver: None,
-            signals: Vec::new(),
+            signals: staunch_runtime::HealthSignals::default(),
             followers: vec![Box::new(index) as Box<dyn Follower>],
             log: None,
             clock,
             lost: Vec::new(),
+            released_by: None,
             installation,
             build: "fuzz".into(),
         };

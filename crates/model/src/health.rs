@@ -1,13 +1,17 @@
 //! Health signals: what tells whether the business is well, and for how long it is watched.
 //!
-//! A signal is named in the configuration, which says how it is read. A driver says whether it is healthy; what that
-//! means for a containment is for the engine alone.
+//! A signal is named in the configuration, which says how it is read, or is a condition over a query of Prometheus. A
+//! driver says whether it is healthy; what that means for a containment is for the engine alone.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{IncidentId, TransactionId, WatchId};
 use crate::text::clip;
 use crate::time::{Span, Timestamp};
+
+mod condition;
+
+pub use condition::{CONDITION_CHARS_MAX, Comparison, Condition};
 
 /// Bytes of what a signal says about itself.
 pub const SAYS_BYTES_MAX: usize = 200;
@@ -35,7 +39,7 @@ impl HealthReading {
 /// What is watched, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WatchPlan {
-    /// The signal's name in the configuration.
+    /// The signal's name in the configuration, or the text of a [`Condition`].
     pub signal: Box<str>,
     /// How long it is watched.
     pub lasts: Span,

@@ -45,7 +45,9 @@ pub use custody::{
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
 pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};
 pub use few::{Few, Seldom};
-pub use health::{HealthReading, Watch, WatchOver, WatchPlan, WatchState, WatchVerdict};
+pub use health::{
+    CONDITION_CHARS_MAX, Comparison, Condition, HealthReading, Watch, WatchOver, WatchPlan, WatchState, WatchVerdict,
+};
 pub use id::{
     ContentHash, DrillId, EffectKey, EvidenceId, FrameChain, IncidentId, InstallationId, NoticeId, Sha256Hash,
     TransactionId, WatchId,

@@ -7,6 +7,7 @@
 //! that newer drafts read otherwise.
 
 use serde_json::{Map, Value, json};
+use staunch_model::CONDITION_CHARS_MAX;
 
 use crate::schema::shape::{Form, Key, Needs, PLAYBOOK, SNIPPETS, Shape, TEST_FILE};
 use crate::snippets::USE;
@@ -14,6 +15,9 @@ use crate::{CheckContext, limits, parameters};
 
 /// The pattern of names of playbooks and environments.
 const NAME: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
+
+/// The pattern of conditions over a query.
+const CONDITION: &str = "^.*[^ ].*[<>]=?\\s*[-+.0-9][-+.0-9eE]*\\s*%?\\s*$";
 
 /// What a schema is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +125,11 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
             "type": ["string", "boolean"],
             "pattern": NAME,
             "maxLength": limits::NAME_CHARS_MAX,
+        }),
+        Form::Condition => json!({
+            "type": "string",
+            "pattern": CONDITION,
+            "maxLength": CONDITION_CHARS_MAX,
         }),
         Form::Job => {
             json!({ "type": ["string", "boolean"], "pattern": "^[a-z][a-z0-9-]*$", "maxLength": limits::NAME_CHARS_MAX })
@@ -232,6 +241,7 @@ const fn takes_parameter(form: &Form) -> bool {
     match form {
         Form::System
         | Form::Signal
+        | Form::Condition
         | Form::Job
         | Form::Technique
         | Form::Duration(..)

@@ -162,8 +162,17 @@ pub struct CheckContext {
     pub environment: Option<String>,
     /// Values of parameters that hold whatever a playbook says: by its name, and by theirs.
     pub parameters: BTreeMap<String, BTreeMap<String, String>>,
-    /// The health signals that can be watched; `None` when they are not known, and any name will do.
-    pub signals: Option<BTreeSet<String>>,
+    /// The health signals that can be watched; `None` when they are not known, and any will do.
+    pub signals: Option<Signals>,
+}
+
+/// The health signals that can be watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// By their names.
+    pub names: BTreeSet<String>,
+    /// Whether there is a Prometheus, of which conditions are asked.
+    pub prometheus: bool,
 }
 
 impl Default for CheckContext {

@@ -3,12 +3,39 @@
 //! Never judges what a reading means. Those who ask at the same time share a reading.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use staunch_model::{Failure, FailureKind, HealthReading, IncidentId, Input, WatchId};
+use staunch_model::{Condition, Failure, FailureKind, HealthReading, IncidentId, Input, WatchId};
 use staunch_ports::HealthSignal;
+
+/// The most conditions that have a thread at a time. The one that was asked for longest ago makes room.
+const CONDITIONS_MAX: usize = 32;
+
+/// What tells whether the business is well.
+#[derive(Default)]
+pub struct HealthSignals {
+    /// Those that have a name.
+    pub named: Vec<Box<dyn HealthSignal>>,
+    /// Makes a signal of a condition, where there is a Prometheus to ask.
+    pub of_condition: Option<OfCondition>,
+}
+
+/// Makes a signal of a condition. It is called on the thread of the loop, and must not wait.
+pub type OfCondition = Box<dyn Fn(Condition) -> Box<dyn HealthSignal> + Send + Sync>;
+
+impl fmt::Debug for HealthSignals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.named.iter().map(|it| it.name()).collect();
+        f.debug_struct("HealthSignals")
+            .field("named", &names)
+            .field("of_condition", &self.of_condition.is_some())
+            .finish()
+    }
+}
 
 /// What the engine asks: for which watch, and the number that the answer carries.
 #[derive(Clone, Copy, Debug)]
@@ -21,38 +48,93 @@ pub(crate) struct ReadOrder {
 /// The way to the threads that read. They end when nobody can ask them any more.
 pub(crate) struct HealthReaders {
     signals: BTreeMap<Box<str>, Sender<ReadOrder>>,
+    of_condition: Option<OfCondition>,
+    /// By their text, each with a number that grows with every order.
+    conditions: BTreeMap<Box<str>, (u64, Sender<ReadOrder>)>,
+    orders: u64,
     outcomes: Sender<Input>,
 }
 
 impl HealthReaders {
-    /// Starts a thread for each of `signals`.
+    /// Starts a thread for each of `signals` that has a name. A condition has one from when it is first asked for.
     pub(crate) fn start(
-        signals: Vec<Box<dyn HealthSignal>>,
+        signals: HealthSignals,
         outcomes: &Sender<Input>,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let mut readers = Self {
             signals: BTreeMap::new(),
+            of_condition: signals.of_condition,
+            conditions: BTreeMap::new(),
+            orders: 0,
             outcomes: outcomes.clone(),
         };
         let mut threads = Vec::new();
-        for signal in signals {
-            let (sender, orders) = unbounded();
-            readers.signals.insert(signal.name().into(), sender);
-            let outcomes = outcomes.clone();
-            let thread = std::thread::Builder::new().name("health".into());
-            threads.push(thread.spawn(move || work(signal, &orders, &outcomes))?);
+        for signal in signals.named {
+            let name = signal.name().into();
+            let (sender, thread) = reader(signal, outcomes)?;
+            readers.signals.insert(name, sender);
+            threads.push(thread);
         }
         Ok((readers, threads))
     }
 
     /// Asks for a reading. Never waits.
-    pub(crate) fn ask(&self, signal: &str, order: ReadOrder) {
-        let asked = self.signals.get(signal).is_some_and(|it| it.send(order).is_ok());
+    pub(crate) fn ask(&mut self, signal: &str, order: ReadOrder) {
+        let asked = match self.signals.get(signal) {
+            Some(named) => named.send(order).is_ok(),
+            None => match self.condition(signal) {
+                Ok(reader) => reader.send(order).is_ok(),
+                Err(failure) => return answer(&self.outcomes, order, Err(failure)),
+            },
+        };
         if !asked {
-            let what = format!("there is no health signal {signal} in the configuration");
-            answer(&self.outcomes, order, Err(Failure::new(FailureKind::Invalid, &what)));
+            let what = "the reader of this health signal has ended";
+            answer(&self.outcomes, order, Err(Failure::new(FailureKind::Invalid, what)));
         }
     }
+
+    /// The way to the reader of a condition.
+    fn condition(&mut self, signal: &str) -> Result<&Sender<ReadOrder>, Failure> {
+        let invalid = |what: &str| Failure::new(FailureKind::Invalid, what);
+        let Ok(condition) = Condition::parse(signal) else {
+            return Err(invalid(&format!(
+                "there is no health signal {signal} in the configuration"
+            )));
+        };
+        let Some(make) = &self.of_condition else {
+            return Err(invalid("there is no Prometheus in the configuration"));
+        };
+        self.orders += 1;
+        if self.conditions.len() >= CONDITIONS_MAX && !self.conditions.contains_key(signal) {
+            let oldest = self.conditions.iter().min_by_key(|(_, (asked, _))| *asked);
+            if let Some(oldest) = oldest.map(|(text, _)| text.clone()) {
+                // What it was asked, it still answers.
+                self.conditions.remove(&oldest);
+            }
+        }
+        let (asked, reader) = match self.conditions.entry(signal.into()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let (sender, _ends_when_nobody_can_ask_it) = reader(make(condition), &self.outcomes)
+                    .map_err(|error| Failure::new(FailureKind::Unavailable, &format!("no thread reads it: {error}")))?;
+                place.insert((self.orders, sender))
+            }
+        };
+        *asked = self.orders;
+        Ok(reader)
+    }
+}
+
+/// Starts the thread of a signal.
+fn reader(
+    signal: Box<dyn HealthSignal>,
+    outcomes: &Sender<Input>,
+) -> std::io::Result<(Sender<ReadOrder>, JoinHandle<()>)> {
+    let (sender, orders) = unbounded();
+    let outcomes = outcomes.clone();
+    let thread = std::thread::Builder::new().name("health".into());
+    let thread = thread.spawn(move || work(signal, &orders, &outcomes))?;
+    Ok((sender, thread))
 }
 
 fn work(mut signal: Box<dyn HealthSignal>, orders: &Receiver<ReadOrder>, outcomes: &Sender<Input>) {
@@ -108,6 +190,26 @@ mod tests {
         }
     }
 
+    fn named(signal: Counting) -> HealthSignals {
+        HealthSignals {
+            named: vec![Box::new(signal)],
+            of_condition: None,
+        }
+    }
+
+    /// Says which condition it was made of.
+    struct Echo(String);
+
+    impl HealthSignal for Echo {
+        fn name(&self) -> &str {
+            &self.0
+        }
+
+        fn read(&mut self) -> Result<HealthReading, Failure> {
+            Ok(HealthReading::new(true, &self.0))
+        }
+    }
+
     fn order(ticket: u32) -> ReadOrder {
         ReadOrder {
             incident: IncidentId(1),
@@ -132,7 +234,7 @@ mod tests {
             go,
             panics: false,
         };
-        let (readers, threads) = HealthReaders::start(vec![Box::new(signal)], &outcomes).expect("threads");
+        let (mut readers, threads) = HealthReaders::start(named(signal), &outcomes).expect("threads");
         readers.ask("shop", order(1));
         begins.recv().expect("it reads");
         readers.ask("shop", order(2));
@@ -157,7 +259,7 @@ mod tests {
             go,
             panics: true,
         };
-        let (readers, _threads) = HealthReaders::start(vec![Box::new(signal)], &outcomes).expect("threads");
+        let (mut readers, _threads) = HealthReaders::start(named(signal), &outcomes).expect("threads");
         goes.send(()).expect("there is room");
         readers.ask("shop", order(1));
         let (ticket, result) = ticket_and_result(inputs.recv().expect("an answer"));
@@ -168,5 +270,32 @@ mod tests {
         assert_eq!(ticket, 2);
         let failure = result.expect_err("there is none").to_string();
         assert_eq!(failure, "there is no health signal other in the configuration");
+        readers.ask("errors < 2 %", order(3));
+        let (_, result) = ticket_and_result(inputs.recv().expect("an answer"));
+        let failure = result.expect_err("there is none").to_string();
+        assert_eq!(failure, "there is no Prometheus in the configuration");
+    }
+
+    #[test]
+    fn each_condition_has_a_reader_and_the_oldest_makes_room() {
+        let (outcomes, inputs) = unbounded();
+        let signals = HealthSignals {
+            named: Vec::new(),
+            of_condition: Some(Box::new(|it| Box::new(Echo(it.to_string())))),
+        };
+        let (mut readers, threads) = HealthReaders::start(signals, &outcomes).expect("threads");
+        assert!(threads.is_empty(), "nobody has asked");
+        for number in 0..=CONDITIONS_MAX {
+            let ticket = u32::try_from(number).expect("few");
+            let condition = format!("errors < {number} %");
+            readers.ask(&condition, order(ticket));
+            let (told, result) = ticket_and_result(inputs.recv().expect("an answer"));
+            assert_eq!((told, &*result.expect("it is read").says), (ticket, condition.as_str()));
+        }
+        assert_eq!(readers.conditions.len(), CONDITIONS_MAX);
+        assert!(!readers.conditions.contains_key("errors < 0 %"), "the oldest is gone");
+        readers.ask("errors < 0 %", order(99));
+        assert_eq!(ticket_and_result(inputs.recv().expect("an answer")).0, 99);
+        assert!(!readers.conditions.contains_key("errors < 1 %"), "the next is gone");
     }
 }

@@ -25,6 +25,7 @@ pub mod telemetry;
 pub use archive::{Archiver, ArchiverThread};
 pub use event_loop::LoopError;
 pub use handle::{Busy, EventReply, Handle, Recorded, Replier, Submission};
+pub use health::{HealthSignals, OfCondition};
 pub use intake::{ElementError, EventPlan, Intake, IntakeError, Taken, TakenReplier, Understood};
 pub use preserve::{ClockOffsetFn, Labels, PreserveParts, Preserver};
 pub use recovery::{RecoverError, Recovered, recover};

@@ -8,14 +8,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use staunch_engine::EngineState;
 use staunch_engine::lists::{Changes, List};
-use staunch_model::{ActionKind, Description, Input, InstallationId, Policy, RiskTable};
-use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, HealthSignal, Journal, Notifier};
+use staunch_model::{
+    ActionKind, Command, Description, Input, InstallationId, Operator, Policy, ReleaseScope, RiskTable,
+};
+use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Notifier};
 use thiserror::Error;
 
 use crate::drivers::Drivers;
 use crate::event_loop::{EventLoop, Left, LoopError, LoopState};
-use crate::handle::{Handle, Message};
-use crate::health::HealthReaders;
+use crate::handle::{Handle, Message, Recorded, Replier};
+use crate::health::{HealthReaders, HealthSignals};
 use crate::helpers;
 use crate::notices;
 use crate::preserve::Preserver;
@@ -38,7 +40,7 @@ pub struct Parts {
     /// Who preserves evidence; without it, evidence is missed at once.
     pub preserver: Option<Preserver>,
     /// What tells whether the business is well.
-    pub signals: Vec<Box<dyn HealthSignal>>,
+    pub signals: HealthSignals,
     /// Who keeps a view of the journal. Each must have caught up with it.
     pub followers: Vec<Box<dyn Follower>>,
     /// Who is told how far the journal is durable, for the transparency log; shown with the rest of [`Telemetry`].
@@ -48,6 +50,9 @@ pub struct Parts {
     /// The kinds of action whose enforcement point has lost what it held, because the machine was started anew: what is
     /// in force of them is put back before anything else is done.
     pub lost: Vec<ActionKind>,
+    /// Who has released everything while no server ran, around it: that is recorded as a command before the first sweep,
+    /// which would otherwise find that somebody else has removed it all.
+    pub released_by: Option<Operator>,
     /// Whose journal it is.
     pub installation: InstallationId,
     /// The version of the program, for the record.
@@ -250,6 +255,18 @@ impl Runtime {
         let seat = Arc::new(Seat::new());
         let watching = engine_thread("engine-2", &seat, None)?;
         let event_loop = [engine_thread("engine-1", &seat, Some(event_loop))?, watching];
+        if let Some(by) = parts.released_by {
+            let command = Command::Release(ReleaseScope::All);
+            let reply: Replier<Recorded> = Box::new(|recorded| match recorded {
+                Ok(recorded) => {
+                    let lifted = recorded.reply.affected.len();
+                    tracing::info!(lifted, "what was released without a server is recorded");
+                }
+                Err(error) => tracing::error!(%error, "what was released without a server is not recorded"),
+            });
+            // It is read once the loop runs, and before what the sweeper sends.
+            drop(command_sender.send(Message::Command { by, command, reply }));
+        }
         threads.push(helpers::sweeper(
             drivers.clone(),
             steady,

@@ -18,7 +18,7 @@ pub(crate) struct Endpoint {
     pub(crate) is_udp: bool,
 }
 
-/// Feeds, look-ups, notifiers, health signals, the bucket of evidence, its anchors and its time server, the resolver
+/// Feeds, look-ups, notifiers, health signals, the Prometheus of conditions, the bucket of evidence, its anchors and its time server, the resolver
 /// that sinkholes are asked of, the receiver of traces, and the proxies that the environment names.
 pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let feeds = config.feeds.iter().filter_map(|it| {
@@ -45,6 +45,8 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let notifiers = notifiers.map(|(name, it)| (it.url.clone(), format!("the notifier {name}")));
     let signals = config.health.iter();
     let signals = signals.map(|(name, it)| (it.url.clone(), format!("the health signal {name}")));
+    let prometheus = config.prometheus.iter();
+    let prometheus = prometheus.map(|it| (it.url.clone(), "the Prometheus of conditions".to_owned()));
     let bucket = config.evidence.s3.iter().filter(|_| config.evidence.enabled);
     let bucket = bucket.map(|it| (it.address(), "the bucket of evidence".to_owned()));
     let anchors = config.evidence.anchors.iter().filter(|_| config.evidence.enabled);
@@ -67,6 +69,7 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
         .chain(lookups)
         .chain(notifiers)
         .chain(signals)
+        .chain(prometheus)
         .chain(traces)
         .chain(proxies);
     let mut all: Vec<Endpoint> = called.filter_map(|(url, what)| endpoint(&url, what)).collect();

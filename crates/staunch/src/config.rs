@@ -39,7 +39,7 @@ pub(crate) use acting::{
 pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use evidence::{AnchorKind, AnchorSettings, EvidenceBucket, EvidencePlace, EvidenceSettings, RetentionMode};
 pub(crate) use feeds::FeedSettings;
-pub(crate) use health::HealthSettings;
+pub(crate) use health::{HealthSettings, PrometheusSettings, is_plain};
 pub(crate) use http::HttpSettings;
 pub(crate) use jobs::JobSettings;
 pub(crate) use load::{DEFAULT_PATH, Loaded, Unusable, load, parse, read};
@@ -83,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<RouteSettings>,
     /// What tells whether the business is well, by name: `[health.shop]`. Default none. Since v0.1.
     pub(crate) health: BTreeMap<String, HealthSettings>,
+    /// The Prometheus that the conditions of playbooks are asked of. Default none. Since v0.1.
+    pub(crate) prometheus: Option<PrometheusSettings>,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// How much of the traffic of an address passes that is limited.
@@ -135,6 +137,7 @@ impl Default for Config {
             notifiers: BTreeMap::new(),
             routes: Vec::new(),
             health: BTreeMap::new(),
+            prometheus: None,
             nftables: NftablesSettings::default(),
             rate_limit: RateLimitSettings::default(),
             host: HostSettings::default(),
@@ -550,6 +553,11 @@ impl Config {
     /// The file that notes which boot of this machine a server ran in.
     pub(crate) fn boot_file(&self) -> PathBuf {
         self.data_dir.join("boot")
+    }
+
+    /// The file that notes who has released everything while no server ran.
+    pub(crate) fn released_file(&self) -> PathBuf {
+        self.data_dir.join("released.json")
     }
 
     /// The file that holds the installation's id.

@@ -3,24 +3,39 @@
 //! Never follows a redirect, and puts neither a key nor more than the host of an address into a message.
 
 use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+use std::sync::Arc;
 
-use staunch_connectors::signals::{ANSWER_BYTES_MAX, of_query, of_silence, of_status};
-use staunch_model::{Failure, FailureKind, HealthReading};
+use staunch_connectors::signals::{ANSWER_BYTES_MAX, Bounds, of_condition, of_query, of_silence, of_status};
+use staunch_model::{Condition, Failure, FailureKind, HealthReading, Span};
 use staunch_ports::HealthSignal;
+use staunch_runtime::HealthSignals;
 use ureq::Agent;
 use ureq::http::HeaderValue;
 
 use crate::api_key;
 use crate::client::secure::{self, Calling};
-use crate::config::{Config, HealthSettings};
+use crate::config::{Config, HealthSettings, PrometheusSettings, is_plain};
 use crate::exit::Fault;
 
-/// The signals of `config`.
-pub(crate) fn signals(config: &Config) -> Vec<Box<dyn HealthSignal>> {
-    let signals = config.health.iter();
-    signals
-        .map(|(name, settings)| Box::new(HttpSignal::new(name, settings)) as Box<dyn HealthSignal>)
-        .collect()
+/// The most idle connections that are kept to the Prometheus of conditions, each of which has a thread.
+const CONNECTIONS_KEPT: usize = 4;
+
+/// The signals of `config`. All files are read now.
+pub(crate) fn signals(config: &Config) -> HealthSignals {
+    let named = config.health.iter();
+    HealthSignals {
+        named: named
+            .map(|(name, settings)| Box::new(named_signal(name, settings)) as Box<dyn HealthSignal>)
+            .collect(),
+        of_condition: config.prometheus.as_ref().map(|settings| {
+            let way = usable(Way::to_prometheus(settings), "prometheus");
+            let address = settings.asked();
+            Box::new(move |condition| {
+                Box::new(HttpSignal::of_condition(condition, way.clone(), &address)) as Box<dyn HealthSignal>
+            }) as staunch_runtime::OfCondition
+        }),
+    }
 }
 
 /// Looks whether the files of a signal can be used. Nothing is read.
@@ -28,7 +43,15 @@ pub(crate) fn signals(config: &Config) -> Vec<Box<dyn HealthSignal>> {
 /// # Errors
 /// Why they cannot, and what to do about it.
 pub(crate) fn check(settings: &HealthSettings) -> Result<(), Fault> {
-    Way::new(settings).map(drop)
+    Way::to(settings).map(drop)
+}
+
+/// Looks whether the files of the Prometheus of conditions can be used. Nothing is asked.
+///
+/// # Errors
+/// Why they cannot, and what to do about it.
+pub(crate) fn check_prometheus(settings: &PrometheusSettings) -> Result<(), Fault> {
+    Way::to_prometheus(settings).map(drop)
 }
 
 /// Reads a signal once.
@@ -36,38 +59,79 @@ pub(crate) fn check(settings: &HealthSettings) -> Result<(), Fault> {
 /// # Errors
 /// Why it could not be read.
 pub(crate) fn read_once(name: &str, settings: &HealthSettings) -> Result<HealthReading, Failure> {
-    HttpSignal::new(name, settings).read()
+    named_signal(name, settings).read()
+}
+
+/// Asks once whether a condition holds.
+///
+/// # Errors
+/// Why it could not be asked.
+pub(crate) fn ask_once(condition: Condition, settings: &PrometheusSettings) -> Result<HealthReading, Failure> {
+    let way = usable(Way::to_prometheus(settings), "prometheus");
+    HttpSignal::of_condition(condition, way, &settings.asked()).read()
+}
+
+fn named_signal(name: &str, settings: &HealthSettings) -> HttpSignal {
+    HttpSignal {
+        name: name.to_owned(),
+        way: usable(Way::to(settings), name),
+        address: settings.asked(),
+        question: match &settings.query {
+            Some(query) => Question::Query(query.clone(), settings.bounds()),
+            None => Question::Page,
+        },
+    }
 }
 
 /// A signal that is asked over HTTP.
 struct HttpSignal {
     name: String,
-    /// Why it can never be asked, when it cannot.
-    way: Result<Way, Box<str>>,
+    way: UsableWay,
+    address: String,
+    question: Question,
 }
 
-/// The way to it.
+/// A way, or why it can never be taken.
+type UsableWay = Result<Arc<Way>, Box<str>>;
+
+/// What is asked.
+enum Question {
+    /// Whether a page answers.
+    Page,
+    /// The value of a query, which has to be within bounds.
+    Query(String, Bounds),
+    /// Whether a condition over a query holds.
+    Condition(Condition),
+}
+
+/// The way to who is asked.
 struct Way {
     agent: Agent,
     key: Option<HeaderValue>,
-    settings: HealthSettings,
+    deadline: Span,
+}
+
+/// A way that can be taken; one that cannot is told.
+fn usable(way: Result<Way, Fault>, name: &str) -> UsableWay {
+    way.map(Arc::new).map_err(|fault| {
+        let why = fault.told();
+        tracing::error!(
+            signal = name,
+            why,
+            hint = fault.advice(),
+            "a health signal cannot be used: what it watches goes on unwatched"
+        );
+        why.into()
+    })
 }
 
 impl HttpSignal {
-    fn new(name: &str, settings: &HealthSettings) -> Self {
-        let way = Way::new(settings).map_err(|fault| {
-            let why = fault.told();
-            tracing::error!(
-                signal = name,
-                why,
-                hint = fault.advice(),
-                "a health signal cannot be used: what it watches goes on unwatched"
-            );
-            why.into()
-        });
+    fn of_condition(condition: Condition, way: UsableWay, address: &str) -> Self {
         Self {
-            name: name.to_owned(),
+            name: condition.to_string(),
             way,
+            address: address.to_owned(),
+            question: Question::Condition(condition),
         }
     }
 }
@@ -79,34 +143,72 @@ impl HealthSignal for HttpSignal {
 
     fn read(&mut self) -> Result<HealthReading, Failure> {
         match &self.way {
-            Ok(way) => way.ask(),
+            Ok(way) => way.ask(&self.address, &self.question),
             Err(why) => Err(Failure::new(FailureKind::Denied, why)),
         }
     }
 }
 
+impl Question {
+    /// The query, where Prometheus is asked.
+    fn query(&self) -> Option<&str> {
+        match self {
+            Self::Page => None,
+            Self::Query(query, _) => Some(query),
+            Self::Condition(condition) => Some(&condition.query),
+        }
+    }
+}
+
 impl Way {
-    fn new(settings: &HealthSettings) -> Result<Self, Fault> {
-        let key = match &settings.key_file {
-            Some(file) => Some(api_key::read(file, "[health]")?),
-            None => None,
-        };
+    fn to(settings: &HealthSettings) -> Result<Self, Fault> {
+        let HealthSettings {
+            url,
+            key_file,
+            ca,
+            deadline,
+            ..
+        } = settings;
+        let key = key_file.as_deref().map(|file| (file, "[health]"));
+        Self::new(url, key, ca.as_deref(), *deadline, 1)
+    }
+
+    fn to_prometheus(settings: &PrometheusSettings) -> Result<Self, Fault> {
+        let PrometheusSettings {
+            url,
+            key_file,
+            ca,
+            deadline,
+        } = settings;
+        let key = key_file.as_deref().map(|file| (file, "[prometheus]"));
+        Self::new(url, key, ca.as_deref(), *deadline, CONNECTIONS_KEPT)
+    }
+
+    /// The way to `url` with the key in a file that a section of the configuration names.
+    fn new(
+        url: &str,
+        key: Option<(&Path, &str)>,
+        ca: Option<&Path>,
+        deadline: Span,
+        kept: usize,
+    ) -> Result<Self, Fault> {
+        let key = key.map(|(file, section)| api_key::read(file, section)).transpose()?;
         let calling = Calling {
-            ca: settings.ca.as_deref(),
-            within: settings.deadline.to_std(),
-            kept: 1,
-            is_plain: settings.is_plain(),
+            ca,
+            within: deadline.to_std(),
+            kept,
+            is_plain: is_plain(url),
         };
         Ok(Self {
             agent: calling.agent()?,
             key,
-            settings: settings.clone(),
+            deadline,
         })
     }
 
-    fn ask(&self) -> Result<HealthReading, Failure> {
-        let mut request = self.agent.get(self.settings.asked());
-        if let Some(query) = &self.settings.query {
+    fn ask(&self, address: &str, question: &Question) -> Result<HealthReading, Failure> {
+        let mut request = self.agent.get(address);
+        if let Some(query) = question.query() {
             request = request.query("query", query);
         }
         if let Some(key) = &self.key {
@@ -114,10 +216,10 @@ impl Way {
         }
         let answer = match request.call() {
             Ok(answer) => answer,
-            Err(error) => return self.broken(&error),
+            Err(error) => return self.broken(&error, question),
         };
         let status = answer.status();
-        if self.settings.query.is_none() {
+        if matches!(question, Question::Page) {
             return Ok(of_status(status.as_u16()));
         }
         if !status.is_success() {
@@ -135,11 +237,16 @@ impl Way {
         if bytes.len() as u64 > ANSWER_BYTES_MAX {
             return Err(Failure::new(FailureKind::Invalid, "its answer is too long"));
         }
-        of_query(&bytes, self.settings.bounds()).map_err(|why| Failure::new(FailureKind::Invalid, why))
+        let read = match question {
+            Question::Page => return Ok(of_status(status.as_u16())),
+            Question::Query(_, bounds) => of_query(&bytes, *bounds),
+            Question::Condition(condition) => of_condition(&bytes, condition),
+        };
+        read.map_err(|why| Failure::new(FailureKind::Invalid, why))
     }
 
     /// A page that does not answer is not well; a service that measures and does not answer says nothing.
-    fn broken(&self, error: &ureq::Error) -> Result<HealthReading, Failure> {
+    fn broken(&self, error: &ureq::Error, question: &Question) -> Result<HealthReading, Failure> {
         let (kind, why) = match error {
             error if secure::why_unsafe(error).is_some() => {
                 let why = secure::why_unsafe(error).unwrap_or_default();
@@ -147,7 +254,7 @@ impl Way {
             }
             ureq::Error::Timeout(_) => (
                 FailureKind::TimedOut,
-                format!("it has not answered within {}", self.settings.deadline),
+                format!("it has not answered within {}", self.deadline),
             ),
             ureq::Error::HostNotFound => {
                 return Err(Failure::new(FailureKind::Unavailable, "nobody knows its name"));
@@ -166,7 +273,7 @@ impl Way {
                 return Err(Failure::new(FailureKind::Invalid, "what it answers is no HTTP"));
             }
         };
-        match self.settings.query {
+        match question.query() {
             None => Ok(of_silence(&why)),
             Some(_) => Err(Failure::new(kind, &why)),
         }

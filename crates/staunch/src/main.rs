@@ -3,6 +3,7 @@
 //! Never decides anything about an incident: that is the engine's business. Commands that operate a running Staunch go
 //! through its API, so that everything an operator does is recorded.
 
+mod actor;
 mod allocator;
 mod anchors;
 mod api_key;
@@ -43,6 +44,7 @@ mod playbooks;
 mod progress;
 mod reach;
 mod sandbox;
+mod service_manager;
 mod signing;
 mod stage;
 mod traces;

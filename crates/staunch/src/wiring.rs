@@ -9,6 +9,7 @@ mod evidence;
 mod followers;
 pub(crate) mod inlets;
 mod place;
+pub(crate) mod released;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{RESOLV_CONF, Sessions, own_addresses, protections};
 use staunch_connectors::sources::SourceSettings;
 use staunch_model::{Description, InstallationId, NeverTouch, Policy, Printable, Protection, WithCauses};
-use staunch_playbook::{CheckContext, Compiled};
+use staunch_playbook::{CheckContext, Compiled, Signals};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock, Enricher, Journal, Lsn, Source};
-use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Preserver, Settings};
+use staunch_runtime::{Archiver, ArchiverThread, Handle, HealthSignals, Parts, Preserver, Settings};
 use staunch_store::index::IndexReader;
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
 use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, SegmentJournal};
@@ -147,6 +148,7 @@ pub(crate) fn open(
         log: None,
         clock,
         lost: Vec::new(),
+        released_by: None,
         installation,
         build: build(),
     };
@@ -197,11 +199,12 @@ pub(crate) fn open_local(config: &Config) -> Local {
         traffic: Some(enricher),
         notifiers: Vec::new(),
         preserver: None,
-        signals: Vec::new(),
+        signals: HealthSignals::default(),
         followers: Vec::new(),
         log: None,
         clock,
         lost: Vec::new(),
+        released_by: None,
         installation,
         build: build(),
     };
@@ -274,7 +277,10 @@ pub(crate) fn check_context(config: &Config) -> CheckContext {
     context.systems.sort();
     context.systems.dedup();
     context.drivers = actions::described(config);
-    context.signals = Some(config.health.keys().cloned().collect());
+    context.signals = Some(Signals {
+        names: config.health.keys().cloned().collect(),
+        prometheus: config.prometheus.is_some(),
+    });
     // Without any, nobody has said which there are: playbooks can be checked on another machine.
     let jobs = (!config.jobs.is_empty()).then(|| config.jobs.keys().map(|name| name.as_str().into()).collect());
     context.jobs = jobs;

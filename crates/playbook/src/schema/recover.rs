@@ -1,6 +1,8 @@
 //! How a playbook gets back to normal, and which health signals are watched meanwhile.
 
-use staunch_model::{ActionKind, Context, Phase, Printable, RecoverStep, Span, Step, TargetExtractor, WatchPlan, text};
+use staunch_model::{
+    ActionKind, Condition, Context, Phase, Printable, RecoverStep, Span, Step, TargetExtractor, WatchPlan, text,
+};
 
 use super::fields::Fields;
 use super::steps::RECOVERS;
@@ -134,7 +136,19 @@ impl Walk<'_, '_> {
     }
 
     fn watch_plan(&mut self, fields: &Fields<'_>) -> Option<WatchPlan> {
-        let signal = self.required(fields, "health").and_then(|node| self.signal(node));
+        let signal = match (fields.get("health"), fields.get("prometheus")) {
+            (Some(_), Some(node)) => {
+                let message = "a watch reads one signal, and this one names two";
+                let hint = "keep `health` or `prometheus`; a second step can be watched by the other";
+                self.report.error_with_hint("P012", node.span.clone(), message, hint);
+                None
+            }
+            (_, Some(node)) => self.condition(node),
+            (node, None) => match node {
+                Some(node) => self.signal(node),
+                None => self.required(fields, "health").and(None),
+            },
+        };
         let lasts = self
             .required(fields, "for")
             .and_then(|node| self.duration(node, "for", limits::WATCH_LEAST, limits::WATCH_MOST));
@@ -163,8 +177,38 @@ impl Walk<'_, '_> {
         })
     }
 
+    /// A condition over a query of the Prometheus that the configuration has to know where there is one.
+    fn condition(&mut self, node: &Node) -> Option<Box<str>> {
+        let written = self.scalar(node, "prometheus")?;
+        let condition = match Condition::parse(written) {
+            Ok(condition) => condition,
+            Err(why) => {
+                let message = format!("`{}` is no condition: {why}", Printable(written));
+                let hint = "write a query in PromQL and what its value has to be, such as `sum(rate(errors[1m])) / \
+                            sum(rate(requests[1m])) < 2 %`";
+                self.report.error_with_hint("P012", node.span.clone(), message, hint);
+                return None;
+            }
+        };
+        if self.context.signals.as_ref().is_some_and(|known| !known.prometheus) {
+            let message = "there is no Prometheus in the configuration that this condition could be asked of";
+            let hint = "add [prometheus] with a `url` to the configuration";
+            self.report.error_with_hint("P096", node.span.clone(), message, hint);
+            return None;
+        }
+        Some(condition.to_string().into())
+    }
+
+    /// The name of a signal, or the text of a condition, as tests name what is watched.
+    pub(super) fn signal_or_condition(&mut self, node: &Node) -> Option<Box<str>> {
+        match node.text().map(Condition::parse) {
+            Some(Ok(condition)) => Some(condition.to_string().into()),
+            _ => self.signal(node),
+        }
+    }
+
     /// The name of a signal, which the configuration has to know where there is one.
-    pub(super) fn signal(&mut self, node: &Node) -> Option<Box<str>> {
+    fn signal(&mut self, node: &Node) -> Option<Box<str>> {
         let name = self.scalar(node, "health")?;
         if !is_name(name) {
             let message = format!("`{}` is not the name of a health signal", Printable(name));
@@ -173,9 +217,9 @@ impl Walk<'_, '_> {
             return None;
         }
         let known = self.context.signals.as_ref();
-        if let Some(known) = known.filter(|known| !known.contains(name)) {
+        if let Some(known) = known.filter(|known| !known.names.contains(name)) {
             let message = format!("there is no health signal `{name}` in the configuration");
-            let names: Vec<&str> = known.iter().map(String::as_str).collect();
+            let names: Vec<&str> = known.names.iter().map(String::as_str).collect();
             let hint = match names.as_slice() {
                 [] => format!("add [health.{name}] with a `url` to the configuration"),
                 names => suggest::hint(name, names, "health signals"),

@@ -72,6 +72,8 @@ pub(crate) enum Form {
     Name,
     /// The name of a health signal.
     Signal,
+    /// A condition over a query of Prometheus.
+    Condition,
     /// The name of a job.
     Job,
     /// The name of an environment.

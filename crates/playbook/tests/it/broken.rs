@@ -1,7 +1,7 @@
 //! Broken playbooks: each with all its mistakes and their places.
 
 use staunch_model::{ActionKind, Description, Permissions, RiskClass, Span, UndoClass};
-use staunch_playbook::{CheckContext, Severity, compile, compile_all};
+use staunch_playbook::{CheckContext, Severity, Signals, compile, compile_all};
 
 use crate::{WHEN_COLUMN, WHEN_LINE, check, places, playbook};
 
@@ -441,7 +441,10 @@ fn mistakes_in_watches_and_recoveries_are_found() {
     let block = "block-ip: { target: event.source.ip, lease: 1h }";
     let watched = |watch: &str| format!("block-ip: {{ target: event.source.ip, lease: 1h, watch: {{ {watch} }} }}");
     let context = CheckContext {
-        signals: Some(["shop".to_owned()].into()),
+        signals: Some(Signals {
+            names: ["shop".to_owned()].into(),
+            prometheus: false,
+        }),
         ..CheckContext::default()
     };
     let codes = |text: &str| {
@@ -452,6 +455,14 @@ fn mistakes_in_watches_and_recoveries_are_found() {
         (watched("health: shpo, for: 1m"), "  - release\n", "P096"),
         (watched("health: Shop, for: 1m"), "  - release\n", "P012"),
         (watched("health: shop"), "  - release\n", "P011"),
+        (watched("for: 1m"), "  - release\n", "P011"),
+        (
+            watched("health: shop, prometheus: a < 2 %, for: 1m"),
+            "  - release\n",
+            "P012",
+        ),
+        (watched("prometheus: error ratio, for: 1m"), "  - release\n", "P012"),
+        (watched("prometheus: a < 2 %, for: 1m"), "  - release\n", "P096"),
         (watched("health: shop, for: 1s"), "  - release\n", "P018"),
         (watched("health: shop, for: 10s, every: 1m"), "  - release\n", "P018"),
         (

@@ -75,11 +75,12 @@ fn parts(journal: &GatedJournal, world: &World) -> Parts {
         traffic: None,
         notifiers: Vec::new(),
         preserver: None,
-        signals: Vec::new(),
+        signals: staunch_runtime::HealthSignals::default(),
         followers: Vec::new(),
         log: None,
         clock: Arc::new(SystemClock),
         lost: Vec::new(),
+        released_by: None,
         installation: InstallationId([7; 8]),
         build: "test".into(),
     }

@@ -108,7 +108,7 @@ impl Staunch {
             traffic: None,
             notifiers: Vec::new(),
             preserver: None,
-            signals: Vec::new(),
+            signals: staunch_runtime::HealthSignals::default(),
             followers: index
                 .map(|index| {
                     let (inner, gate) = (Box::new(index), index_gate.clone());
@@ -119,6 +119,7 @@ impl Staunch {
             log: None,
             clock: clock.clone(),
             lost: Vec::new(),
+            released_by: None,
             installation: InstallationId([7; 8]),
             build: "test".into(),
         };

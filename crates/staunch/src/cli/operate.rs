@@ -30,8 +30,8 @@ pub(crate) struct DenyArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "--reason is needed, except where nothing is recorded: with --direct, and with --all when the Staunch of \
-                        this machine does not answer.\n\n\
+    after_help = "--reason is needed, except with --direct, and with --all when the Staunch of this machine does not \
+                        answer: where no server runs, its next start records who lifted everything, and why.\n\n\
                         `release --all` is the big red button. When the Staunch of this machine does not answer, it \
                         removes what Staunch has put in force directly in this machine's kernel, blocks, frozen \
                         processes, locked accounts and what a resolver here denies, and ends with exit code 10. It never \
@@ -47,8 +47,7 @@ pub(crate) struct ReleaseArgs {
     /// Everything
     #[arg(long)]
     pub(crate) all: bool,
-    /// With --all, ask no server: remove what Staunch has put in force directly in this machine's kernel, without a
-    /// record
+    /// With --all, ask no server: remove what Staunch has put in force directly in this machine's kernel
     #[arg(long, requires = "all")]
     pub(crate) direct: bool,
     /// With --all, also what a former installation has left in the table; elements without a label of Staunch stay

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use staunch_model::{ReleaseScope, StateKind, TransactionId};
 use staunch_server::auth::Right;
-use staunch_server::dto::{Containments, ReleaseRequest, Status, path};
+use staunch_server::dto::{Containments, ReleaseRequest, Status, is_blank, path};
 
+use crate::actor::actor;
 use crate::cli::ReleaseArgs;
 use crate::client::{Client, Patience, is_served, named_url_must_not_be_blank};
 use crate::config::{self, Config};
@@ -283,17 +284,25 @@ fn local(args: &ReleaseArgs) -> Result<Local, Fault> {
     }
 }
 
-/// Lifts what we hold in the kernel, without journal or index. The next sweep of a server finds them gone and records
-/// that.
+/// Lifts what we hold in the kernel, without journal or index. The next start of a server records who did it and why; one
+/// that runs finds in its next sweep that it is gone.
 fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     let table = &config.nftables.table;
     say(&format!(
-        "what is left is to lift here, directly in the kernel and without a record, what Staunch holds: elements of the tables \
+        "what is left is to lift here, directly in the kernel, what Staunch holds: elements of the tables \
          inet {table} and {table}_limit, the isolation of this machine, frozen processes, locked accounts and sinkholed domains"
     ));
     confirm("lift it?", args.change.yes)?;
+    // What cannot be lifted here, the next start lifts.
+    let reason = args.change.reason.as_deref().filter(|it| !is_blank(it));
+    let noted = wiring::released::note(config, &actor(), reason).unwrap_or_else(|error| {
+        warn(&format!(
+            "who did this and why cannot be noted for the next start: {error}"
+        ));
+        false
+    });
     let Direct { released, former } = wiring::release_directly(config, args.former)?;
-    let answer = json!({ "way": "kernel", "released": released, "former_left": former });
+    let answer = json!({ "way": "kernel", "released": released, "former_left": former, "noted": noted });
     Output::new(args.change.show.json).show(&answer, |output| {
         let text = format!(
             "{released} containment{} released directly in the kernel",
@@ -302,7 +311,11 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
         output.paint(Tone::Strong, &text) + "\n"
     })?;
     say_what_stays(former as u64);
-    say("a server that runs, or is started, finds them missing in its next sweep and records that;");
-    say("while it runs it may contain again: set `staunch mode observe` as soon as it answers, or stop it");
+    if noted {
+        say("the next start of the server records that, with who and why");
+    } else {
+        say("a server that runs, or is started, finds them missing in its next sweep and records that;");
+        say("while it runs it may contain again: set `staunch mode observe` as soon as it answers, or stop it");
+    }
     Ok(Exit::Direct)
 }

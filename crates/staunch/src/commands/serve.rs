@@ -42,6 +42,7 @@ use crate::names::Names;
 use crate::output::now;
 use crate::playbooks::{Texts, say_idle};
 use crate::reach::Reach;
+use crate::service_manager::ServiceManager;
 use crate::stage::STAGE_PREFIX;
 use crate::{log, traces, wiring};
 
@@ -90,6 +91,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let meters = wiring::Meters::default();
     let clock = Offset::of(&config);
     let preserver = wiring::preserver(&config, &meters, clock.tells())?;
+    let manager = ServiceManager::of_environment();
     let sandbox_gaps = if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
         confined::enter_sandbox(&config)?
@@ -143,6 +145,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         }
         Driver::Nftables => wiring::boot::lost(&config),
     };
+    if args.driver == Driver::Nftables {
+        opened.parts.released_by = wiring::released::take(&config);
+    }
     opened.parts.log = config.evidence.enabled.then(|| Arc::clone(&meters.log));
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
@@ -263,8 +268,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         service,
         reload,
         runtime: &runtime,
+        manager: &manager,
         input: input.as_mut(),
     });
+    manager.stopping();
     inlets.stop();
     drop(fetching);
     drop(looking);

@@ -81,6 +81,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.sources(config);
     checker.telemetry(config);
     checker.health(config);
+    checker.prometheus(config);
     checker.mistakes
 }
 

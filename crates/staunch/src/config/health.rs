@@ -33,19 +33,10 @@ pub(crate) struct HealthSettings {
 }
 
 impl HealthSettings {
-    /// True when it is asked without encryption on this machine.
-    pub(crate) fn is_plain(&self) -> bool {
-        let host = self
-            .url
-            .strip_prefix("http://")
-            .map(|rest| rest.split(['/', '?', '#']).next());
-        host.flatten().is_some_and(is_loopback)
-    }
-
     /// The address that is asked.
     pub(crate) fn asked(&self) -> String {
         match self.query {
-            Some(_) => format!("{}/api/v1/query", self.url.trim_end_matches('/')),
+            Some(_) => queries_at(&self.url),
             None => self.url.clone(),
         }
     }
@@ -60,26 +51,77 @@ impl HealthSettings {
 
     /// Why it cannot be asked at its address.
     pub(super) fn why_no_url(&self) -> Option<&'static str> {
-        let Some((scheme, rest)) = self.url.split_once("://") else {
-            return Some("it does not begin with https:// or http://");
-        };
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if host.is_empty() || self.url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Some("it names no host");
-        }
-        if host.contains('@') {
-            return Some("it has a user or a password in it");
-        }
-        if rest.contains('#') || (self.query.is_some() && rest.contains('?')) {
-            return Some("it has a part in it that is not sent");
-        }
-        match scheme {
-            "https" => None,
-            "http" if self.key_file.is_none() || is_loopback(host) => None,
-            "http" => Some("without encryption a key is sent to this machine alone, such as 127.0.0.1"),
-            _ => Some("it does not begin with https:// or http://"),
-        }
+        let Self {
+            url, query, key_file, ..
+        } = self;
+        why_no_url(url, query.is_some(), key_file.is_some())
     }
+}
+
+/// The Prometheus that the conditions of playbooks are asked of: `watch: { prometheus: "errors < 2 %", for: 1m }`. It
+/// takes effect from the next start.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrometheusSettings {
+    /// Its address, such as `http://127.0.0.1:9090`. `https://`, or `http://` in a network of your own. Since v0.1.
+    pub(crate) url: String,
+    /// The file of the whole value of the header `Authorization`, which nobody but its owner and group may read.
+    /// Default none. Since v0.1.
+    pub(crate) key_file: Option<PathBuf>,
+    /// The file of the authorities in PEM by which it is verified. Default those of this machine. Since v0.1.
+    pub(crate) ca: Option<PathBuf>,
+    /// How long one reading may take. Default `1s`; `50ms` to `1500ms`, because containment that is watched waits for
+    /// the first reading. Since v0.1.
+    #[serde(default = "a_second")]
+    pub(crate) deadline: Span,
+}
+
+impl PrometheusSettings {
+    /// The address of queries.
+    pub(crate) fn asked(&self) -> String {
+        queries_at(&self.url)
+    }
+
+    /// Why it cannot be asked at its address.
+    pub(super) fn why_no_url(&self) -> Option<&'static str> {
+        why_no_url(&self.url, true, self.key_file.is_some())
+    }
+}
+
+/// Where the Prometheus at `url` takes instant queries.
+fn queries_at(url: &str) -> String {
+    format!("{}/api/v1/query", url.trim_end_matches('/'))
+}
+
+/// Why nothing can be asked at `url`.
+fn why_no_url(url: &str, has_query: bool, has_key: bool) -> Option<&'static str> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Some("it does not begin with https:// or http://");
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some("it names no host");
+    }
+    if host.contains('@') {
+        return Some("it has a user or a password in it");
+    }
+    if rest.contains('#') || (has_query && rest.contains('?')) {
+        return Some("it has a part in it that is not sent");
+    }
+    match scheme {
+        "https" => None,
+        "http" if !has_key || is_loopback(host) => None,
+        "http" => Some("without encryption a key is sent to this machine alone, such as 127.0.0.1"),
+        _ => Some("it does not begin with https:// or http://"),
+    }
+}
+
+/// True when `url` is asked without encryption on this machine.
+pub(crate) fn is_plain(url: &str) -> bool {
+    let host = url
+        .strip_prefix("http://")
+        .map(|rest| rest.split(['/', '?', '#']).next());
+    host.flatten().is_some_and(is_loopback)
 }
 
 const fn a_second() -> Span {

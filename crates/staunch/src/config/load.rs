@@ -239,6 +239,10 @@ impl Config {
         signals
             .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
             .for_each(resolve);
+        let prometheus = self.prometheus.iter_mut();
+        prometheus
+            .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
+            .for_each(resolve);
         let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
         context.map(|it| &mut it.path).for_each(resolve);
         self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);

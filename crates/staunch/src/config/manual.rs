@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 47] = [
+const SECTIONS: [(&str, &str, &str); 48] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -26,6 +26,7 @@ const SECTIONS: [(&str, &str, &str); 47] = [
     ("[notifiers.NAME]", "NotifierSettings", NOTICES),
     ("[[routes]]", "RouteSettings", NOTICES),
     ("[health.NAME]", "HealthSettings", HEALTH),
+    ("[prometheus]", "PrometheusSettings", HEALTH),
     ("[nftables]", "NftablesSettings", ACTING),
     ("[rate_limit]", "RateLimitSettings", ACTING),
     ("[host]", "HostSettings", ACTING),

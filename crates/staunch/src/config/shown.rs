@@ -160,6 +160,9 @@ fn with_paths(config: &Config) -> Config {
     for signal in config.health.values_mut() {
         signal.url = without_secrets(&signal.url);
     }
+    if let Some(prometheus) = &mut config.prometheus {
+        prometheus.url = without_secrets(&prometheus.url);
+    }
     config
 }
 

@@ -57,6 +57,7 @@ mod s3_server;
 mod said;
 mod sandbox;
 mod senders;
+mod service_manager;
 mod signatures;
 mod snippets;
 mod sources;

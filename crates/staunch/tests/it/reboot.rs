@@ -79,7 +79,7 @@ fn what_somebody_removed_or_a_person_lifted_is_not_put_back() {
         assert_eq!(released.status.code(), Some(10));
         assert!(!home.data().join("boot").exists());
         let server = home.serve();
-        wait_until("the sweep", || in_force(&server) == 0);
+        wait_until("the record", || in_force(&server) == 0);
         assert_eq!(element(ATTACKER), None);
         server.kill();
 
@@ -96,6 +96,63 @@ fn what_somebody_removed_or_a_person_lifted_is_not_put_back() {
         assert_eq!(listed.incidents.len(), 2);
         assert!(
             home.log().contains("removed or replaced by somebody else"),
+            "{}",
+            home.log()
+        );
+    });
+}
+
+/// Who went around a server that did not run is on record with the reason, once, and nobody is told that somebody else
+/// has removed what was in force.
+#[test]
+fn a_release_without_a_server_is_recorded_by_the_next_start() {
+    in_namespace("reboot::a_release_without_a_server", || {
+        let home = Home::new(SMALL);
+        contained(&home).kill();
+        let reason = "the shop is down, and Staunch with it";
+        let asked = ["release", "--all", "--direct", "--yes", "--reason", reason, "--json"];
+        let released = home.run(&asked);
+        assert_eq!(released.status.code(), Some(10));
+        let told: serde_json::Value = serde_json::from_slice(&released.stdout).expect("it is JSON");
+        assert_eq!((&told["noted"], &told["released"]), (&true.into(), &2.into()));
+        assert_eq!(element(ATTACKER), None);
+
+        let server = home.serve();
+        wait_until("the record", || in_force(&server) == 0);
+        assert!(!home.data().join("released.json").exists());
+        let timeline = server.ok(&["incident", "timeline", "INC-1", "--format", "csv"]);
+        assert!(timeline.contains(reason), "{timeline}");
+        assert!(timeline.contains("this machine, without the server, at "), "{timeline}");
+        let notices = server.get::<serde_json::Value>("/v1/notices").to_string();
+        assert!(!notices.contains("somebody else"), "{notices}");
+        assert!(!home.log().contains("somebody else"), "{}", home.log());
+
+        // A server that runs is not told by a note: it may have contained anew by the time of its next start.
+        server.take(&brute_force_from("203.0.113.9"));
+        wait_until("the containment", || in_force(&server) == 1);
+        let told = home.run(&asked);
+        let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("it is JSON");
+        assert_eq!((&told["noted"], &told["released"]), (&false.into(), &1.into()));
+        assert!(!home.data().join("released.json").exists());
+        server.take(&brute_force_from("203.0.113.10"));
+        wait_until("the containment", || element("203.0.113.10").is_some());
+        server.kill();
+        let server = home.serve();
+        // The sweep finds the other one missing.
+        wait_until("a sweep", || in_force(&server) == 1);
+        assert!(element("203.0.113.10").is_some(), "nothing is released twice");
+        server.kill();
+
+        // What is no note is told, and releases nothing.
+        fs::write(home.data().join("released.json"), "{").expect("it is our directory");
+        let server = home.serve();
+        wait_until("a sweep", || {
+            let status: serde_json::Value = server.json(&["status"]);
+            !status["swept_at"].is_null()
+        });
+        assert_eq!(in_force(&server), 1);
+        assert!(
+            home.log().contains("without a server is not recorded"),
             "{}",
             home.log()
         );

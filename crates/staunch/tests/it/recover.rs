@@ -492,6 +492,102 @@ fn a_recovery_tells_what_others_hold_in_force() {
     });
 }
 
+/// The condition stands in the playbook, and the Prometheus in the configuration. What is watched so is lifted, and
+/// known by its text wherever it is told.
+#[test]
+fn a_condition_over_a_query_guards_containment() {
+    in_namespace("recover::condition", || {
+        let business = Business::start();
+        let home = business.home();
+        let config = std::fs::read_to_string(home.config()).expect("it is there");
+        let prometheus = format!(
+            "[prometheus]\nurl = \"http://127.0.0.1:{}\"\nkey_file = \"secret\"\n",
+            business.port
+        );
+        std::fs::write(home.config(), format!("{config}{prometheus}")).expect("it is our directory");
+        let condition = "error_share < 2 %";
+        let watch = format!("watch: {{ prometheus: \"{condition}\",");
+        let watched = PLAYBOOK.replace("watch: { health: shop,", &watch);
+        let watched = watched.replace("soak: { health: errors,", "soak: { prometheus: error_share<2%,");
+        assert_eq!(watched.matches("prometheus").count(), 2, "{watched}");
+        home.playbook("careful.yaml", &watched);
+        let check = home.run(&["check"]);
+        assert!(check.status.success(), "{check:?}");
+        let server = home.serve();
+        attack(&server, "203.0.113.71");
+        wait_until("a block", || element("203.0.113.71").is_some());
+        wait_until("a watch", || {
+            let watches = server.get::<Value>("/v1/recoveries/INC-1");
+            watches["watches"][0]["signal"] == condition && watches["state"] == "waiting"
+        });
+        let doctor = stdout(&home.run(&["doctor"]));
+        assert!(doctor.contains("error_share < 2 % is healthy: 0.1 %"), "{doctor}");
+        business.errors.store(20, Ordering::SeqCst);
+        wait_until("its end", || element("203.0.113.71").is_none());
+        wait_until("a page", || notices(&server).contains("is lifted because it hurt"));
+        let pages = notices(&server);
+        assert!(
+            pages.contains("the health signal error_share < 2 % says 2 % is not below 2 %"),
+            "{pages}"
+        );
+
+        business.errors.store(1, Ordering::SeqCst);
+        attack(&server, "203.0.113.72");
+        wait_until("a block", || element("203.0.113.72").is_some());
+        server.ok(&["recover", "INC-2", "--wait", "--reason", "it is over", "--yes"]);
+        let shown = server.ok(&["recover", "INC-2", "--show"]);
+        assert!(shown.contains("error_share < 2 % has to be healthy for 5s"), "{shown}");
+    });
+}
+
+/// Without a Prometheus in the configuration a condition is a mistake; and what is none is told where it stands.
+#[test]
+fn mistakes_in_conditions_are_found() {
+    let home = Home::new("");
+    for (config, watch, expect) in [
+        ("", "{ prometheus: a < 2 %, for: 1m }", "P096"),
+        (
+            "url = \"http://127.0.0.1:9090\"",
+            "{ prometheus: error ratio, for: 1m }",
+            "P012",
+        ),
+        (
+            "url = \"http://127.0.0.1:9090\"",
+            "{ health: shop, prometheus: a < 2 %, for: 1m }",
+            "this one names two",
+        ),
+        (
+            "url = \"http://127.0.0.1:9090\"",
+            "{ for: 1m }",
+            "the key `health` is missing",
+        ),
+        (
+            "url = \"prometheus\"",
+            "{ prometheus: a < 2 %, for: 1m }",
+            "it does not begin with https://",
+        ),
+        (
+            "url = \"http://127.0.0.1:9090\"\ndeadline = \"3s\"",
+            "{ prometheus: a < 2 %, for: 1m }",
+            "containment waits for the first reading",
+        ),
+    ] {
+        let section = if config.is_empty() { "" } else { "[prometheus]\n" };
+        home.configure(&format!(
+            "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[health.shop]\nurl = \"http://shop.example/\"\n\
+             [health.errors]\nurl = \"http://shop.example/\"\n{section}{config}\n"
+        ));
+        home.playbook(
+            "careful.yaml",
+            &PLAYBOOK.replace("{ health: shop, for: 1m, every: 1s }", watch),
+        );
+        let found = home.run(&["check"]);
+        let said = format!("{}{}", stdout(&found), stderr(&found));
+        assert_eq!(found.status.code(), Some(2), "{watch}: {said}");
+        assert!(said.contains(expect), "{watch}: {said}");
+    }
+}
+
 #[test]
 fn mistakes_in_health_signals_are_found() {
     let home = Home::new("");

@@ -19,11 +19,22 @@ pub(super) const RECOVER_STEP: Form = Form::Either(&[
     Form::Named(request_change, &REQUEST_CHANGE),
 ]);
 
-const HEALTH: Key = must(
+const HEALTH: Key = may(
     "health",
     Form::Signal,
     "The name of a health signal of the configuration, `[health.NAME]`.",
 );
+
+const PROMETHEUS: Key = may(
+    "prometheus",
+    Form::Condition,
+    "Instead of `health`: a query in PromQL that yields one value, `<`, `<=`, `>` or `>=`, and the number or percentage that \
+     it is compared with, such as `sum(rate(errors[1m])) / sum(rate(requests[1m])) < 2 %`. The Prometheus is the \
+     `[prometheus]` of the configuration.",
+);
+
+/// What is watched: one or the other.
+const SIGNAL: Needs = Needs::One(&[&["health"], &["prometheus"]]);
 
 const FOR: Key = must(
     "for",
@@ -42,8 +53,8 @@ pub(crate) static WATCH: Shape = Shape {
     what: "`watch`",
     doc: "A health signal that is read before the act and watched after it: the act is undone, and people are paged, when it \
           becomes unhealthy.",
-    needs: Needs::Nothing,
-    keys: &[HEALTH, FOR, EVERY],
+    needs: SIGNAL,
+    keys: &[HEALTH, PROMETHEUS, FOR, EVERY],
 };
 
 /// What is lifted, in this order.
@@ -62,9 +73,10 @@ pub(crate) static RELEASE: Shape = Shape {
 pub(crate) static SOAK: Shape = Shape {
     what: "`soak`",
     doc: "A health signal that has to be healthy for a while before recovery goes on.",
-    needs: Needs::Nothing,
+    needs: SIGNAL,
     keys: &[
         HEALTH,
+        PROMETHEUS,
         FOR,
         EVERY,
         may(

@@ -441,7 +441,10 @@ pub(crate) static WORLD: Shape = Shape {
     ],
 };
 
-const SIGNALS: Form = Form::Pairs(&Form::Signal, &Form::Word(|| words(&signals())));
+const SIGNALS: Form = Form::Pairs(&SIGNAL, &Form::Word(|| words(&signals())));
+
+/// A health signal by its name, or a condition as the playbook has it.
+const SIGNAL: Form = Form::Either(&[Form::Signal, Form::Condition]);
 
 /// A fault.
 pub(crate) static FAULT: Shape = Shape {
@@ -607,7 +610,7 @@ pub(crate) static EXPECTATION: Shape = Shape {
         ),
         may(
             "watches",
-            Form::Pairs(&Form::Signal, &Form::Word(|| words(&verdicts()))),
+            Form::Pairs(&SIGNAL, &Form::Word(|| words(&verdicts()))),
             "How the newest watch of a health signal ended; `running` while it goes on.",
         ),
     ],

@@ -127,7 +127,7 @@ impl Walk<'_, '_> {
 
     pub(super) fn named_signal(&mut self, node: &Node) -> Option<At<String>> {
         Some(At {
-            value: self.signal(node)?.into(),
+            value: self.signal_or_condition(node)?.into(),
             span: node.span.clone(),
         })
     }

@@ -74,6 +74,7 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
     findings.extend(told::lookups(config));
     findings.extend(told::notifiers(config));
     findings.extend(told::signals(config));
+    findings.extend(told::conditions(config));
     findings.extend(told::context(config));
     findings.push(machine::sessions(config));
     findings.push(machine::open_files(config));

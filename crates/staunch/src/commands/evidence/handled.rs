@@ -7,21 +7,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::sys::stat::{major, minor};
-use nix::unistd::{Uid, User};
 use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp};
 use staunch_store::vault::{Handles, HandlingLog};
 
 use super::disk;
+use crate::actor::actor;
 use crate::cli::DataArgs;
 use crate::exit::{Exit, Fault, escaped};
 use crate::output::{now, warn, warn_wrapped};
 use crate::wiring;
 
+/// The longest name of a place, or outcome, that is written down.
+const TEXT_CHARS_MAX: usize = 300;
+
 /// The longest reason.
 const REASON_CHARS_MAX: usize = 500;
-
-/// The longest name of a place or of a user that is written down.
-const NAME_CHARS_MAX: usize = 300;
 
 /// The lines that are shown, the newest of them.
 pub(super) const SHOWN_MAX: usize = 1_000;
@@ -294,26 +294,8 @@ fn is_locked(file: &Path) -> bool {
         .any(|line| line.split_ascii_whitespace().any(|word| word == id))
 }
 
-/// Who runs this program, and where.
-pub(super) fn actor() -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let user = User::from_uid(Uid::current()).ok().flatten();
-    let sudo = std::env::var("SUDO_USER").ok();
-    actor_of(Uid::current(), user.map(|it| it.name), sudo.as_deref(), host.trim())
-}
-
-/// sudo says for whom; whoever may be the superuser may say anything, and anybody else has not been through sudo.
-fn actor_of(uid: Uid, user: Option<String>, sudo: Option<&str>, host: &str) -> String {
-    let user = user.unwrap_or_else(|| format!("uid {uid}"));
-    let shown = match sudo.filter(|it| uid.is_root() && !it.is_empty() && *it != user) {
-        Some(sudo) => format!("{user} (sudo of {sudo})@{host}"),
-        None => format!("{user}@{host}"),
-    };
-    bounded(&shown).into()
-}
-
 fn bounded(text: &str) -> Box<str> {
-    text.chars().take(NAME_CHARS_MAX).collect::<String>().into()
+    text.chars().take(TEXT_CHARS_MAX).collect::<String>().into()
 }
 
 /// A line for people, without the reason.
@@ -340,20 +322,4 @@ pub(super) fn line(it: &Handled) -> String {
         text.push_str(&format!(": {outcome}"));
     }
     escaped(&text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_went_through_sudo_is_believed_of_the_superuser_alone() {
-        let of = |uid, user: &str, sudo| actor_of(Uid::from_raw(uid), Some(user.to_owned()), sudo, "web-1");
-        assert_eq!(of(0, "root", Some("alice")), "root (sudo of alice)@web-1");
-        assert_eq!(of(0, "root", Some("root")), "root@web-1");
-        assert_eq!(of(0, "root", Some("")), "root@web-1");
-        assert_eq!(of(0, "root", None), "root@web-1");
-        assert_eq!(of(1000, "mallory", Some("alice")), "mallory@web-1");
-        assert_eq!(actor_of(Uid::from_raw(7), None, Some("alice"), "web-1"), "uid 7@web-1");
-    }
 }

@@ -18,6 +18,7 @@ use crate::cli::ServeArgs;
 use crate::commands::run::{self, Input};
 use crate::exit::{Exit, Fault};
 use crate::output::print;
+use crate::service_manager::ServiceManager;
 
 /// How often it is looked at whether the engine has ended by itself.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,6 +32,7 @@ pub(super) struct Serving<'a> {
     pub(super) service: Service,
     pub(super) reload: Reload,
     pub(super) runtime: &'a Runtime,
+    pub(super) manager: &'a ServiceManager,
     pub(super) input: Option<&'a mut Input>,
 }
 
@@ -63,6 +65,7 @@ async fn run_until_asked(serving: Serving<'_>) -> Result<Ended, Fault> {
         service,
         reload,
         runtime,
+        manager,
         input,
     } = serving;
     let listen = reload.in_force.http.listen;
@@ -104,6 +107,8 @@ async fn run_until_asked(serving: Serving<'_>) -> Result<Ended, Fault> {
     } else {
         print(&format!("listening on {scheme}://{address}\n"))?;
     }
+    manager.ready();
+    manager.keep_telling(runtime.handle());
     if io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
         tracing::info!("ctrl-c stops it; what is in force stays in force");
     }

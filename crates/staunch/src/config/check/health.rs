@@ -10,6 +10,30 @@ use super::Checker;
 const SIGNALS_MAX: usize = 32;
 
 impl Checker<'_> {
+    pub(super) fn prometheus(&mut self, config: &Config) {
+        let Some(it) = &config.prometheus else {
+            return;
+        };
+        if let Some(why) = it.why_no_url() {
+            let what = format!("Prometheus cannot be asked at its url: {why}");
+            self.add(
+                &["prometheus", "url"],
+                what,
+                "write for example \"http://127.0.0.1:9090\"",
+            );
+        }
+        self.deadline(&["prometheus", "deadline"], it.deadline);
+    }
+
+    fn deadline(&mut self, at: &[&str], deadline: Span) {
+        let (least, most) = (Span::from_millis(50), Span::from_millis(1_500));
+        if !(least..=most).contains(&deadline) {
+            let what = format!("deadline is {deadline}: containment waits for the first reading");
+            let hint = format!("write a time from \"{least}\" to \"{most}\"");
+            self.add(at, what, hint);
+        }
+    }
+
     pub(super) fn health(&mut self, config: &Config) {
         let signals = &config.health;
         if signals.len() > SIGNALS_MAX {
@@ -32,12 +56,7 @@ impl Checker<'_> {
                 let hint = "write for example \"https://shop.example/healthz\"";
                 self.add(&["health", name, "url"], what, hint);
             }
-            let (least, most) = (Span::from_millis(50), Span::from_millis(1_500));
-            if !(least..=most).contains(&it.deadline) {
-                let what = format!("deadline is {}: containment waits for the first reading", it.deadline);
-                let hint = format!("write a time from \"{least}\" to \"{most}\"");
-                self.add(&["health", name, "deadline"], what, hint);
-            }
+            self.deadline(&["health", name, "deadline"], it.deadline);
             let bounded = it.min.is_some() || it.max.is_some();
             if it.query.is_some() && !bounded {
                 let what = format!("nothing says which values of {shown} are healthy");

@@ -1,11 +1,12 @@
 //! What Staunch is told by files and by others: protections, lists, feeds, context, signals.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use staunch_model::Printable;
+use staunch_model::{Condition, Failure, HealthReading, Printable};
 use staunch_server::dto::{InletReading, Status};
 
 use super::super::{Finding, Health};
@@ -18,6 +19,7 @@ use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::inlets::remedy;
 use crate::names::Names;
 use crate::output::{counted, now, relative};
+use crate::playbooks::Texts;
 use crate::wiring;
 
 /// What the check of the files is called that are followed.
@@ -178,34 +180,70 @@ pub(super) fn lookups(config: &Config) -> Vec<Finding> {
     config.lookups.iter().map(one).collect()
 }
 
+/// The check of what tells whether the business is well.
+const HEALTH: &str = "health";
+
 /// The health signals: what each says now.
 pub(super) fn signals(config: &Config) -> Vec<Finding> {
-    const CHECK: &str = "health";
     let one = |(name, settings): (&String, &HealthSettings)| {
         if let Err(fault) = crate::health::check(settings) {
             return Finding {
                 health: Health::Warning,
-                ..Finding::of(CHECK, &fault)
+                ..Finding::of(HEALTH, &fault)
             };
         }
-        match crate::health::read_once(name, settings) {
-            Ok(reading) if reading.healthy => {
-                let text = format!("{name} is healthy: {}", Printable(&reading.says));
-                Finding::new(CHECK, Health::Ok, text)
-            }
-            Ok(reading) => {
-                let text = format!("{name} is not healthy: {}", Printable(&reading.says));
-                let hint = "what it would watch goes on unwatched, because it cannot tell what an act does";
-                Finding::new(CHECK, Health::Warning, text).fix(hint)
-            }
-            Err(failure) => {
-                let text = format!("{name} cannot be read: {failure}");
-                let hint = "look at its url and query in the configuration: what it would watch goes on unwatched";
-                Finding::new(CHECK, Health::Warning, text).fix(hint)
-            }
-        }
+        let hint = "look at its url and query in the configuration: what it would watch goes on unwatched";
+        health_finding(name, crate::health::read_once(name, settings), hint)
     };
     config.health.iter().map(one).collect()
+}
+
+/// The Prometheus of conditions, and what the conditions of playbooks say now.
+pub(super) fn conditions(config: &Config) -> Vec<Finding> {
+    let Some(settings) = &config.prometheus else {
+        return Vec::new();
+    };
+    if let Err(fault) = crate::health::check_prometheus(settings) {
+        return vec![Finding {
+            health: Health::Warning,
+            ..Finding::of(HEALTH, &fault)
+        }];
+    }
+    let outcome = Texts::configured(config).compile(&wiring::check_context(config));
+    let playbooks = outcome.compiled.iter().map(|it| &it.program.playbook);
+    let texts: BTreeSet<&str> = playbooks.flat_map(|it| it.signals()).collect();
+    let conditions = texts.iter().filter_map(|it| Some((it, Condition::parse(it).ok()?)));
+    let findings: Vec<Finding> = conditions
+        .map(|(text, condition)| {
+            let hint = "look at the query in the playbook and at [prometheus] in the configuration: what it would watch goes \
+                        on unwatched";
+            health_finding(text, crate::health::ask_once(condition, settings), hint)
+        })
+        .collect();
+    if findings.is_empty() {
+        let text = "its files can be used; no playbook has a condition to ask Prometheus of";
+        return vec![Finding::new(HEALTH, Health::Ok, text)];
+    }
+    findings
+}
+
+/// What a health signal says, or why it says nothing.
+fn health_finding(name: &str, read: Result<HealthReading, Failure>, hint: &str) -> Finding {
+    match read {
+        Ok(reading) if reading.healthy => {
+            let text = format!("{name} is healthy: {}", Printable(&reading.says));
+            Finding::new(HEALTH, Health::Ok, text)
+        }
+        Ok(reading) => {
+            let text = format!("{name} is not healthy: {}", Printable(&reading.says));
+            let hint = "what it would watch goes on unwatched, because it cannot tell what an act does";
+            Finding::new(HEALTH, Health::Warning, text).fix(hint)
+        }
+        Err(failure) => {
+            let text = format!("{name} cannot be read: {failure}");
+            Finding::new(HEALTH, Health::Warning, text).fix(hint)
+        }
+    }
 }
 
 /// The notifiers beside the log: whether they could be called. Nobody is told.
