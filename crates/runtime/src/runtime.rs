@@ -373,7 +373,8 @@ fn engine_thread(
                 Some(it) => it,
                 None => {
                     let taken_over = end.0.watch()?;
-                    tracing::warn!("a driver held up the event loop; another thread goes on with it");
+                    // After some milliseconds already: nothing is wrong with that, and nothing is to be done.
+                    tracing::debug!("a driver held up the event loop; another thread goes on with it");
                     taken_over
                 }
             };

@@ -52,6 +52,10 @@ pub(crate) fn run() -> Result<()> {
         begun.elapsed().as_secs_f64()
     );
     if false_claims > 0 {
+        say(
+            "What is awaited has 2 to 10 seconds: on a machine that is slow or busy, a claim can be false because of that \
+             alone. `staunch demo` again, while it is idle, tells.",
+        );
         bail!("{false_claims} claim(s) turned out false; they are marked with a cross above");
     }
     tell!("The journal, the index and the namespaces of this demo are gone now.");

@@ -49,6 +49,7 @@ recover:
   - lock-account: { target: event.user, lease: 1h, irreversible: no }
   - release: { actions: [block-ip] }
   - soak: { health: shop, for: 10m, every: 10s, otherwise: stop }
+  - soak: { prometheus: errors < 2 %, for: 10m }
   - release
   - request-change: { text: Rotate the key. }
 mode: { low: enforce, medium: approve, high: observe }
@@ -113,7 +114,7 @@ tests:
       - { notices: { page: 0 }, acts: 1 }
       - { command_refused: not waiting, no_match: event.severity >= high }
       - { evidence: { flows: missed, sockets: sealed, capture: none }, acts: 1 }
-      - { recovery: back, watches: { shop: no-baseline, errors: running } }
+      - { recovery: back, watches: { shop: no-baseline, errors < 2 %: running } }
   - name: unknown traffic
     context: { traffic: unknown, never_touch: [198.51.100.0/24, '2001:db8::/32'] }
     events: []

@@ -3,8 +3,9 @@
 //! Never has anything recorded twice: the note is gone before its command is given, so that nothing is lifted that was
 //! contained since.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{Operator, Printable, Timestamp};
@@ -43,7 +44,10 @@ pub(crate) fn note(config: &Config, by: &str, reason: Option<&str>) -> io::Resul
         by: by.into(),
         reason: reason.unwrap_or("no reason was given").into(),
     };
-    whole::replace(&config.released_file(), &serde_json::to_string(&note)?, MODE)?;
+    let file = config.released_file();
+    whole::replace(&file, &serde_json::to_string(&note)?, MODE)?;
+    // Whatever the mask of this process takes away.
+    fs::set_permissions(&file, Permissions::from_mode(MODE))?;
     Ok(true)
 }
 
