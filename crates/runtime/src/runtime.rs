@@ -50,8 +50,8 @@ pub struct Parts {
     /// The kinds of action whose enforcement point has lost what it held, because the machine was started anew: what is
     /// in force of them is put back before anything else is done.
     pub lost: Vec<ActionKind>,
-    /// Who has released everything while no server ran, around it: that is recorded as a command before the first sweep,
-    /// which would otherwise find that somebody else has removed it all.
+    /// Who has released everything while no server ran: that is recorded as a command before the first sweep, which
+    /// would otherwise find that somebody else has removed it all.
     pub released_by: Option<Operator>,
     /// Whose journal it is.
     pub installation: InstallationId,

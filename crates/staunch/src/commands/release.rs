@@ -284,8 +284,8 @@ fn local(args: &ReleaseArgs) -> Result<Local, Fault> {
     }
 }
 
-/// Lifts what we hold in the kernel, without journal or index. The next start of a server records who did it and why; one
-/// that runs finds in its next sweep that it is gone.
+/// Lifts what we hold in the kernel, without journal or index. The next start of a server records who did it and why;
+/// one that runs finds in its next sweep that it is gone.
 fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     let table = &config.nftables.table;
     say(&format!(
