@@ -18,9 +18,9 @@ pub(crate) struct Endpoint {
     pub(crate) is_udp: bool,
 }
 
-/// Feeds, look-ups, notifiers, health signals, the Prometheus of conditions, the bucket of evidence, its anchors and its
-/// time server, the resolver that sinkholes are asked of, the receiver of traces, and the proxies that the environment
-/// names.
+/// Feeds, look-ups, notifiers, health signals, the Prometheus of conditions, the bucket of evidence, its anchors and
+/// its time server, the resolver that sinkholes are asked of, the receiver of traces, and the proxies that the
+/// environment names.
 pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let feeds = config.feeds.iter().filter_map(|it| {
         let url = it.url.clone()?;
