@@ -1,5 +1,7 @@
 //! Conditions over a query of Prometheus, as playbooks write them: `sum(rate(errors[1m])) < 2 %`.
 
+mod query;
+
 use std::fmt;
 
 use crate::text::is_unsafe_to_show;
@@ -60,7 +62,8 @@ impl Comparison {
 }
 
 impl Condition {
-    /// Reads a condition: a query, one of `<`, `<=`, `>` and `>=`, and a number or a percentage.
+    /// Reads a condition: a query, one of `<`, `<=`, `>` and `>=`, and a number or a percentage. Of the query, what no
+    /// server would take is refused as far as brackets, quotation marks and the order of words show it.
     ///
     /// # Errors
     /// Why it is none, without anything of its text.
@@ -87,6 +90,7 @@ impl Condition {
         if query.is_empty() {
             return Err("it has no query before the comparison");
         }
+        query::check(query)?;
         let limit = limit.trim();
         let (number, is_percentage) = match limit.strip_suffix('%') {
             Some(number) => (number.trim_end(), true),
@@ -193,6 +197,12 @@ mod tests {
             ("error ratio", "compares nothing"),
             ("a == 1", "compares nothing"),
             ("< 2 %", "no query"),
+            ("error ratio < 2 %", "two names"),
+            ("a << 2", "nothing after it"),
+            ("a <> 2", "nothing after it"),
+            ("a =< 2", "nothing after it"),
+            ("sum(a < 2", "not closed"),
+            ("a # < 2", "comment"),
             ("a <", "no number"),
             ("a < 2 per cent", "no number"),
             ("a < inf", "no number"),

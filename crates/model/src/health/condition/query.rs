@@ -1,0 +1,175 @@
+//! Whether a text can be a query in PromQL: what no server would take is found where it is written.
+//!
+//! Never refuses a query that a server takes. It looks at brackets, quotation marks and the order of words and operators,
+//! and not at names, types or functions: what is wrong beyond that, the server says.
+
+/// Operators and modifiers that are words, after which, and before which, a word may stand: those of PromQL
+/// (<https://prometheus.io/docs/prometheus/latest/querying/operators/>), and those that MetricsQL has besides
+/// (<https://docs.victoriametrics.com/victoriametrics/metricsql/>).
+const KEYWORDS: [&str; 16] = [
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "offset",
+    "bool",
+    "default",
+    "if",
+    "ifnot",
+    "limit",
+];
+
+/// What was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// Nothing, an opening bracket, a comma or a keyword: an operand may follow.
+    Nothing,
+    /// An operator between two operands, which the second has to follow.
+    Operator,
+    /// A name or a number, which no other may follow.
+    Operand,
+    /// A closing bracket or a text, of which that depends on what it belongs to.
+    Closed,
+}
+
+/// Looks whether `query` can be one.
+///
+/// # Errors
+/// Why it cannot, without anything of its text.
+pub(super) fn check(query: &str) -> Result<(), &'static str> {
+    let mut open = Vec::new();
+    let mut last = Last::Nothing;
+    let mut rest = query.chars().peekable();
+    while let Some(c) = rest.next() {
+        last = match c {
+            ' ' => continue,
+            '"' | '\'' | '`' => {
+                loop {
+                    match rest.next().ok_or("a quotation mark in its query is not closed")? {
+                        // In such a text it stands for itself.
+                        '\\' if c != '`' => drop(rest.next()),
+                        end if end == c => break,
+                        _ => {}
+                    }
+                }
+                Last::Closed
+            }
+            '(' | '[' | '{' => {
+                open.push(c);
+                Last::Nothing
+            }
+            ')' | ']' | '}' => {
+                if last == Last::Operator {
+                    return Err("its query has an operator with nothing after it");
+                }
+                let opened = open.pop().ok_or("its query closes a bracket that is not open")?;
+                if !matches!((opened, c), ('(', ')') | ('[', ']') | ('{', '}')) {
+                    return Err("its query closes a bracket of another kind than it has opened");
+                }
+                Last::Closed
+            }
+            '#' => return Err("its query has a comment, which what comes after it would be part of"),
+            ',' => Last::Nothing,
+            c if c.is_ascii_digit() || c == '.' || is_of_name(c) => {
+                let mut word = String::from(c);
+                while let Some(more) = rest.next_if(|it| it.is_ascii_digit() || *it == '.' || is_of_name(*it)) {
+                    word.push(more);
+                }
+                if KEYWORDS.contains(&word.to_ascii_lowercase().as_str()) {
+                    Last::Nothing
+                } else if last == Last::Operand {
+                    return Err(
+                        "its query has two names with no operator between them: it is PromQL, and no description",
+                    );
+                } else {
+                    Last::Operand
+                }
+            }
+            '+' | '-' => Last::Operator,
+            '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' | '~' | '@' => Last::Operator,
+            _ => return Err("its query has a character that PromQL does not know outside of quotation marks"),
+        };
+    }
+    if !open.is_empty() {
+        return Err("a bracket in its query is not closed");
+    }
+    match last {
+        Last::Operator | Last::Nothing => Err("its query has an operator with nothing after it"),
+        Last::Operand | Last::Closed => Ok(()),
+    }
+}
+
+/// Whether a character is one of names, durations and numbers, beside digits and points.
+const fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || c == ':'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_takes_is_a_query() {
+        for query in [
+            "up",
+            "42",
+            "-up",
+            "1e-3 * up",
+            "job:requests:rate5m",
+            "sum(rate(errors[1m])) / sum(rate(requests[1m]))",
+            "sum by (job) (rate(errors{code=~\"5..\", path!~'/a\\'b'}[5m:1m] offset 5m))",
+            "SUM without(instance)(a) AND ON(job) b",
+            "a / on(x) group_left(y) b",
+            "a > bool 1",
+            "a == bool on(x) b",
+            "histogram_quantile(0.99, sum(rate(b_bucket[5m])) by (le)) * 1000",
+            "rate(a[5m] @ end())",
+            "a @ 1609746000.5 offset -1w",
+            "{\"http.requests\", code=\"500\"}",
+            "label_replace(up, \"a\", `$1`, \"b\", \"(.*)\")",
+            "sum(a{b=\"}\"}) unless c",
+            "a % 2",
+            "2 ^ -a",
+            "{__name__=~\"a.+\",}",
+            "0x1F + Inf",
+            "a[5m]",
+            "sum(up) default 0",
+            "up ifnot down",
+            "rate(a[5m] anchored) keep_metric_names",
+        ] {
+            assert_eq!(check(query), Ok(()), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_none_takes_is_told_by_its_kind() {
+        for (query, why) in [
+            ("error ratio", "two names"),
+            ("the share of errors", "two names"),
+            ("5m errors", "two names"),
+            ("a <", "nothing after it"),
+            ("a =", "nothing after it"),
+            ("sum(a) /", "nothing after it"),
+            ("a and", "nothing after it"),
+            ("(a +)", "nothing after it"),
+            ("sum(a", "not closed"),
+            ("sum(a))", "not open"),
+            ("sum(a]", "another kind"),
+            ("a{b=\"c}", "quotation mark"),
+            ("a{b=\"c\\\"}", "quotation mark"),
+            ("a # the share", "comment"),
+            ("a & b", "does not know"),
+            ("größe", "does not know"),
+            ("a?", "does not know"),
+        ] {
+            let found = check(query).expect_err(query);
+            assert!(found.contains(why), "{query}: {found}");
+        }
+    }
+}
