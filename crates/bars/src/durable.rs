@@ -268,7 +268,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         log: None,
         clock: Arc::new(SystemClock),
         lost: Vec::new(),
-        released_by: None,
+        released_before: None,
         installation: InstallationId::default(),
         build: "bench".into(),
     };

@@ -121,7 +121,7 @@ impl World {
             log: None,
             clock,
             lost: Vec::new(),
-            released_by: None,
+            released_before: None,
             installation,
             build: "fuzz".into(),
         };

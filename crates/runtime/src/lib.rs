@@ -29,4 +29,4 @@ pub use health::{HealthSignals, OfCondition};
 pub use intake::{ElementError, EventPlan, Intake, IntakeError, Taken, TakenReplier, Understood};
 pub use preserve::{ClockOffsetFn, Labels, PreserveParts, Preserver};
 pub use recovery::{RecoverError, Recovered, recover};
-pub use runtime::{Parts, Runtime, Settings, StartError};
+pub use runtime::{Parts, ReleasedBefore, Runtime, Settings, StartError};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,13 +51,49 @@ pub struct Parts {
     /// The kinds of action whose enforcement point has lost what it held, because the machine was started anew: what is
     /// in force of them is put back before anything else is done.
     pub lost: Vec<ActionKind>,
-    /// Who has released everything while no server ran: that is recorded as a command before the first sweep, which
-    /// would otherwise find that somebody else has removed it all.
-    pub released_by: Option<Operator>,
+    /// What was released while no server ran.
+    pub released_before: Option<ReleasedBefore>,
     /// Whose journal it is.
     pub installation: InstallationId,
     /// The version of the program, for the record.
     pub build: Box<str>,
+}
+
+/// Who has released everything while no server ran: that is recorded, as a command each, before the first sweep, which
+/// would otherwise find that somebody else has removed it all.
+pub struct ReleasedBefore {
+    /// Who, one after the other.
+    pub by: Vec<Operator>,
+    /// Is called once when all of it is durable in the journal, and not before.
+    pub recorded: Box<dyn FnOnce() + Send>,
+}
+
+impl ReleasedBefore {
+    /// Gives the commands. They are read once the loop runs, and before what is sent after them.
+    fn tell(self, commands: &Sender<Message>) {
+        let mut recorded = Some(self.recorded);
+        let last = self.by.len().saturating_sub(1);
+        let has_failed = Arc::new(AtomicBool::new(false));
+        for (number, by) in self.by.into_iter().enumerate() {
+            let recorded = recorded.take_if(|_| number == last);
+            let has_failed = Arc::clone(&has_failed);
+            let reply: Replier<Recorded> = Box::new(move |answer| match answer {
+                Ok(answer) => {
+                    let lifted = answer.reply.affected.len();
+                    tracing::info!(lifted, "what was released without a server is recorded");
+                    if let Some(recorded) = recorded.filter(|_| !has_failed.load(Ordering::Relaxed)) {
+                        recorded();
+                    }
+                }
+                Err(error) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, "what was released without a server is not recorded");
+                }
+            });
+            let command = Command::Release(ReleaseScope::All);
+            drop(commands.send(Message::Command { by, command, reply }));
+        }
+    }
 }
 
 /// How the runtime behaves.
@@ -255,17 +292,8 @@ impl Runtime {
         let seat = Arc::new(Seat::new());
         let watching = engine_thread("engine-2", &seat, None)?;
         let event_loop = [engine_thread("engine-1", &seat, Some(event_loop))?, watching];
-        if let Some(by) = parts.released_by {
-            let command = Command::Release(ReleaseScope::All);
-            let reply: Replier<Recorded> = Box::new(|recorded| match recorded {
-                Ok(recorded) => {
-                    let lifted = recorded.reply.affected.len();
-                    tracing::info!(lifted, "what was released without a server is recorded");
-                }
-                Err(error) => tracing::error!(%error, "what was released without a server is not recorded"),
-            });
-            // It is read once the loop runs, and before what the sweeper sends.
-            drop(command_sender.send(Message::Command { by, command, reply }));
+        if let Some(before) = parts.released_before {
+            before.tell(&command_sender);
         }
         threads.push(helpers::sweeper(
             drivers.clone(),

@@ -555,9 +555,9 @@ impl Config {
         self.data_dir.join("boot")
     }
 
-    /// The file that notes who has released everything while no server ran.
+    /// The file that notes, line by line, who has released everything while no server ran.
     pub(crate) fn released_file(&self) -> PathBuf {
-        self.data_dir.join("released.json")
+        self.data_dir.join("released.jsonl")
     }
 
     /// The file that holds the installation's id.

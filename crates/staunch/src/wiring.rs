@@ -148,7 +148,7 @@ pub(crate) fn open(
         log: None,
         clock,
         lost: Vec::new(),
-        released_by: None,
+        released_before: None,
         installation,
         build: build(),
     };
@@ -204,7 +204,7 @@ pub(crate) fn open_local(config: &Config) -> Local {
         log: None,
         clock,
         lost: Vec::new(),
-        released_by: None,
+        released_before: None,
         installation,
         build: build(),
     };

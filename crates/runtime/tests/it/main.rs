@@ -80,7 +80,7 @@ fn parts(journal: &GatedJournal, world: &World) -> Parts {
         log: None,
         clock: Arc::new(SystemClock),
         lost: Vec::new(),
-        released_by: None,
+        released_before: None,
         installation: InstallationId([7; 8]),
         build: "test".into(),
     }

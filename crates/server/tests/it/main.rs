@@ -119,7 +119,7 @@ impl Staunch {
             log: None,
             clock: clock.clone(),
             lost: Vec::new(),
-            released_by: None,
+            released_before: None,
             installation: InstallationId([7; 8]),
             build: "test".into(),
         };

@@ -31,7 +31,8 @@ pub(crate) struct DenyArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "--reason is needed, except with --direct, and with --all when the Staunch of this machine does not \
-                        answer: where no server runs, its next start records who lifted everything, and why.\n\n\
+                        answer: where no server runs, its next start records who lifted everything, and why. Around \
+                        one that runs the reason goes nowhere.\n\n\
                         `release --all` is the big red button. When the Staunch of this machine does not answer, it \
                         removes what Staunch has put in force directly in this machine's kernel, blocks, frozen \
                         processes, locked accounts and what a resolver here denies, and ends with exit code 10. It never \

@@ -316,6 +316,9 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     } else {
         say("a server that runs, or is started, finds them missing in its next sweep and records that;");
         say("while it runs it may contain again: set `staunch mode observe` as soon as it answers, or stop it");
+        if reason.is_some() {
+            say("the reason that was given is on record nowhere: nobody tells it to a server that runs");
+        }
     }
     Ok(Exit::Direct)
 }

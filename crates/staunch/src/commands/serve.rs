@@ -146,7 +146,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         Driver::Nftables => wiring::boot::lost(&config),
     };
     if args.driver == Driver::Nftables {
-        opened.parts.released_by = wiring::released::take(&config);
+        opened.parts.released_before = wiring::released::before(&config);
     }
     opened.parts.log = config.evidence.enabled.then(|| Arc::clone(&meters.log));
     let sending = wiring::traces(&config, &mut opened, &compiled)?;

@@ -7,7 +7,7 @@ use staunch_model::StateKind;
 use staunch_netlink::nftables::Nft;
 use staunch_server::dto::Incidents;
 
-use crate::harness::{DEADLINE, Home, SMALL, Server, brute_force_from, element, in_namespace, wait_until};
+use crate::harness::{DEADLINE, Home, SMALL, Server, brute_force_from, element, in_namespace, stderr, wait_until};
 
 const ATTACKER: &str = "203.0.113.7";
 const ANOTHER: &str = "203.0.113.8";
@@ -111,15 +111,35 @@ fn a_release_without_a_server_is_recorded_by_the_next_start() {
         contained(&home).kill();
         let reason = "the shop is down, and Staunch with it";
         let asked = ["release", "--all", "--direct", "--yes", "--reason", reason, "--json"];
+        let notes = home.data().join("released.jsonl");
         let released = home.run(&asked);
         assert_eq!(released.status.code(), Some(10));
         let told: serde_json::Value = serde_json::from_slice(&released.stdout).expect("it is JSON");
         assert_eq!((&told["noted"], &told["released"]), (&true.into(), &2.into()));
         assert_eq!(element(ATTACKER), None);
+        // Whoever is on call next does the same, and what is half written is told and kept.
+        let kept = fs::read_to_string(&notes).expect("it is there");
+        fs::write(&notes, format!("{kept}{{\"at\":")).expect("it is our directory");
+        let second = "nobody has told me that it was done";
+        home.run(&["release", "--all", "--direct", "--yes", "--reason", second]);
 
         let server = home.serve();
-        wait_until("the record", || in_force(&server) == 0);
-        assert!(!home.data().join("released.json").exists());
+        wait_until("the record", || in_force(&server) == 0 && !notes.exists());
+        let aside = fs::read_to_string(home.data().join("released.unreadable")).expect("it is kept");
+        assert!(aside.contains("{\"at\":\n"), "{aside}");
+        assert!(
+            home.log().contains("without a server is not recorded"),
+            "{}",
+            home.log()
+        );
+        let commands = server.ok(&["journal", "cat", "--json"]);
+        // Everything is released in turns: here in one, and in one that finds nothing left.
+        let turns = |commands: &str, reason: &str| commands.lines().filter(|it| it.contains(reason)).count();
+        assert_eq!(
+            (turns(&commands, reason), turns(&commands, second)),
+            (2, 2),
+            "{commands}"
+        );
         let timeline = server.ok(&["incident", "timeline", "INC-1", "--format", "csv"]);
         assert!(timeline.contains(reason), "{timeline}");
         assert!(timeline.contains("this machine, without the server, at "), "{timeline}");
@@ -133,7 +153,13 @@ fn a_release_without_a_server_is_recorded_by_the_next_start() {
         let told = home.run(&asked);
         let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("it is JSON");
         assert_eq!((&told["noted"], &told["released"]), (&false.into(), &1.into()));
-        assert!(!home.data().join("released.json").exists());
+        let told = home.run(&asked[..asked.len() - 1]);
+        assert!(
+            stderr(&told).contains("the reason that was given is on record nowhere"),
+            "{}",
+            stderr(&told)
+        );
+        assert!(!notes.exists());
         server.take(&brute_force_from("203.0.113.10"));
         wait_until("the containment", || element("203.0.113.10").is_some());
         server.kill();
@@ -143,19 +169,18 @@ fn a_release_without_a_server_is_recorded_by_the_next_start() {
         assert!(element("203.0.113.10").is_some(), "nothing is released twice");
         server.kill();
 
-        // What is no note is told, and releases nothing.
-        fs::write(home.data().join("released.json"), "{").expect("it is our directory");
+        // What is recorded and was not taken away, as by a start that was killed in between, is not done again; what is
+        // no note releases nothing.
+        fs::write(&notes, format!("{kept}{{")).expect("it is our directory");
         let server = home.serve();
         wait_until("a sweep", || {
             let status: serde_json::Value = server.json(&["status"]);
             !status["swept_at"].is_null()
         });
         assert_eq!(in_force(&server), 1);
-        assert!(
-            home.log().contains("without a server is not recorded"),
-            "{}",
-            home.log()
-        );
+        assert!(!notes.exists());
+        let commands = server.ok(&["journal", "cat", "--json"]);
+        assert_eq!(turns(&commands, reason), 2, "{commands}");
     });
 }
 
