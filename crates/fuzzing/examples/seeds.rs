@@ -24,8 +24,8 @@ use staunch_netlink::message::Builder;
 use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
 use staunch_ports::{Action as _, Epoch, ExecuteRequest, Lsn, SealedManifest, StoredFrame, UndoRequest, Vault as _};
 use staunch_store::tlog::merkle::leaf_hash;
-use staunch_store::vault::logged::Logbook;
-use staunch_store::vault::logged::entry_of_manifest;
+use staunch_store::vault::HandlingLog;
+use staunch_store::vault::logged::{Logbook, entry_of_manifest};
 use staunch_store::{DirVault, DirVaultOptions, ExportParts, TransparencyLog, export_incident};
 use staunch_testkit::MemoryVault;
 use staunch_testkit::contract::vault as contract;
@@ -94,6 +94,13 @@ fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
         evidence: record.evidence,
         record: record.hash(),
     });
+    let mut signed = handled(&stored);
+    signed.signature = Some(key().signature(&signed.signed_text()).into());
+    let handling = LogEntry::new(Logged::Handling {
+        incident: None,
+        bytes: signed.to_bytes().len() as u64,
+        sha256: Sha256Hash::of(&signed.to_bytes()),
+    });
     let manifests = [entry_of_manifest(&stored), entry_of_manifest(&missed)];
     let entries = [&frames, &collection, &manifests[0], &manifests[1]].map(LogEntry::to_bytes);
     let mut seeds = vec![
@@ -103,8 +110,10 @@ fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
         ("custody", 2, "frames", entries[0].clone()),
         ("custody", 2, "collection", entries[1].clone()),
         ("custody", 2, "manifest", entries[2].clone()),
+        ("custody", 2, "handling", handling.to_bytes()),
         ("custody", 3, "receipt", receipt(&stored).to_bytes()),
         ("custody", 4, "handled", handled(&stored).to_bytes()),
+        ("custody", 4, "signed", signed.to_bytes()),
     ];
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut log = TransparencyLog::open(dir.path(), key(), None).expect("a log");
@@ -170,6 +179,7 @@ fn handled(stored: &SealedManifest) -> Handled {
             to: None,
         },
         outcome: Some("proved".into()),
+        signature: None,
     }
 }
 
@@ -191,6 +201,7 @@ fn archive() -> Vec<(&'static str, u8, &'static str, Vec<u8>)> {
     let parts = ExportParts {
         vault: &dir.path().join("vault"),
         log: &dir.path().join("log"),
+        handling: &HandlingLog::in_folder(dir.path()),
         key: &key(),
         incident: IncidentId(3),
         further: vec![("timeline.json".into(), b"{}\n".to_vec())],

@@ -453,6 +453,15 @@ pub enum Logged {
         /// The chain value of the last.
         chain: FrameChain,
     },
+    /// The beginning of a handling log, which only grows.
+    Handling {
+        /// Of which incident; `None` for the log of what was done with everything.
+        incident: Option<IncidentId>,
+        /// So many bytes from its beginning, to the end of a line.
+        bytes: u64,
+        /// Their SHA-256.
+        sha256: Sha256Hash,
+    },
 }
 
 /// What says that an artefact is in another place than the directory of its vault, and how it is kept there. It is
@@ -471,7 +480,7 @@ pub struct Receipt {
 }
 
 /// One line of a handling log: what was done with evidence after it was sealed. Lines are appended and never changed;
-/// each holds the hash of the one before it.
+/// each holds the hash of the one before it, and the signature of whoever may sign for the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handled {
@@ -487,6 +496,10 @@ pub struct Handled {
     pub handling: Handling,
     /// What it came to, such as `proved`; `None` when it was about to be done.
     pub outcome: Option<Box<str>>,
+    /// The signature line, of [`Handled::signed_text`], by the key of the transparency log, as in a [`Manifest`]. `None`
+    /// without such a key, and in the lines of builds that did not sign them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Box<str>>,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Keeps the transparency log of evidence and journal up with both, on a thread of its own.
+//! Keeps the transparency log of evidence, its handling and the journal up with them, on a thread of its own.
 //!
 //! Never in the way of containment or of evidence: what cannot be logged now is logged later, which is told, and
 //! evidence that was sealed stays sealed. The thread is there before the server enters its sandbox, because a vault may
@@ -20,6 +20,7 @@ use staunch_ports::vault::Visit;
 use staunch_ports::{Deposit, SealedManifest, SealedRecord, StoredFrame, Vault, VaultDescription};
 use staunch_runtime::telemetry::LogMeter;
 use staunch_store::tlog::CHECKPOINT;
+use staunch_store::vault::HandlingLog;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::{LogKey, LogVerifier, ReadOnlyJournal, TransparencyLog, disk_failure};
 
@@ -28,7 +29,8 @@ use crate::whole;
 /// Incidents that may wait to be logged; what does not fit is found at the next round.
 const WAITING_MAX: usize = 1_024;
 
-/// How often frames of the journal are logged when no evidence comes. What was not logged can be changed without trace.
+/// How often frames of the journal and lines of handling logs are logged when no evidence comes. Frames that were not
+/// logged can be changed without trace, and lines cut off.
 const ROUND: Duration = Duration::from_secs(60);
 
 /// How often the whole vault is looked through for what was not logged.
@@ -49,6 +51,8 @@ pub(crate) struct LogbookParts {
     pub(crate) name: String,
     /// The directory of the journal.
     pub(crate) journal: PathBuf,
+    /// The handling logs of the folder of evidence.
+    pub(crate) handling: HandlingLog,
 }
 
 impl LogbookParts {
@@ -99,7 +103,7 @@ impl LoggedVault {
         let of = vault.clone();
         thread::Builder::new()
             .name("logbook".into())
-            .spawn(move || keep(&mut logbook, of.as_ref(), &parts.journal, &meter, &incidents))
+            .spawn(move || keep(&mut logbook, of.as_ref(), &parts, &meter, &incidents))
             .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
         Ok(Self {
             inner: vault,
@@ -131,9 +135,15 @@ fn tell_key(file: &Path, public: &str) -> Result<(), Failure> {
     }
 }
 
-fn keep(logbook: &mut Logbook, vault: &dyn Vault, journal: &Path, meter: &LogMeter, incidents: &Receiver<IncidentId>) {
+fn keep(
+    logbook: &mut Logbook,
+    vault: &dyn Vault,
+    parts: &LogbookParts,
+    meter: &LogMeter,
+    incidents: &Receiver<IncidentId>,
+) {
     let was_empty = logbook.log().checkpoint().size == 0;
-    let mut left = Left::default();
+    let (mut left, mut told) = (Left::default(), None::<Failure>);
     match logbook.take_all(vault, &mut |incident, failure| left.add(incident, &failure)) {
         Ok(0) => {}
         Ok(new) if was_empty => tracing::error!(
@@ -158,9 +168,19 @@ fn keep(logbook: &mut Logbook, vault: &dyn Vault, journal: &Path, meter: &LogMet
         for incident in left.due() {
             left.took(incident, logbook.take_incident(vault, incident));
         }
-        if let Err(failure) = take_frames(logbook, journal, meter) {
+        if let Err(failure) = take_frames(logbook, &parts.journal, meter) {
             left.tell(&failure);
         }
+        let failed = logbook.take_handling(&parts.handling).err();
+        if let Some(failure) = &failed
+            && told != failed
+        {
+            tracing::error!(
+                %failure,
+                "the transparency log does not stand for all that was done with evidence; it is tried again"
+            );
+        }
+        told = failed;
         match incidents.recv_timeout(left.pause()) {
             Ok(first) => {
                 let mut all: Vec<IncidentId> = std::iter::once(first).chain(incidents.try_iter()).collect();

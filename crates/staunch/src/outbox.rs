@@ -70,25 +70,29 @@ impl BucketState {
     }
 }
 
-/// Starts the thread that sends what waits in `vault`, which is in the folder of evidence. How it stands is told to
-/// `copies`.
+/// Starts the thread that sends what waits in `vault`, which is in the folder of evidence, and writes into the
+/// handling `log` what was moved. How it stands is told to `copies`.
 ///
 /// # Errors
 /// When there can be no thread.
-pub(crate) fn start(vault: Arc<DirVault>, folder: PathBuf, copies: Arc<CopyMeter>) -> Result<(), Failure> {
+pub(crate) fn start(
+    vault: Arc<DirVault>,
+    folder: PathBuf,
+    log: HandlingLog,
+    copies: Arc<CopyMeter>,
+) -> Result<(), Failure> {
     thread::Builder::new()
         .name("outbox".into())
-        .spawn(move || keep(&vault, &folder, &copies))
+        .spawn(move || keep(&vault, &folder, &log, &copies))
         .map(drop)
         .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))
 }
 
-fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
+fn keep(vault: &DirVault, folder: &Path, log: &HandlingLog, copies: &CopyMeter) {
     let mut state = BucketState::read(folder).unwrap_or_else(|error| {
         tracing::warn!(%error, "what became of the bucket of evidence cannot be read; it is written anew");
         None
     });
-    let log = HandlingLog::in_folder(folder);
     let mut failures = 0_u32;
     let mut failed = 0;
     loop {
@@ -99,7 +103,7 @@ fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
         });
         let known = state.clone().unwrap_or_default();
         let then = known.after(&round);
-        tell(&round, &known, &log);
+        tell(&round, &known, log);
         failed += u64::from(round.failure.is_some());
         *copies.bucket() = Some(CopyReading {
             at: then.at,

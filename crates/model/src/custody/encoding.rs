@@ -143,6 +143,16 @@ impl Handled {
         encode(self)
     }
 
+    /// What its signature is of: the same line without one.
+    #[must_use]
+    pub fn signed_text(&self) -> String {
+        let unsigned = Self {
+            signature: None,
+            ..self.clone()
+        };
+        String::from_utf8(unsigned.to_bytes()).expect("JSON is text")
+    }
+
     /// Reads what [`Handled::to_bytes`] has written.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use staunch_ports::journal::NewFrame;
 use staunch_ports::{Journal as _, Purpose};
 use staunch_runtime::telemetry::LogReading;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
-use staunch_store::vault::DirVaultOptions;
+use staunch_store::vault::{DirVaultOptions, HandlingLog};
 use staunch_store::{DirVault, FileHook, FileOp, JournalOptions, SegmentJournal};
 
 use staunch_testkit::contract::vault::{record, store};
@@ -48,6 +48,7 @@ fn serve_with(dir: &Path, disk: Arc<Full>, meter: Arc<LogMeter>) -> (Arc<dyn Vau
         public_key: dir.join("key.pub"),
         name: "web-1/staunch".into(),
         journal: dir.join("journal"),
+        handling: HandlingLog::in_folder(dir),
     };
     let key = parts.open_key().expect("there is a key");
     let logged = LoggedVault::start(vault, key, parts, meter).expect("there is a log");

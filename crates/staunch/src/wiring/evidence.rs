@@ -17,7 +17,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_runtime::telemetry::{CopyMeter, LogMeter, Telemetry, VaultMeter};
 use staunch_runtime::{ClockOffsetFn, Labels, PreserveParts, Preserver};
 use staunch_store::age::Recipient;
-use staunch_store::vault::{DirVault, DirVaultOptions};
+use staunch_store::vault::{DirVault, DirVaultOptions, HandlingLog};
 use staunch_store::{LogKey, disk_failure};
 
 use crate::config::{Config, EvidencePlace};
@@ -138,9 +138,14 @@ impl Opening {
             public_key: config.evidence_key_file(),
             name: key_name(&self.host),
             journal: config.journal_dir(),
+            handling: HandlingLog::in_folder(&dir),
         };
         // Without a key, evidence is sealed and nobody signs it, which is told below.
         let key = parts.open_key();
+        let handling = parts
+            .handling
+            .clone()
+            .signed_with(key.as_ref().ok().cloned().map(Arc::new));
         let (vault, kept_by) = open(config, &dir, key.as_ref().ok())?;
         let vault = Arc::new(vault);
         let started = key.and_then(|key| LoggedVault::start(vault.clone(), key, parts, Arc::clone(&self.log)));
@@ -161,7 +166,7 @@ impl Opening {
         };
         tracing::info!(vault = %vault.describe().place, %kept_by, "evidence is kept");
         if config.evidence.s3.is_some() {
-            let started = outbox::start(vault, dir, Arc::clone(&self.copies));
+            let started = outbox::start(vault, dir, handling, Arc::clone(&self.copies));
             if let Err(failure) = started {
                 tracing::error!(%failure, "evidence that waits is not sent to its bucket");
             }

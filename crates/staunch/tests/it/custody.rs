@@ -9,6 +9,7 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::evidence::{ATTACKER, HTTP, evidence, playbook};
+use crate::evidence_folder::in_one_line;
 use crate::harness::{
     Home, SMALL, element, exploit_from, in_namespace, mounts_of_its_own, staunch, stderr, stdout, wait_until,
 };
@@ -84,6 +85,83 @@ fn what_was_done_before_a_piece_was_sealed_is_none_of_its_handling() {
         );
         server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
+}
+
+/// What the transparency log stands for, and what is signed beyond it, shows when it was tampered with.
+#[test]
+fn who_has_handled_it_can_be_neither_changed_nor_cut_off() {
+    in_namespace("custody::tampered", || {
+        let (home, id) = collected();
+        for reason in ["triage", "for the insurer"] {
+            let got = home.run(&["evidence", "get", &id, "--output", "-", "--reason", reason]);
+            assert!(got.status.success(), "{}", stderr(&got));
+        }
+        // A start logs what was handled while no server was at work.
+        let entries = || {
+            let verified = home.run(&["evidence", "verify", "--json"]);
+            let verified: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
+            assert_eq!(verified["verdict"], "proved", "{verified:#}");
+            verified["entries"].as_u64().expect("a number")
+        };
+        let before = entries();
+        let server = home.serve();
+        wait_until("it is logged", || entries() > before);
+        drop(server);
+        let folder = home.data().join("evidence");
+        let sound = fs::read_to_string(folder.join("handling/INC-1.jsonl")).expect("it is there");
+        let copy = home.path("copy");
+        copied(&folder, &copy);
+        let key = fs::read_to_string(home.data().join("evidence.pub")).expect("it is there");
+        let file = copy.join("handling/INC-1.jsonl");
+        let verify = |log: &str| {
+            fs::write(&file, log).expect("it is our copy");
+            let done = home.run(&["evidence", "verify", text(&copy), "--key", key.trim()]);
+            (done.status.code(), stdout(&done))
+        };
+        assert_eq!(verify(&sound).0, Some(0), "{}", verify(&sound).1);
+        let lines: Vec<&str> = sound.split_inclusive('\n').collect();
+        assert_eq!(lines.len(), 4, "{sound}");
+        let last = lines[3].replace("insurer", "nobody");
+        for (tampered, told) in [
+            (
+                format!("{}{last}", lines[..3].concat()),
+                "line 4 is not as it was signed",
+            ),
+            (lines[..3].concat(), "handling/INC-1.jsonl was cut off or removed"),
+            (String::new(), "handling/INC-1.jsonl was cut off or removed"),
+            ("garbage\n".repeat(1_000), "handling/INC-1.jsonl was changed"),
+        ] {
+            let (code, said) = verify(&tampered);
+            assert_eq!(code, Some(6), "{said}");
+            assert!(in_one_line(&said).contains(told), "{told}: {said}");
+        }
+        // What was put behind it is nobody's word.
+        for more in ["garbage\n", "{", &lines[0].replace("triage", "never")] {
+            let (code, said) = verify(&format!("{sound}{more}"));
+            assert_ne!(code, Some(0), "{said}");
+            assert!(!said.starts_with("PROVED:"), "{said}");
+        }
+        fs::remove_dir_all(copy.join("handling")).expect("it is our copy");
+        let gone = home.run(&["evidence", "verify", text(&copy), "--key", key.trim()]);
+        assert_eq!(gone.status.code(), Some(6), "{}", stdout(&gone));
+        // What was cut off here is missing in what is handed over, and an archive says so.
+        fs::write(folder.join("handling/INC-1.jsonl"), lines[..2].concat()).expect("it is ours");
+        let archive = home.path("INC-1.tar.zst");
+        home.run(&["evidence", "export", "INC-1", "--output", text(&archive)]);
+        let told = home.run(&["evidence", "verify", text(&archive), "--key", key.trim()]);
+        assert_eq!(told.status.code(), Some(6), "{}", stdout(&told));
+        let said = in_one_line(&stdout(&told));
+        assert!(said.contains("handling/INC-1.jsonl was c"), "{said}");
+        // A server goes on, and says so.
+        let server = home.serve();
+        wait_until("it is told", || home.log().contains("does not begin as it was logged"));
+        drop(server);
+    });
+}
+
+pub(crate) fn copied(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(done.expect("it is there").success());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use staunch_testkit::contract::vault::noise;
 use staunch_testkit::s3::{Behaviour, FakeBucket};
 
+use crate::custody::copied;
 use crate::evidence::{ATTACKER, HTTP, evidence, playbook};
 use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stderr, stdout, wait_until};
 use crate::metrics::{scrape, value};
@@ -391,8 +392,14 @@ fn a_bucket_that_does_not_lock_is_no_vault() {
 fn handling_is_kept(home: &Home, server: &Server, id: &str) {
     let log = home.data().join("evidence/handling/INC-1.jsonl");
     let sound = fs::read_to_string(&log).expect("it is there");
-    fs::write(&log, sound.replacen("triage", "nothing", 1)).expect("it is ours");
-    let ran = server.run(&["evidence", "verify"]);
+    let copy = home.path("handled");
+    copied(&home.data().join("evidence"), &copy);
+    fs::write(
+        copy.join("handling/INC-1.jsonl"),
+        sound.replacen("triage", "nothing", 1),
+    )
+    .expect("it is our copy");
+    let ran = server.run(&["evidence", "verify", copy.to_str().expect("a path")]);
     assert_eq!(ran.status.code(), Some(6), "{}", stdout(&ran));
     let text = in_one_line(&stdout(&ran));
     assert!(text.contains("handling/INC-1.jsonl: line 2 does not follow"), "{text}");

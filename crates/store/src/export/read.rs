@@ -21,6 +21,7 @@ use crate::tlog::state::State;
 use crate::tlog::{Checkpoint, LogVerifier, NotProved};
 use crate::vault::Finding;
 use crate::vault::dir::name::ObjectName;
+use crate::vault::handling::Head;
 
 /// Files of a folder that are in no list, and told.
 const FOREIGN_MAX: usize = 1_000;
@@ -111,6 +112,8 @@ struct Checking<'a> {
     logged: BTreeMap<Sha256Hash, (String, u64, Vec<u8>)>,
     /// The manifest or record that was looked at last, with its hash.
     last: Option<(String, Sha256Hash)>,
+    /// What the log has of handling logs, by their names.
+    heads: BTreeMap<String, Vec<Head>>,
     /// The last manifest of each evidence.
     before: BTreeMap<EvidenceId, (u64, Sha256Hash)>,
     /// The artefacts of manifests: original size, the hash of what is stored, and the manifest.
@@ -143,6 +146,7 @@ impl<'a> Checking<'a> {
             is_log_whole: true,
             logged: BTreeMap::new(),
             last: None,
+            heads: BTreeMap::new(),
             before: BTreeMap::new(),
             objects: BTreeMap::new(),
             named: BTreeMap::new(),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -24,6 +24,7 @@ use crate::tlog::{CHECKPOINT, Checkpoint, LogError, LogKey, LogProof, LogReader,
 use crate::vault::DirVault;
 use crate::vault::dir::name::ObjectName;
 use crate::vault::dir::receipts::{fetch, newest, receipts};
+use crate::vault::handling::{HandlingLog, name_of};
 use crate::vault::hashing::Hashing;
 use crate::vault::logged::entry_of_manifest;
 
@@ -44,6 +45,8 @@ pub struct ExportParts<'a> {
     pub key: &'a LogKey,
     /// The incident.
     pub incident: IncidentId,
+    /// The handling logs beside both.
+    pub handling: &'a HandlingLog,
     /// Further files, with their names, such as the timeline.
     pub further: Vec<(String, Vec<u8>)>,
     /// The bucket that artefacts are in, when they are in one.
@@ -107,6 +110,14 @@ pub enum ExportError {
     TooMany {
         /// How many.
         files: usize,
+    },
+    /// A handling log cannot be read.
+    #[error("cannot read {}", file.display())]
+    Handling {
+        /// The log.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The vault cannot be read.
     #[error("the vault cannot be read whole: {0}")]
@@ -191,6 +202,7 @@ pub fn export_incident<W: Write>(
     };
     export.log()?;
     export.evidence()?;
+    export.handling()?;
     export.further();
     export.write(progress, to)
 }
@@ -388,6 +400,21 @@ impl Export<'_> {
             return Err(LogError::damaged(format!("entry {}", index + 1), error).into());
         }
         Ok(proof.to_string())
+    }
+
+    /// The handling logs, which are read after the checkpoint: they have what it says of them.
+    fn handling(&mut self) -> Result<(), ExportError> {
+        for incident in [Some(self.parts.incident), None] {
+            let log = self.parts.handling;
+            let read = log.bytes(incident).map_err(|source| ExportError::Handling {
+                file: log.file(incident),
+                source,
+            })?;
+            if let Some(bytes) = read {
+                self.add(name_of(incident), bytes);
+            }
+        }
+        Ok(())
     }
 
     fn further(&mut self) {

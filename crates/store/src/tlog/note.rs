@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
-use staunch_model::{Manifest, Sha256Hash};
+use staunch_model::{Handled, Manifest, Sha256Hash};
 
 use super::LogError;
 
@@ -272,10 +272,25 @@ impl LogVerifier {
     /// # Errors
     /// When it carries one that is wrong, or none that can be read.
     pub fn has_signed(&self, manifest: &Manifest) -> Result<bool, NotProved> {
-        let Some(line) = &manifest.signature else {
+        let Some(signature) = &manifest.signature else {
             return Ok(false);
         };
-        let text = manifest.signed_text();
+        self.is_of(&manifest.signed_text(), signature)
+    }
+
+    /// The same for a line of a handling log.
+    ///
+    /// # Errors
+    /// As of [`LogVerifier::has_signed`].
+    pub fn has_signed_line(&self, handled: &Handled) -> Result<bool, NotProved> {
+        let Some(signature) = &handled.signature else {
+            return Ok(false);
+        };
+        self.is_of(&handled.signed_text(), signature)
+    }
+
+    /// Whether a signature line is of this key, which then has to be right.
+    fn is_of(&self, text: &str, line: &str) -> Result<bool, NotProved> {
         match self.open(&format!("{text}\n{line}\n")) {
             Ok(opened) if opened == text => Ok(true),
             Ok(_) => Err(NotProved::Malformed),

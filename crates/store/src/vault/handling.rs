@@ -1,8 +1,8 @@
 //! The handling log: who has opened, copied, handed over or verified evidence after it was sealed, when and why.
 //!
-//! Never changes a manifest or a line that is there: lines are appended, each with the hash of the one before it, by
-//! one process at a time. Never follows a link in the folder: the superuser appends here, and the folder belongs to
-//! somebody else.
+//! Never changes a manifest or a line that is there: lines are appended, each with the hash of the one before it and
+//! signed with the key of the transparency log, by one process at a time. Never follows a link in the folder: the
+//! superuser appends here, and the folder belongs to somebody else.
 //!
 //! ```text
 //! handling/INC-3.jsonl  of the evidence of an incident
@@ -10,22 +10,33 @@
 //! ```
 //!
 //! # Caveats
-//! Whoever can write to the folder can write lines that nobody has earned, or cut off the last ones. A line in the
-//! middle that was changed or taken out shows.
+//! Whoever can write to the folder can cut off the last lines, which shows when the transparency log stands for them: a
+//! server at work logs within a minute how far each log has come ([`Logbook`](super::logged::Logbook)).
+
+mod check;
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::Uid;
 use rustix::fs::{Dir, Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 use staunch_model::custody::{CUSTODY_SCHEMA_VERSION, HANDLED_BYTES_MAX};
-use staunch_model::{EvidenceId, Handled, Handling, IncidentId, Printable, Sha256Hash};
+use staunch_model::{EvidenceId, Handled, Handling, IncidentId, NotCustody, Printable, Sha256Hash};
+
+use crate::tlog::LogKey;
+
+pub(crate) use check::{Checked, Head, check};
 
 /// The directory, in the folder of evidence.
 pub const HANDLING: &str = "handling";
+
+/// The log of everything.
+const ALL: &str = "all.jsonl";
 
 /// The most bytes of one log: some 100,000 lines.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
@@ -34,6 +45,26 @@ pub const LOG_BYTES_MAX: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct HandlingLog {
     folder: PathBuf,
+    key: Option<Arc<LogKey>>,
+}
+
+/// How long a log is: its first `bytes`, to the end of a line, with their hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Sha256Hash,
+}
+
+/// A line of a log, or what stands in the place of one.
+pub(crate) struct Line<'a> {
+    /// Its number, from 1.
+    pub(crate) number: u64,
+    /// With its end, where it has one.
+    pub(crate) bytes: &'a [u8],
+    /// What it says.
+    pub(crate) handled: Result<Handled, NotCustody>,
+    /// Whether it holds the hash of what stands before it.
+    pub(crate) follows: bool,
 }
 
 /// What was done, and with what.
@@ -50,12 +81,19 @@ pub struct Handles {
 }
 
 impl HandlingLog {
-    /// The logs in the folder of evidence.
+    /// The logs in the folder of evidence. What is appended is signed by nobody.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            key: None,
         }
+    }
+
+    /// The same logs, of which each line that is appended is signed with `key`, which is that of the transparency log.
+    #[must_use]
+    pub fn signed_with(self, key: Option<Arc<LogKey>>) -> Self {
+        Self { key, ..self }
     }
 
     /// The file of the log of an incident; of everything without one.
@@ -81,7 +119,7 @@ impl HandlingLog {
         let last = last_line(&mut file, about.len())?;
         // What a crash has cut off is a line of its own from here on.
         let cut = last.as_ref().is_some_and(|it| !it.ends_with(b"\n"));
-        let handled = Handled {
+        let mut handled = Handled {
             schema_version: CUSTODY_SCHEMA_VERSION,
             previous: last.map(|mut line| {
                 if cut {
@@ -93,7 +131,11 @@ impl HandlingLog {
             artefact: handles.artefact,
             handling: handles.handling,
             outcome: handles.outcome,
+            signature: None,
         };
+        if let Some(key) = &self.key {
+            handled.signature = Some(key.signature(&handled.signed_text()).into());
+        }
         let mut bytes = handled.to_bytes();
         if bytes.len() as u64 > HANDLED_BYTES_MAX || about.len() + bytes.len() as u64 >= LOG_BYTES_MAX {
             let path = self.file(incident);
@@ -103,7 +145,11 @@ impl HandlingLog {
         if cut {
             bytes.insert(0, b'\n');
         }
-        file.write_all(&bytes)?;
+        if let Err(error) = file.write_all(&bytes) {
+            // Half a line, as a full disk leaves it, is none. When it stays, the next goes on after it.
+            let _ = file.set_len(about.len());
+            return Err(error);
+        }
         file.sync_all()?;
         if is_new {
             dir.sync_all()?;
@@ -112,7 +158,7 @@ impl HandlingLog {
     }
 
     /// Shows the lines of a log in their order. What is no line, or does not follow on the one before, goes to `wrong`
-    /// in words, with whether a crash leaves such as well.
+    /// in words. Who has signed them is not looked at: [`verify_evidence`](super::verify_evidence) does that.
     ///
     /// # Errors
     /// When it cannot be read. A log that is not there has no lines.
@@ -120,47 +166,34 @@ impl HandlingLog {
         &self,
         incident: Option<IncidentId>,
         visit: &mut dyn FnMut(Handled),
-        wrong: &mut dyn FnMut(String, bool),
+        wrong: &mut dyn FnMut(String),
     ) -> io::Result<()> {
         let Some(file) = self.open(incident)? else {
             return Ok(());
         };
-        let mut lines = BufReader::new(file.take(LOG_BYTES_MAX));
-        let mut previous = None;
-        for number in 1_u64.. {
-            let mut line = Vec::new();
-            let read = (&mut lines).take(HANDLED_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
-            if read == 0 {
-                break;
-            }
-            let hash = Sha256Hash::of(&line);
-            match Handled::parse(&line) {
+        let name = name_of(incident);
+        each_line(file, &mut |line| {
+            let number = line.number;
+            match line.handled {
                 Ok(handled) => {
-                    if handled.previous != previous {
-                        let log = name(incident);
-                        let what = format!("{HANDLING}/{log}: line {number} does not follow on the line before it");
-                        wrong(what, false);
+                    if !line.follows {
+                        wrong(format!("{name}: line {number} does not follow on the line before it"));
                     }
                     visit(handled);
                 }
                 Err(error) => {
-                    let (log, why) = (name(incident), error.to_string());
-                    wrong(
-                        format!("{HANDLING}/{log}: line {number} is none: {}", Printable(&why)),
-                        true,
-                    );
+                    let why = error.to_string();
+                    wrong(format!("{name}: line {number} is none: {}", Printable(&why)));
                 }
             }
-            previous = Some(hash);
-        }
-        Ok(())
+        })
     }
 
-    /// The incidents that have a log.
+    /// The logs that there are, each by its incident, and that of everything by `None`, which is the first.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub fn incidents(&self) -> io::Result<Vec<IncidentId>> {
+    pub fn logs(&self) -> io::Result<Vec<Option<IncidentId>>> {
         let Some(dir) = self.directory()? else {
             return Ok(Vec::new());
         };
@@ -168,11 +201,45 @@ impl HandlingLog {
         for entry in Dir::read_from(&dir)? {
             let entry = entry?;
             let file = entry.file_name().to_str().ok();
-            let incident = file.and_then(|it| it.strip_suffix(".jsonl"));
-            found.extend(incident.and_then(super::dir::exactly::<IncidentId>));
+            found.extend(file.and_then(of_name));
         }
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// How long a log is by now, and the hash of its first `known` bytes where a line ends there: `None` where none
+    /// does, or it is shorter. Half a line at its end is left out.
+    ///
+    /// # Errors
+    /// When it cannot be read. One that is not there is empty.
+    pub(crate) fn extent(&self, incident: Option<IncidentId>, known: u64) -> io::Result<(Option<Sha256Hash>, Extent)> {
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let mut at_end = (hash.clone(), bytes);
+        let mut at_known = (known == 0).then(|| Sha256Hash::of(b""));
+        if let Some(file) = self.open(incident)? {
+            each_line(file, &mut |line| {
+                hash.update(line.bytes);
+                bytes += line.bytes.len() as u64;
+                if line.bytes.ends_with(b"\n") {
+                    at_end = (hash.clone(), bytes);
+                }
+                if at_end.1 == known {
+                    at_known = Some(Sha256Hash(at_end.0.clone().finalize().into()));
+                }
+            })?;
+        }
+        let (hash, bytes) = at_end;
+        let sha256 = Sha256Hash(hash.finalize().into());
+        Ok((at_known, Extent { bytes, sha256 }))
+    }
+
+    /// How many bytes a log has.
+    ///
+    /// # Errors
+    /// When it cannot be looked at. One that is not there has none.
+    pub(crate) fn length(&self, incident: Option<IncidentId>) -> io::Result<u64> {
+        let file = self.open(incident)?;
+        file.map_or(Ok(0), |file| Ok(file.metadata()?.len()))
     }
 
     /// The bytes of a log, as they are handed over; `None` when there is none.
@@ -194,7 +261,7 @@ impl HandlingLog {
     }
 
     /// A log to be read; `None` when there is none.
-    fn open(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
+    pub(crate) fn open(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
         let Some(dir) = self.directory()? else {
             return Ok(None);
         };
@@ -317,7 +384,43 @@ fn invalid(what: &str) -> io::Error {
 }
 
 fn name(incident: Option<IncidentId>) -> String {
-    incident.map_or_else(|| "all.jsonl".to_owned(), |it| format!("{it}.jsonl"))
+    incident.map_or_else(|| ALL.to_owned(), |it| format!("{it}.jsonl"))
+}
+
+/// The name of a log in its folder, and in an archive.
+pub(crate) fn name_of(incident: Option<IncidentId>) -> String {
+    format!("{HANDLING}/{}", name(incident))
+}
+
+/// Which log has a name in its directory; `None` when none has.
+fn of_name(file: &str) -> Option<Option<IncidentId>> {
+    if file == ALL {
+        return Some(None);
+    }
+    super::dir::exactly::<IncidentId>(file.strip_suffix(".jsonl")?).map(Some)
+}
+
+/// Shows the lines of a log in their order, as far as it may be long.
+fn each_line(from: impl Read, visit: &mut dyn FnMut(Line<'_>)) -> io::Result<()> {
+    let mut lines = BufReader::new(from.take(LOG_BYTES_MAX));
+    let mut previous = None;
+    for number in 1_u64.. {
+        let mut bytes = Vec::new();
+        let read = (&mut lines).take(HANDLED_BYTES_MAX + 1).read_until(b'\n', &mut bytes)?;
+        if read == 0 {
+            break;
+        }
+        let handled = Handled::parse(&bytes);
+        let follows = handled.as_ref().is_ok_and(|it| it.previous == previous);
+        previous = Some(Sha256Hash::of(&bytes));
+        visit(Line {
+            number,
+            bytes: &bytes,
+            handled,
+            follows,
+        });
+    }
+    Ok(())
 }
 
 /// The last line of a file of `length` bytes, with its end where it has one; `None` when there is none. Of a line that

@@ -1,6 +1,6 @@
-//! Brings what a vault and a journal hold into the transparency log.
+//! Brings what a vault, its handling logs and a journal hold into the transparency log.
 //!
-//! Never changes a vault or a journal.
+//! Never changes any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,7 +10,8 @@ use std::path::Path;
 use staunch_model::{Failure, FailureKind, FrameChain, IncidentId, LogEntry, Logged, Sha256Hash};
 use staunch_ports::{Lsn, SealedManifest, StoredFrame, Vault};
 
-use crate::files::Files;
+use super::handling::{Extent, HandlingLog};
+use crate::files::{Files, failure as disk_failure};
 use crate::tlog::merkle::leaf_hash;
 use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::state::State;
@@ -89,7 +90,7 @@ pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<LoggedUpTo, Lo
             Ok(Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. }) => {
                 entries.entry(hash).or_insert(place);
             }
-            Ok(Logged::Frames { .. }) | Err(_) => {}
+            Ok(Logged::Frames { .. } | Logged::Handling { .. }) | Err(_) => {}
         }
         ControlFlow::Continue(())
     };
@@ -104,7 +105,7 @@ pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<LoggedUpTo, Lo
     })
 }
 
-/// Keeps a transparency log up with a vault and a journal while both grow, without reading it whole each time. Holds a
+/// Keeps a transparency log up with a vault, its handling logs and a journal while they grow, without reading it whole each time. Holds a
 /// hash for each manifest and record in memory.
 #[derive(Debug)]
 pub struct Logbook {
@@ -112,6 +113,8 @@ pub struct Logbook {
     known: BTreeSet<Sha256Hash>,
     /// The last frame that is logged.
     frames_up_to: Lsn,
+    /// How far handling logs are logged.
+    handling: BTreeMap<Option<IncidentId>, Extent>,
     /// Whether an append has failed, so that the log may have more than is known.
     is_stale: bool,
 }
@@ -126,6 +129,7 @@ impl Logbook {
             log,
             known: BTreeSet::new(),
             frames_up_to: Lsn(0),
+            handling: BTreeMap::new(),
             is_stale: false,
         };
         book.read()?;
@@ -135,13 +139,22 @@ impl Logbook {
     fn read(&mut self) -> Result<(), Failure> {
         let mut known = BTreeSet::new();
         let mut frames_up_to = 0;
+        let mut handling = BTreeMap::new();
         each_entry(&self.log, &mut |logged| match logged {
             Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. } => {
                 known.insert(hash);
             }
             Logged::Frames { last, .. } => frames_up_to = last,
+            Logged::Handling {
+                incident,
+                bytes,
+                sha256,
+            } => {
+                handling.insert(incident, Extent { bytes, sha256 });
+            }
         })?;
         self.known = known;
+        self.handling = handling;
         self.frames_up_to = Lsn(frames_up_to);
         self.is_stale = false;
         Ok(())
@@ -233,6 +246,59 @@ impl Logbook {
             }
         }
         Ok(taken)
+    }
+
+    /// Appends an entry for each handling log that has more lines than are logged. Returns how many there were.
+    ///
+    /// # Errors
+    /// When a log cannot be read, or this one cannot be written; `Conflict` when one does not begin as it was logged: it
+    /// is not logged any more, so that the entry for what it was stays the last. The others are logged all the same.
+    pub fn take_handling(&mut self, log: &HandlingLog) -> Result<u64, Failure> {
+        self.refresh()?;
+        let failed = |incident: Option<IncidentId>, error: &io::Error| disk_failure("read", &log.file(incident), error);
+        let there = log
+            .logs()
+            .map_err(|error| disk_failure("list", &log.file(None), &error))?;
+        let mut logs: BTreeSet<Option<IncidentId>> = there.into_iter().collect();
+        logs.extend(self.handling.keys());
+        let (mut new, mut wrong) = (Vec::new(), None);
+        for incident in logs {
+            let known = self.handling.get(&incident).copied();
+            let up_to = known.map_or(0, |it| it.bytes);
+            match log.length(incident) {
+                Ok(length) if length == up_to => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    wrong.get_or_insert_with(|| failed(incident, &error));
+                    continue;
+                }
+            }
+            match log.extent(incident, up_to) {
+                Ok((before, now)) if known.is_none_or(|it| before == Some(it.sha256)) => {
+                    if now.bytes > up_to {
+                        new.push((incident, now));
+                    }
+                }
+                Ok(_) => {
+                    let what = format!("{} does not begin as it was logged", log.file(incident).display());
+                    wrong.get_or_insert_with(|| Failure::new(FailureKind::Conflict, &what));
+                }
+                Err(error) => drop(wrong.get_or_insert_with(|| failed(incident, &error))),
+            }
+        }
+        for part in new.chunks(AT_ONCE) {
+            let entry = |(incident, it): &(Option<IncidentId>, Extent)| {
+                LogEntry::new(Logged::Handling {
+                    incident: *incident,
+                    bytes: it.bytes,
+                    sha256: it.sha256,
+                })
+                .to_bytes()
+            };
+            self.append(&part.iter().map(entry).collect::<Vec<_>>())?;
+            self.handling.extend(part.iter().copied());
+        }
+        wrong.map_or(Ok(new.len() as u64), Err)
     }
 
     /// Appends an entry for the frames of a journal that the log has none for, if there are any. Returns the last frame

@@ -6,7 +6,8 @@
 //! # Expected flow
 //! The checkpoint is proved with the key. The tree is computed from the entries, and held against the tiles, the
 //! checkpoint and an earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest
-//! leads to the artefact that has its hash as its name, and each artefact is hashed. What is there and in no entry is
+//! leads to the artefact that has its hash as its name, and each artefact is hashed. Lines of the handling logs are held
+//! against their signatures, and against the entries that say how far each log had come. What is there and in no entry is
 //! reported, too, and counted apart: whoever can write to the folder can put it there.
 
 mod artefacts;
@@ -27,6 +28,7 @@ use super::dir::note::Queued;
 use super::dir::outbox::OUTBOX;
 use super::dir::receipts::receipts;
 use super::dir::{exactly, hash_of, sequence_of};
+use super::handling::{Checked, HANDLING, HandlingLog, Head, check, name_of};
 use crate::files::Files;
 use crate::journal::ReadOnlyJournal;
 use crate::s3::Bucket;
@@ -41,6 +43,8 @@ pub struct EvidenceFolder<'a> {
     pub vault: &'a Path,
     /// The directory of the transparency log.
     pub log: &'a Path,
+    /// The handling logs beside both.
+    pub handling: &'a HandlingLog,
     /// The directory of the journal, when the frames that the log stands for are to be verified, too.
     pub journal: Option<&'a Path>,
     /// The public key of the log, which has to come from elsewhere.
@@ -79,6 +83,8 @@ pub struct Unlogged {
     pub manifests: u64,
     /// Records of collections.
     pub records: u64,
+    /// Lines of handling logs after the last that is signed, or that an entry of the log stands for.
+    pub lines: u64,
 }
 
 impl Unlogged {
@@ -117,6 +123,8 @@ pub struct EvidenceSummary {
     pub not_read: u64,
     /// Those of them whose bucket did not answer.
     pub away: u64,
+    /// Lines of handling logs that a signature or an entry of the log stands for.
+    pub lines: u64,
     /// What is there beside them, and is in none of these numbers.
     pub unlogged: Unlogged,
     /// What was found.
@@ -139,6 +147,7 @@ pub fn verify_evidence(
         referenced: BTreeMap::new(),
         reported: BTreeSet::new(),
         frames: Vec::new(),
+        heads: BTreeMap::new(),
         is_log_whole: false,
         are_manifests_known: false,
         bucket: folder.bucket,
@@ -150,6 +159,7 @@ pub fn verify_evidence(
     verifying.manifests();
     verifying.records();
     verifying.artefacts();
+    verifying.handling(folder.handling);
     if let Some(dir) = folder.journal {
         verifying.journal(dir);
     }
@@ -170,6 +180,8 @@ struct Verifying<'a> {
     reported: BTreeSet<String>,
     /// Entries for frames: number, last frame, its chain value.
     frames: Vec<(u64, u64, FrameChain)>,
+    /// What entries say of handling logs.
+    heads: BTreeMap<Option<IncidentId>, Vec<Head>>,
     /// Whether all entries are known.
     is_log_whole: bool,
     /// Whether every manifest could be looked into, so that an artefact without one has none.
@@ -443,6 +455,35 @@ impl Verifying<'_> {
                 );
             }
         });
+    }
+
+    /// Holds the handling logs against their signatures and against how far they were logged. Both only grow, and the
+    /// transparency log was read before them.
+    fn handling(&mut self, log: &HandlingLog) {
+        let mut logs: BTreeSet<Option<IncidentId>> = self.heads.keys().copied().collect();
+        match log.logs() {
+            Ok(there) => logs.extend(there),
+            Err(error) => self.unreadable(HANDLING, &error),
+        }
+        for incident in logs {
+            let name = name_of(incident);
+            let heads = self.heads.remove(&incident).unwrap_or_default();
+            let key = self.key;
+            let checked = log.open(incident).and_then(|file| {
+                let from: Box<dyn io::Read> = match file {
+                    Some(file) => Box::new(file),
+                    None => Box::new(io::empty()),
+                };
+                check(&name, from, key, heads, &mut |finding| self.find(finding))
+            });
+            match checked {
+                Ok(Checked { proved, unproved }) => {
+                    self.summary.lines += proved;
+                    self.summary.unlogged.lines += unproved;
+                }
+                Err(error) => self.unreadable(&name, &error),
+            }
+        }
     }
 
     /// Holds the journal against the chain values that were logged.

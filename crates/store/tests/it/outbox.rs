@@ -13,7 +13,7 @@ use staunch_ports::{Clock, Vault as _};
 use staunch_store::LogKey;
 use staunch_store::age::Identity;
 use staunch_store::s3::{Bucket, BucketSettings, LockMode};
-use staunch_store::vault::{EvidenceFolder, Finding, verify_evidence};
+use staunch_store::vault::{EvidenceFolder, Finding, HandlingLog, verify_evidence};
 use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, artefact, store};
 use staunch_testkit::s3::Behaviour;
 
@@ -45,6 +45,7 @@ fn findings(vault: &Path, bucket: &Bucket) -> (Vec<Finding>, staunch_store::vaul
     let folder = EvidenceFolder {
         vault,
         log: &vault.join("no-log"),
+        handling: &HandlingLog::in_folder(keys.path()),
         journal: None,
         key: &key,
         earlier: None,

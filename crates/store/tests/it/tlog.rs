@@ -192,7 +192,7 @@ fn what_was_not_logged_is_logged_later_and_once() {
         match LogEntry::parse(entry).expect("it is one of ours").logged {
             Logged::Frames { first, last, chain } => frames.push((first, last, chain.0)),
             Logged::Collection { record, .. } => records.push(record),
-            Logged::Manifest { .. } => {}
+            Logged::Manifest { .. } | Logged::Handling { .. } => {}
         }
         ControlFlow::Continue(())
     };

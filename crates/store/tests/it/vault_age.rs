@@ -10,7 +10,7 @@ use staunch_model::{Encryption, FailureKind, IncidentId, Sha256Hash, Storage, Ta
 use staunch_ports::{SealedManifest, Vault};
 use staunch_store::age::{Decrypting, Identity, Recipient};
 use staunch_store::vault::logged::Logbook;
-use staunch_store::vault::{EvidenceFolder, verify_evidence};
+use staunch_store::vault::{EvidenceFolder, HandlingLog, verify_evidence};
 use staunch_store::{DirVault, DirVaultOptions, ExportParts, LogKey, TransparencyLog, export_incident, verify_archive};
 use staunch_testkit::contract::vault::{
     self as contract, ARTEFACT_BYTES_MAX, Subject, artefact, draft, noise, record, store,
@@ -199,6 +199,7 @@ fn it_is_verified_and_handed_over_without_a_key() {
     let folder = EvidenceFolder {
         vault: &vault_dir,
         log: &log_dir,
+        handling: &HandlingLog::in_folder(dir.path()),
         journal: None,
         key: &key.verifier(),
         earlier: None,
@@ -213,6 +214,7 @@ fn it_is_verified_and_handed_over_without_a_key() {
     let parts = ExportParts {
         vault: &vault_dir,
         log: &log_dir,
+        handling: &HandlingLog::in_folder(dir.path()),
         key: &key,
         incident: IncidentId(3),
         further: Vec::new(),

@@ -1,6 +1,7 @@
 //! What `verify_evidence` finds in a folder that somebody has tampered with: exactly that, and nothing beside it.
 
 mod folder;
+mod handling;
 mod signatures;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::ops::ControlFlow;
 use staunch_model::{LogEntry, Logged, Manifest, Taken};
 use staunch_ports::Vault as _;
 use staunch_store::vault::logged::{Logbook, logged_in};
-use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, Unlogged, verify_evidence};
+use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, HandlingLog, Unlogged, verify_evidence};
 use staunch_store::{DirVault, DirVaultOptions, LogKey, LogReader, LogVerifier, SegmentJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{record, store};
 
@@ -42,6 +43,7 @@ fn an_untouched_folder_is_whole() {
         bucket: None,
         vault: &copied.join("vault"),
         log: &copied.join("log"),
+        handling: &HandlingLog::in_folder(&copied),
         journal: None,
         key: &key,
         earlier: None,
@@ -148,6 +150,33 @@ fn a_changed_or_removed_file_of_the_log_is_found_and_named() {
         remove(&path);
         assert_eq!(folder.only(), Finding::LogFileMissing { name: name.to_owned() });
     }
+}
+
+#[test]
+fn a_tile_that_a_wider_one_has_superseded_is_its_beginning_or_gone() {
+    let folder = Folder::new();
+    let mut found = 0;
+    for dir in ["tile/entries/001.p", "tile/0/001.p"] {
+        for width in fs::read_dir(folder.path("log").join(dir)).expect("it is there") {
+            let width = width.expect("an entry").file_name();
+            if width == "58" {
+                continue;
+            }
+            found += 1;
+            let name = format!("{dir}/{}", width.display());
+            let path = folder.path("log").join(&name);
+            let sound = fs::read(&path).expect("it is there");
+            for changed in [&[&[1][..], &sound].concat(), &sound[..sound.len() - 1], &[]] {
+                put(&path, changed);
+                let name = name.clone();
+                assert_eq!(folder.only(), Finding::LogFileChanged { name });
+            }
+            remove(&path);
+            assert_eq!(folder.verify(), [], "nothing was in it that is not in the wider one");
+            put(&path, &sound);
+        }
+    }
+    assert!(found > 2, "{found} were looked at");
 }
 
 #[test]
@@ -383,6 +412,7 @@ fn what_is_not_in_the_log_is_counted_apart_and_says_nothing_of_what_is() {
         artefacts: 2,
         manifests: 3,
         records: 1,
+        lines: 0,
     };
     assert_eq!(summary.unlogged, unlogged);
     let rest = EvidenceSummary {

@@ -16,7 +16,7 @@ use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
 };
 
-use super::handled::{Custody, Deed, place};
+use super::handled::{Custody, Deed, KEY, place};
 use super::verify::{earlier, encrypted_text, unsigned_text, verifier};
 use super::{Findings, NewFile, bucket, fault, folder, lines, no_terminal, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
@@ -55,10 +55,10 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let data = &args.server.data;
     named_files_must_be_there(&args.server)?;
     let dir = folder(None, data)?;
-    let key = secret_key(&load(data)?.data_dir.join("evidence.key"))?;
+    let key = secret_key(&load(data)?.data_dir.join(KEY))?;
     has_evidence(&dir, incident)?;
     let bucket = bucket(false, data)?;
-    let mut further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
+    let further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
         warn_wrapped(&format!("the timeline is left out: {}", fault.told()));
         Vec::new()
     });
@@ -81,13 +81,13 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
         outcome: None,
     };
     let act = || {
-        // The archive says that it was begun.
-        further.extend(custody.files(incident)?);
         let parts = ExportParts {
             vault: &dir.join(wiring::VAULT),
             log: &dir.join(wiring::LOG),
             key: &key,
             incident,
+            // It says that this was begun.
+            handling: custody.log(),
             further,
             bucket,
         };
@@ -213,7 +213,9 @@ fn refused(error: &ExportError) -> Fault {
             told(Exit::Corrupt).hint("`staunch evidence verify` tells all that is wrong")
         }
         ExportError::Vault(failure) => fault(failure),
-        ExportError::TooMany { .. } | ExportError::Log(_) | ExportError::Write(_) => told(Exit::Failed),
+        ExportError::TooMany { .. } | ExportError::Handling { .. } | ExportError::Log(_) | ExportError::Write(_) => {
+            told(Exit::Failed)
+        }
     }
 }
 

@@ -4,10 +4,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::stat::{major, minor};
-use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp};
+use staunch_model::{
+    EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp, WithCauses,
+};
+use staunch_store::LogKey;
 use staunch_store::vault::{Handles, HandlingLog};
 
 use super::disk;
@@ -16,6 +20,9 @@ use crate::cli::DataArgs;
 use crate::exit::{Exit, Fault, escaped};
 use crate::output::{now, warn, warn_wrapped};
 use crate::wiring;
+
+/// The secret key of the log, in the data directory.
+pub(super) const KEY: &str = "evidence.key";
 
 /// The longest name of a place, or outcome, that is written down.
 const TEXT_CHARS_MAX: usize = 300;
@@ -30,6 +37,8 @@ pub(super) const SHOWN_MAX: usize = 1_000;
 pub(super) struct Custody {
     log: HandlingLog,
     whose: Whose,
+    /// Where the key may be that signs its lines.
+    key_files: Vec<PathBuf>,
 }
 
 /// Whose folder it is.
@@ -76,7 +85,13 @@ impl Custody {
                 Some(_) => whose(folder, data),
                 None => Whose::Own,
             },
+            key_files: key_files(folder, data),
         }
+    }
+
+    /// The logs.
+    pub(super) const fn log(&self) -> &HandlingLog {
+        &self.log
     }
 
     /// Writes down what is about to be done, of the evidence of `incident` or of all.
@@ -111,7 +126,8 @@ impl Custody {
             },
             outcome: deed.outcome.map(bounded),
         };
-        self.log.append(incident, handles).map(drop).map_err(|error| {
+        let log = self.log.clone().signed_with(self.key());
+        log.append(incident, handles).map(drop).map_err(|error| {
             let file = self.log.file(incident);
             let what = format!("cannot write {}", file.display());
             match disk(&error) {
@@ -123,6 +139,21 @@ impl Custody {
                 ),
             }
         })
+    }
+
+    /// The key that signs lines, where there is one. A line without a signature is better than none, and is told.
+    fn key(&self) -> Option<Arc<LogKey>> {
+        // It is not made here: a new one would prove nothing.
+        let file = self.key_files.iter().find(|it| it.symlink_metadata().is_ok())?;
+        match LogKey::open(file, "staunch") {
+            Ok(key) => Some(Arc::new(key)),
+            Err(error) => {
+                let why = WithCauses(&error).to_string();
+                let what = format!("what is written into the handling log is not signed: {why}");
+                warn_wrapped(&Printable(&what).to_string());
+                None
+            }
+        }
     }
 
     /// Writes down what is begun, does it, and writes down what it came to. Nothing is begun that cannot be written
@@ -185,7 +216,7 @@ impl Custody {
                     found.push(it);
                 }
             };
-            let read = self.log.read(log, &mut take, &mut |what, _| warn(&what));
+            let read = self.log.read(log, &mut take, &mut |what| warn(&what));
             if let Err(error) = read {
                 warn_wrapped(&format!("the handling log cannot be read: {error}"));
             }
@@ -196,53 +227,38 @@ impl Custody {
 
     /// Shows what came of all that was done with the evidence of an incident, or with all evidence.
     pub(super) fn outcomes(&self, incident: Option<IncidentId>, take: &mut dyn FnMut(&str)) {
-        for log in incident.map(Some).into_iter().chain([None]) {
+        self.outcomes_of(incident.map(Some).into_iter().chain([None]), take);
+    }
+
+    /// Shows what came of all that was done, with the evidence of whatever incident.
+    pub(super) fn all_outcomes(&self, take: &mut dyn FnMut(&str)) {
+        match self.log.logs() {
+            Ok(logs) => self.outcomes_of(logs, take),
+            Err(error) => warn_wrapped(&format!("the handling logs cannot be listed: {error}")),
+        }
+    }
+
+    fn outcomes_of(&self, logs: impl IntoIterator<Item = Option<IncidentId>>, take: &mut dyn FnMut(&str)) {
+        for log in logs {
             let mut of = |it: Handled| take(it.outcome.as_deref().unwrap_or_default());
             // Lines that are none are told by who shows or verifies it.
-            if let Err(error) = self.log.read(log, &mut of, &mut |_, _| {}) {
+            if let Err(error) = self.log.read(log, &mut of, &mut |_| {}) {
                 warn_wrapped(&format!("the handling log cannot be read: {error}"));
             }
         }
     }
+}
 
-    /// Looks whether the lines of all logs follow on each other; `find` takes what is wrong, with whether a crash
-    /// leaves such as well, and `take` what came of each. Returns how many lines there are.
-    pub(super) fn check(&self, take: &mut dyn FnMut(&str), find: &mut dyn FnMut(String, bool)) -> u64 {
-        let mut lines = 0;
-        let mut of = |it: Handled| {
-            lines += 1;
-            take(it.outcome.as_deref().unwrap_or_default());
-        };
-        let incidents = self.log.incidents().unwrap_or_else(|error| {
-            find(format!("the handling logs cannot be listed: {error}"), false);
-            Vec::new()
-        });
-        for log in incidents.into_iter().map(Some).chain([None]) {
-            if let Err(error) = self.log.read(log, &mut of, find) {
-                find(format!("a handling log cannot be read: {error}"), false);
-            }
-        }
-        lines
-    }
-
-    /// The logs of an incident as files of an archive.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub(super) fn files(&self, incident: IncidentId) -> Result<Vec<(String, Vec<u8>)>, Fault> {
-        let mut files = Vec::new();
-        for (log, name) in [
-            (Some(incident), format!("handling/{incident}.jsonl")),
-            (None, "handling/all.jsonl".into()),
-        ] {
-            let bytes = self.log.bytes(log).map_err(|error| {
-                let file = self.log.file(log);
-                Fault::doing(Exit::Failed, format!("cannot read {}", file.display()), &error)
-            })?;
-            files.extend(bytes.map(|bytes| (name, bytes)));
-        }
-        Ok(files)
-    }
+/// Where the key may be that signs for the log of a folder: beside it, or where the configuration has it when the folder
+/// is that of the configuration. That of another installation does not sign here.
+fn key_files(folder: &Path, data: &DataArgs) -> Vec<PathBuf> {
+    let beside = folder.parent().map(|it| it.join(KEY));
+    let configured = super::super::load(data).ok().filter(|config| {
+        let [own, this] = [&config.evidence_dir(), folder].map(|it| it.canonicalize().ok());
+        own.is_some() && own == this
+    });
+    let configured = configured.map(|it| it.data_dir.join(KEY));
+    configured.into_iter().chain(beside).collect()
 }
 
 /// Whose folder one is that was named. A copy needs no configuration; a folder that a server of this machine works with
@@ -253,7 +269,7 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
         Err(error) => return Whose::Unknown(error.to_string()),
     };
     // The secret key of its log is not copied along: it is beside the folder.
-    let has_key = folder.parent().is_some_and(|it| it.join("evidence.key").exists());
+    let has_key = folder.parent().is_some_and(|it| it.join(KEY).exists());
     if has_key || is_at_work(&folder) {
         return Whose::Own;
     }

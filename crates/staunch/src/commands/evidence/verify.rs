@@ -69,8 +69,8 @@ struct Verified {
     proved: bool,
     /// Whether it is a copy: no server writes to it, so that nothing in it is about to be logged.
     copy: bool,
-    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
-    /// With those that are no lines of the handling log, a copy is proved in part.
+    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way,
+    /// and with them a copy is proved in part.
     left_behind: u64,
     /// What is there and is not in the log: it is not proved, and in none of the other numbers.
     unlogged: Beside,
@@ -98,7 +98,7 @@ struct Verified {
     not_read: u64,
     /// Those of them whose bucket did not answer.
     away: u64,
-    /// Lines of the handling log.
+    /// Lines of the handling log that a signature or the log stands for.
     handled: u64,
     /// What is not as it was sealed and signed.
     findings: Vec<String>,
@@ -112,6 +112,8 @@ struct Beside {
     artefacts: u64,
     manifests: u64,
     records: u64,
+    /// Lines of the handling log.
+    lines: u64,
 }
 
 impl From<Unlogged> for Beside {
@@ -120,11 +122,13 @@ impl From<Unlogged> for Beside {
             artefacts,
             manifests,
             records,
+            lines,
         } = it;
         Self {
             artefacts,
             manifests,
             records,
+            lines,
         }
     }
 }
@@ -145,7 +149,9 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     let key = verifier(args.key.as_deref(), &args.data)?;
     let earlier = earlier(args)?;
     let bucket = bucket(args.path.is_some(), &args.data)?;
+    let custody = Custody::of(&dir, args.path.as_deref(), &args.data);
     let folder = EvidenceFolder {
+        handling: custody.log(),
         vault: &dir.join(wiring::VAULT),
         log: &dir.join(wiring::LOG),
         journal: args.journal.as_deref(),
@@ -168,7 +174,6 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             findings.push(finding.to_string());
         },
     );
-    let mut left_by_crash = 0;
     let mut of_journal = 0;
     let mut of_anchors = 0;
     let anchors = args.anchors.then(|| {
@@ -183,17 +188,8 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             findings.push(finding);
         });
     }
-    let custody = Custody::of(&dir, args.path.as_deref(), &args.data);
-    let mut of_handling = 0;
     let mut noted = Noted::of(&key);
-    let handled = custody.check(&mut |outcome| noted.take(outcome), &mut |finding, by_crash| {
-        if by_crash {
-            left_by_crash += 1;
-        } else {
-            of_handling += 1;
-        }
-        findings.push(finding);
-    });
+    custody.all_outcomes(&mut |outcome| noted.take(outcome));
     let mut put_back = None;
     if let Some(signed) = &summary.checkpoint {
         let before = noted.and_kept_elsewhere(&dir, signed.size);
@@ -204,18 +200,15 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             findings.push(format!("THE LOG WAS PUT BACK: {how}"));
         }
     }
-    let is_sound = of_journal + of_anchors + of_handling == 0
-        && put_back.is_none()
-        && summary.findings == left_behind + unanswered;
+    let is_sound = of_journal + of_anchors == 0 && put_back.is_none() && summary.findings == left_behind + unanswered;
     let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.put_back = put_back;
-    verified.left_behind = left_behind + left_by_crash;
+    verified.left_behind = left_behind;
     verified.copy = !is_live(&dir, args.path.as_deref(), &args.data);
     verified.anchors = anchors;
-    verified.handled = handled;
     // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand
-    // may have put there what is not in the log.
-    let is_all_signed = left_behind == 0 || !verified.copy;
+    // may have put there what is not in the log. Lines of the handling log are signed as they are written.
+    let is_all_signed = (left_behind == 0 || !verified.copy) && summary.unlogged.lines == 0;
     verified.verdict = match (is_sound, summary.not_read == 0 && unanswered == 0 && is_all_signed) {
         (false, _) => Verdict::NotProved,
         (true, true) => Verdict::Proved,
@@ -262,7 +255,7 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
         encrypted: summary.encrypted,
         not_read: summary.not_read,
         away: summary.away,
-        handled: 0,
+        handled: summary.lines,
         findings: findings.told,
         more: findings.more,
     }
@@ -359,6 +352,7 @@ fn beside_text(output: &Output, it: &Verified) -> String {
         artefacts,
         manifests,
         records,
+        lines: handled,
     } = it.unlogged;
     if artefacts + manifests + records > 0 {
         lines.push(format!(
@@ -368,6 +362,11 @@ fn beside_text(output: &Output, it: &Verified) -> String {
             } else {
                 "; a server logs what it has within moments, and when it starts"
             }
+        ));
+    }
+    if handled > 0 {
+        lines.push(format!(
+            "not proved, and not counted: the last {handled} lines of the handling log, which nobody has signed"
         ));
     }
     if it.left_behind > 0 {

@@ -240,7 +240,7 @@ mod tests {
         document(&reading, EvidenceId(5), Sha256Hash::of(b"x"), 2).expect_err("it is not there");
         let mut lines = Vec::new();
         let log = HandlingLog::in_folder(folder.path());
-        log.read(Some(IncidentId(7)), &mut |it| lines.push(it), &mut |what, _| {
+        log.read(Some(IncidentId(7)), &mut |it| lines.push(it), &mut |what| {
             panic!("{what}")
         })
         .expect("there is a log");

@@ -19,7 +19,11 @@ use crate::tlog::{CHECKPOINT, LogProof, NotProved};
 use crate::vault::Finding;
 use crate::vault::dir::name::ObjectName;
 use crate::vault::dir::{decoder, exactly, hash_of, sequence_of};
+use crate::vault::handling::{HANDLING, Head, check, name_of};
 use crate::vault::hashing::Hashing;
+
+/// The most findings of one handling log.
+const LINES_MAX: usize = 100;
 
 impl Checking<'_> {
     /// Looks at one file that is in the list. Errors are those of reading.
@@ -32,6 +36,7 @@ impl Checking<'_> {
             Some(("manifests", _)) => MANIFEST_BYTES_MAX,
             Some(("records", _)) => COLLECTION_BYTES_MAX,
             Some(("objects", _)) => return self.object(name, expected, from),
+            Some((HANDLING, _)) => return self.handling(name, expected, size, from),
             _ => 0,
         };
         let mut hashing = Hashing::new(from);
@@ -141,6 +146,18 @@ impl Checking<'_> {
                 record,
             }) => (incident, format!("records/{evidence}/{record}.json"), record),
             Ok(Logged::Frames { .. }) => return,
+            Ok(Logged::Handling {
+                incident,
+                bytes,
+                sha256,
+            }) => {
+                // An archive has the log of its incident, and that of everything.
+                if incident.is_none_or(|it| Some(it) == wanted) {
+                    let head = Head { bytes, sha256, number };
+                    self.heads.entry(name_of(incident)).or_default().push(head);
+                }
+                return;
+            }
             Err(error) => {
                 let what = error.to_string();
                 return self.find(Finding::EntryUnreadable { number, what }.into());
@@ -277,6 +294,28 @@ impl Checking<'_> {
         Ok(())
     }
 
+    /// Holds a handling log against what the transparency log says of it. That its bytes are those that were exported is
+    /// signed: what nobody else stands for is no finding, nor is what a crash has left in it.
+    fn handling(&mut self, name: &str, expected: Sha256Hash, size: u64, from: &mut dyn Read) -> io::Result<()> {
+        let heads = self.heads.remove(name).unwrap_or_default();
+        let mut hashing = Hashing::new(from);
+        let mut found = Vec::new();
+        check(name, &mut hashing, self.key, heads, &mut |finding| {
+            if !finding.may_be_left_behind() && found.len() < LINES_MAX {
+                found.push(finding);
+            }
+        })?;
+        io::copy(&mut hashing, &mut io::sink())?;
+        self.tell(size);
+        if hashing.finish().0 == expected {
+            found.into_iter().for_each(|it| self.find(it.into()));
+        } else {
+            let name = name.to_owned();
+            self.find(ArchiveFinding::Changed { name });
+        }
+        Ok(())
+    }
+
     /// What is missing when all was looked at.
     pub(super) fn ended(&mut self) {
         let size = self.tree.size();
@@ -303,6 +342,17 @@ impl Checking<'_> {
             if !self.places.contains_key(&name) {
                 let manifest = manifest.clone();
                 removed.push(Finding::ArtefactRemoved { name, manifest });
+            }
+        }
+        for (name, heads) in std::mem::take(&mut self.heads) {
+            if let Some(head) = heads.into_iter().min().filter(|_| !self.places.contains_key(&name)) {
+                let Head { bytes, number, .. } = head;
+                removed.push(Finding::HandlingCutOff {
+                    name,
+                    number,
+                    bytes,
+                    found: 0,
+                });
             }
         }
         removed.into_iter().for_each(|it| self.find(it.into()));

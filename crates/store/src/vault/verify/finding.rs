@@ -160,6 +160,60 @@ pub enum Finding {
         /// Why.
         what: String,
     },
+    /// A handling log does not begin as it did when it was logged.
+    #[error("{name} was changed: entry {} of the log has another hash for its first {bytes} bytes", .number + 1)]
+    HandlingChanged {
+        /// The file.
+        name: String,
+        /// The index of the entry, from 0.
+        number: u64,
+        /// How many bytes the entry stands for.
+        bytes: u64,
+    },
+    /// A handling log is shorter than it was when it was logged.
+    #[error(
+        "{name} was cut off or removed: it has {found} bytes, and entry {} of the log stands for {bytes}", .number + 1
+    )]
+    HandlingCutOff {
+        /// The file.
+        name: String,
+        /// The index of the entry, from 0.
+        number: u64,
+        /// How many bytes the entry stands for.
+        bytes: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// A line of a handling log does not hold the hash of the one before it.
+    #[error("{name}: line {line} does not follow on the line before it: that was changed, or lines were taken out")]
+    LineOutOfOrder {
+        /// The file.
+        name: String,
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// A line of a handling log is not as it was signed.
+    #[error("{name}: line {line} is not as it was signed: {why}")]
+    LineNotProved {
+        /// The file.
+        name: String,
+        /// Its number, from 1.
+        line: u64,
+        /// Why.
+        why: NotProved,
+    },
+    /// Something in a handling log is no line of it.
+    #[error("{name}: {} none that can be read: {what}", lines(*.first, *.last))]
+    LinesUnreadable {
+        /// The file.
+        name: String,
+        /// The number of the first such line, from 1.
+        first: u64,
+        /// The number of the last one after it, with none between that can be read.
+        last: u64,
+        /// Why the first cannot be.
+        what: String,
+    },
     /// Frames of the journal are not in the log, one after the other.
     #[error(
         "entry {} of the log is of frames {first} to {last}, which do not follow on those logged before", .number + 1
@@ -192,6 +246,14 @@ pub enum Finding {
     },
 }
 
+fn lines(first: u64, last: u64) -> String {
+    if first == last {
+        format!("line {first} is")
+    } else {
+        format!("lines {first} to {last} are")
+    }
+}
+
 impl Finding {
     /// True when nobody answered who could say anything: it proves nothing either way.
     #[must_use]
@@ -205,7 +267,7 @@ impl Finding {
     pub const fn may_be_left_behind(&self) -> bool {
         matches!(
             self,
-            Self::Unsigned { .. } | Self::Unreferenced { .. } | Self::Unlogged { .. }
+            Self::Unsigned { .. } | Self::Unreferenced { .. } | Self::Unlogged { .. } | Self::LinesUnreadable { .. }
         )
     }
 }

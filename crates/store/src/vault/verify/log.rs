@@ -9,14 +9,24 @@ use super::{Finding, Progress, Verifying};
 use crate::tlog::merkle::{Nodes as _, leaf_hash, root_of};
 use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::state::State;
-use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
+use crate::tlog::tile::{BUNDLE_BYTES_MAX, Shelf, TILE_WIDTH, Tile, decode_entries, decode_hashes};
 use crate::tlog::{CHECKPOINT, Checkpoint, LogReader, LogVerifier, NotProved, read_hashes, read_tile, widest_bundle};
+use crate::vault::handling::Head;
 
 /// The leaves of a tile from one of the two files that tell them.
 struct Told {
     tile: Tile,
     leaves: Option<Vec<Sha256Hash>>,
     is_missing: bool,
+}
+
+/// Whether `found` is the partial tile that a wider one with `bytes` begins with.
+fn begins_so(partial: Tile, found: &[u8], bytes: &[u8]) -> bool {
+    let is_whole = match partial.shelf {
+        Shelf::Entries => decode_entries(found, partial.width).is_ok(),
+        Shelf::Hashes(_) => decode_hashes(found, partial.width).is_ok(),
+    };
+    is_whole && bytes.starts_with(found)
 }
 
 impl Verifying<'_> {
@@ -110,7 +120,7 @@ impl Verifying<'_> {
         }
         let name = tile.to_string();
         match read_tile(&self.log, tile) {
-            Ok(found) if found == bytes => {}
+            Ok(found) if found == bytes => self.superseded(tile, bytes),
             Ok(_) => self.find(Finding::LogFileChanged { name }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.find(Finding::LogFileMissing { name }),
             Err(error) => self.unreadable(&name, &error),
@@ -174,10 +184,40 @@ impl Verifying<'_> {
             self.is_log_whole = false;
             return hashes.leaves.or(told.leaves);
         }
+        // The tile of hashes is sound when it says the same.
+        for it in [&told, &hashes].into_iter().filter(|it| it.leaves == told.leaves) {
+            if let Ok(bytes) = read_tile(&self.log, it.tile) {
+                self.superseded(it.tile, &bytes);
+            }
+        }
         for (number, entry) in (index * TILE_WIDTH..).zip(entries.unwrap_or_default()) {
             self.entry(number, entry);
         }
         told.leaves
+    }
+
+    /// Holds the partial tiles that were there before `tile`, which is sound and has these bytes, against it: each is its
+    /// beginning. That one is missing is no finding: nothing was in it that is not in `tile`.
+    fn superseded(&mut self, tile: Tile, bytes: &[u8]) {
+        let dir = tile.partial_dir();
+        let names = match self.log.list(&dir) {
+            Ok(names) => names,
+            Err(error) => return self.unreadable(&dir, &error),
+        };
+        let mut before: Vec<Tile> = names
+            .iter()
+            .filter_map(|name| Tile::parse(&format!("{dir}/{name}")))
+            .filter(|it| it.width < tile.width)
+            .collect();
+        before.sort_unstable();
+        for it in before {
+            let name = it.to_string();
+            match self.log.read(&name, BUNDLE_BYTES_MAX) {
+                Ok(found) if begins_so(it, &found, bytes) => {}
+                Ok(_) => self.find(Finding::LogFileChanged { name }),
+                Err(error) => self.unreadable(&name, &error),
+            }
+        }
     }
 
     fn entry(&mut self, number: u64, entry: &[u8]) {
@@ -206,6 +246,14 @@ impl Verifying<'_> {
                     self.find(Finding::FramesOutOfOrder { number, first, last });
                 }
                 self.frames.push((number, last, chain));
+            }
+            Ok(Logged::Handling {
+                incident,
+                bytes,
+                sha256,
+            }) => {
+                let head = Head { bytes, sha256, number };
+                self.heads.entry(incident).or_default().push(head);
             }
             Err(error) => {
                 let what = error.to_string();

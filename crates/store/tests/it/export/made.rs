@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use staunch_model::{Failure, FailureKind, IncidentId, Sha256Hash};
 use staunch_ports::Vault as _;
+use staunch_store::vault::HandlingLog;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::{
     ArchiveFinding, ArchiveSummary, DirVault, DirVaultOptions, ExportError, ExportParts, ExportSummary, LogKey,
@@ -37,6 +38,7 @@ pub(super) fn export(dir: &Path, incident: u64, key: &LogKey) -> Result<(Vec<u8>
         bucket: None,
         vault: &dir.join("vault"),
         log: &dir.join("log"),
+        handling: &HandlingLog::in_folder(dir),
         key,
         incident: IncidentId(incident),
         further: vec![("timeline.json".into(), b"{}\n".to_vec())],

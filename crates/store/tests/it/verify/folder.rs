@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use staunch_ports::{Journal as _, Vault as _};
 use staunch_store::vault::logged::Logbook;
-use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, verify_evidence};
+use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, HandlingLog, verify_evidence};
 use staunch_store::{DirVault, DirVaultOptions, LogVerifier, SegmentJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{noise, record, store};
 
@@ -76,6 +76,7 @@ impl Folder {
             bucket: None,
             vault: &vault,
             log: &log,
+            handling: &HandlingLog::in_folder(self.dir.path()),
             journal: Some(&journal),
             key,
             earlier,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use staunch_model::{IncidentId, Manifest};
 use staunch_store::vault::logged::Logbook;
-use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, verify_evidence};
+use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, HandlingLog, verify_evidence};
 use staunch_store::{DirVault, DirVaultOptions, LogKey, TransparencyLog};
 use staunch_testkit::contract::vault::store;
 
@@ -40,6 +40,7 @@ fn verify(dir: &Path) -> (EvidenceSummary, Vec<Finding>) {
         bucket: None,
         vault: &dir.join("vault"),
         log: &dir.join("log"),
+        handling: &HandlingLog::in_folder(dir),
         journal: None,
         key: &log_key().verifier(),
         earlier: None,

@@ -1,0 +1,240 @@
+//! What is found in handling logs that somebody has tampered with.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use staunch_model::{Failure, FailureKind, Handling, HandlingAction, IncidentId, Timestamp};
+use staunch_store::LogKey;
+use staunch_store::vault::logged::Logbook;
+use staunch_store::vault::{EvidenceSummary, Finding, Handles, HandlingLog};
+
+use super::folder::{Folder, open_log};
+use crate::log_key;
+
+const INCIDENT: Option<IncidentId> = Some(IncidentId(1));
+
+const NAME: &str = "handling/INC-1.jsonl";
+
+fn handles(reason: &str) -> Handles {
+    Handles {
+        evidence: None,
+        artefact: None,
+        handling: Handling {
+            at: Timestamp::from_micros(1_764_000_000_000_000),
+            actor: "alice@web-1".into(),
+            action: HandlingAction::Copy,
+            reason: reason.into(),
+            from: None,
+            to: None,
+        },
+        outcome: None,
+    }
+}
+
+/// A folder whose evidence was handled.
+struct Handled {
+    folder: Folder,
+    log: HandlingLog,
+}
+
+impl Handled {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let log = HandlingLog::in_folder(folder.dir.path());
+        Self { folder, log }
+    }
+
+    /// Appends a line, signed by nobody when there is no key.
+    fn append(&self, reason: &str, key: Option<LogKey>) {
+        let log = self.log.clone().signed_with(key.map(Arc::new));
+        log.append(INCIDENT, handles(reason)).expect("there is room");
+    }
+
+    /// Has the transparency log stand for what is there. Returns how many entries that were.
+    fn logged(&self) -> Result<u64, Failure> {
+        let log = open_log(&self.folder.path("log"));
+        Logbook::new(log).expect("it can be read").take_handling(&self.log)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.log.file(INCIDENT)
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.file()).expect("it is there")
+    }
+
+    fn verify(&self) -> (EvidenceSummary, Vec<Finding>) {
+        self.folder.verify_with(&log_key().verifier(), None)
+    }
+
+    /// What is found when the log has this text; the lines that are proved, and those that are not.
+    fn with(&self, text: &str) -> (u64, u64, Vec<Finding>) {
+        let sound = self.text();
+        fs::write(self.file(), text).expect("it is ours");
+        let (summary, findings) = self.verify();
+        fs::write(self.file(), sound).expect("it is ours");
+        (summary.lines, summary.unlogged.lines, findings)
+    }
+}
+
+#[test]
+fn no_line_that_was_signed_can_be_changed() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    it.append("two", Some(log_key()));
+    let text = it.text();
+    assert_eq!(it.with(&text), (2, 0, Vec::new()));
+    for (line, word) in [(1, "one"), (2, "two")] {
+        let (_, _, findings) = it.with(&text.replace(word, "none"));
+        assert!(
+            matches!(&findings[0], Finding::LineNotProved { line: at, .. } if *at == line),
+            "{findings:?}"
+        );
+    }
+    // Written anew by somebody who has another key, or none.
+    for key in [Some(LogKey::from_seed("web-1/staunch", &[9; 32])), None] {
+        let other = Handled::new();
+        other.append("never", key);
+        assert_eq!(it.with(&other.text()), (0, 1, Vec::new()));
+    }
+    // With the name and the number of the key, and without its secret.
+    let (head, signature) = text.trim_end().rsplit_once(' ').expect("it is a line");
+    let forged = format!(
+        "{head} {}\n",
+        signature.replace(|it: char| it.is_ascii_lowercase(), "q")
+    );
+    let (_, _, findings) = it.with(&forged);
+    assert!(
+        matches!(
+            &findings[..],
+            [Finding::LineNotProved { line: 2, .. }, ..] | [Finding::LinesUnreadable { first: 2, last: 2, .. }]
+        ),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn what_the_log_stands_for_can_be_neither_cut_off_nor_written_anew() {
+    let it = Handled::new();
+    for reason in ["one", "two", "three"] {
+        it.append(reason, Some(log_key()));
+    }
+    let text = it.text();
+    let first = text.split_inclusive('\n').next().expect("there are three").to_owned();
+    // Before it is logged, nobody knows that there was more.
+    assert_eq!(it.with(&first), (1, 0, Vec::new()));
+    assert_eq!((it.logged(), it.logged()), (Ok(1), Ok(0)));
+    assert_eq!(it.with(&text), (3, 0, Vec::new()));
+    let cut = |found: u64| Finding::HandlingCutOff {
+        name: NAME.into(),
+        number: 314,
+        bytes: text.len() as u64,
+        found,
+    };
+    assert_eq!(it.with(&first).2, [cut(first.len() as u64)]);
+    assert_eq!(it.with("").2, [cut(0)]);
+    fs::rename(it.file(), it.folder.path("elsewhere")).expect("it is ours");
+    assert_eq!(it.verify().1, [cut(0)]);
+    // All of the logs.
+    fs::remove_dir(it.folder.path("handling")).expect("it is empty");
+    assert_eq!(it.verify().1, [cut(0)]);
+    fs::create_dir(it.folder.path("handling")).expect("it is ours");
+    fs::rename(it.folder.path("elsewhere"), it.file()).expect("it is ours");
+    // By somebody who has the key: as long, and longer.
+    let anew = Handled::new();
+    for reason in ["nil", "two", "three", "four"] {
+        anew.append(reason, Some(log_key()));
+    }
+    let changed = Finding::HandlingChanged {
+        name: NAME.into(),
+        number: 314,
+        bytes: text.len() as u64,
+    };
+    let anew = anew.text();
+    assert_eq!(it.with(&anew[..text.len()]).2, [changed.clone()]);
+    assert_eq!(it.with(&anew).2, [changed]);
+    // Two lines out of a log that nobody has signed.
+    let unsigned = Handled::new();
+    for reason in ["one", "two", "three"] {
+        unsigned.append(reason, None);
+    }
+    assert_eq!(unsigned.with(&unsigned.text()), (0, 3, Vec::new()));
+    unsigned.logged().expect("it is sound");
+    assert_eq!(unsigned.with(&unsigned.text()), (3, 0, Vec::new()));
+    unsigned.append("four", None);
+    assert_eq!(unsigned.with(&unsigned.text()), (3, 1, Vec::new()));
+}
+
+#[test]
+fn a_log_that_was_changed_is_logged_no_more_and_the_others_are() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    assert_eq!(it.logged(), Ok(1));
+    let sound = it.text();
+    fs::write(it.file(), sound.replace("one", "two")).expect("it is ours");
+    // Of the same length, which nobody looks into before something is appended.
+    it.append("three", Some(log_key()));
+    it.log.append(None, handles("all")).expect("there is room");
+    let refused = it.logged().expect_err("it was changed");
+    assert_eq!(refused.kind, FailureKind::Conflict);
+    assert!(
+        refused
+            .to_string()
+            .contains("INC-1.jsonl does not begin as it was logged"),
+        "{refused}"
+    );
+    // The log of everything was logged beside it.
+    let (summary, findings) = it.verify();
+    assert_eq!(summary.entries, 316);
+    assert!(
+        findings
+            .iter()
+            .any(|it| matches!(it, Finding::HandlingChanged { number: 314, .. })),
+        "{findings:?}"
+    );
+    assert!(it.logged().is_err());
+    fs::remove_file(it.file()).expect("it is there");
+    assert_eq!(it.logged().expect_err("it is gone").kind, FailureKind::Conflict);
+    assert_eq!(it.verify().0.entries, 316);
+}
+
+#[test]
+fn half_a_line_proves_nothing_and_is_not_logged() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    let one = it.text();
+    let half = format!("{one}{{\"schema_version\":1,\"prev");
+    let (lines, unproved, findings) = it.with(&half);
+    assert_eq!((lines, unproved), (1, 1));
+    assert!(
+        matches!(&findings[..], [Finding::LinesUnreadable { first: 2, last: 2, .. }]),
+        "{findings:?}"
+    );
+    assert!(findings[0].may_be_left_behind());
+    fs::write(it.file(), &half).expect("it is ours");
+    assert_eq!(it.logged(), Ok(1));
+    // What comes after it stands for what it was.
+    it.append("two", Some(log_key()));
+    let (summary, findings) = it.verify();
+    assert_eq!((summary.lines, summary.unlogged.lines, findings.len()), (3, 0, 1));
+    // The entry stands for the line before it, which is gone with this.
+    assert!(matches!(it.with("{}\n").2[..], [_, Finding::HandlingCutOff { .. }]));
+    // Those in a row are one finding, and hide no other.
+    let many = it.with(&"{}\n".repeat(1_000)).2;
+    assert!(
+        matches!(
+            &many[..],
+            [
+                Finding::HandlingChanged { .. },
+                Finding::LinesUnreadable {
+                    first: 1,
+                    last: 1_000,
+                    ..
+                }
+            ]
+        ),
+        "{many:?}"
+    );
+}
