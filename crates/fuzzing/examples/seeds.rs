@@ -95,7 +95,7 @@ fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
         record: record.hash(),
     });
     let mut signed = handled(&stored);
-    signed.signature = Some(key().signature(&signed.signed_text()).into());
+    signed.signature = Some(key().signature(&signed.signed_text("handling/INC-3.jsonl")).into());
     let handling = LogEntry::new(Logged::Handling {
         incident: None,
         bytes: signed.to_bytes().len() as u64,

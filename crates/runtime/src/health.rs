@@ -3,7 +3,6 @@
 //! Never judges what a reading means. Those who ask at the same time share a reading.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
@@ -105,21 +104,18 @@ impl HealthReaders {
             return Err(invalid("there is no Prometheus in the configuration"));
         };
         self.orders += 1;
-        if self.conditions.len() >= CONDITIONS_MAX && !self.conditions.contains_key(signal) {
+        if !self.conditions.contains_key(signal) {
+            let (sender, _ends_when_nobody_can_ask_it) = reader(make(condition), &self.outcomes)
+                .map_err(|error| Failure::new(FailureKind::Unavailable, &format!("no thread reads it: {error}")))?;
             let oldest = self.conditions.iter().min_by_key(|(_, (asked, _))| *asked);
-            if let Some(oldest) = oldest.map(|(text, _)| text.clone()) {
+            let oldest = oldest.map(|(text, _)| text.clone());
+            if let Some(oldest) = oldest.filter(|_| self.conditions.len() >= CONDITIONS_MAX) {
                 // What it was asked, it still answers.
                 self.conditions.remove(&oldest);
             }
+            self.conditions.insert(signal.into(), (self.orders, sender));
         }
-        let (asked, reader) = match self.conditions.entry(signal.into()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let (sender, _ends_when_nobody_can_ask_it) = reader(make(condition), &self.outcomes)
-                    .map_err(|error| Failure::new(FailureKind::Unavailable, &format!("no thread reads it: {error}")))?;
-                place.insert((self.orders, sender))
-            }
-        };
+        let (asked, reader) = self.conditions.get_mut(signal).expect("it is there by now");
         *asked = self.orders;
         Ok(reader)
     }

@@ -1,4 +1,6 @@
 //! Who runs this program, as records have it.
+//!
+//! Never believes an environment that anybody may set.
 
 use std::fs;
 

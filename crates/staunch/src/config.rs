@@ -51,6 +51,9 @@ pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 pub(crate) use telemetry::TelemetrySettings;
 
+/// The name of the secret key of the transparency log, in the data directory.
+pub(crate) const EVIDENCE_KEY: &str = "evidence.key";
+
 /// The whole configuration. Paths in it are relative to the file's directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -517,6 +520,11 @@ impl Config {
     /// Where is written down what was ended.
     pub(crate) fn killed_dir(&self) -> PathBuf {
         self.data_dir.join("killed")
+    }
+
+    /// The file of the secret key of the transparency log.
+    pub(crate) fn evidence_secret_key_file(&self) -> PathBuf {
+        self.data_dir.join(EVIDENCE_KEY)
     }
 
     /// The file of the public key of the transparency log.

@@ -143,7 +143,7 @@ fn keep(
     incidents: &Receiver<IncidentId>,
 ) {
     let was_empty = logbook.log().checkpoint().size == 0;
-    let (mut left, mut told) = (Left::default(), None::<Failure>);
+    let (mut left, mut told) = (Left::default(), BTreeSet::new());
     match logbook.take_all(vault, &mut |incident, failure| left.add(incident, &failure)) {
         Ok(0) => {}
         Ok(new) if was_empty => tracing::error!(
@@ -156,7 +156,7 @@ fn keep(
         ),
         Err(failure) => left.tell(&failure),
     }
-    let mut whole_at = Instant::now() + WHOLE_ROUND;
+    let (mut whole_at, mut handling_at) = (Instant::now() + WHOLE_ROUND, Instant::now());
     loop {
         if Instant::now() >= whole_at {
             let taken = logbook.take_all(vault, &mut |incident, failure| left.add(incident, &failure));
@@ -171,16 +171,10 @@ fn keep(
         if let Err(failure) = take_frames(logbook, &parts.journal, meter) {
             left.tell(&failure);
         }
-        let failed = logbook.take_handling(&parts.handling).err();
-        if let Some(failure) = &failed
-            && told != failed
-        {
-            tracing::error!(
-                %failure,
-                "the transparency log does not stand for all that was done with evidence; it is tried again"
-            );
+        if Instant::now() >= handling_at {
+            take_handling(logbook, &parts.handling, &mut told);
+            handling_at = Instant::now() + ROUND;
         }
-        told = failed;
         match incidents.recv_timeout(left.pause()) {
             Ok(first) => {
                 let mut all: Vec<IncidentId> = std::iter::once(first).chain(incidents.try_iter()).collect();
@@ -194,6 +188,24 @@ fn keep(
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// Logs how far handling logs have come. What is wrong with one is told once, until something else is.
+fn take_handling(logbook: &mut Logbook, handling: &HandlingLog, told: &mut BTreeSet<String>) {
+    let mut wrong = BTreeSet::new();
+    let mut failed = |failure: Failure| {
+        if !told.contains(&failure.to_string()) {
+            tracing::error!(
+                %failure,
+                "the transparency log does not stand for all that was done with evidence; it is tried again"
+            );
+        }
+        wrong.insert(failure.to_string());
+    };
+    if let Err(failure) = logbook.take_handling(handling, &mut failed) {
+        failed(failure);
+    }
+    *told = wrong;
 }
 
 /// Logs the frames that are durable, and tells `meter` how far the log is then.

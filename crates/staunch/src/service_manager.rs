@@ -1,7 +1,7 @@
 //! Tells the service manager, systemd mostly, when the server is ready, that it lives, and when it stops, by the
 //! protocol of sd_notify(3).
 //!
-//! Never waits for the service manager, and does nothing where there is none. The socket is opened before the sandbox,
+//! Never waits for the service manager longer than some seconds, and does nothing where there is none. The socket is opened before the sandbox,
 //! which may keep it from being found.
 
 use std::ffi::OsStr;
@@ -15,6 +15,12 @@ use std::thread;
 use std::time::Duration;
 
 use staunch_runtime::Handle;
+
+/// How long is waited where the queue of the service manager is full, as when a machine starts.
+const FULL_MAX: Duration = Duration::from_secs(5);
+
+/// What a person does about one that cannot be told.
+const HINT: &str = "set Type=exec and WatchdogSec=0 for the unit, or see what is wrong with NOTIFY_SOCKET";
 
 /// The way to the service manager.
 #[derive(Debug, Default)]
@@ -31,7 +37,10 @@ impl ServiceManager {
             return Self::default();
         };
         let socket = connect(&address)
-            .map_err(|error| tracing::warn!(%error, "the service manager is not told how the server is"))
+            .map_err(|error| {
+                let what = "the service manager cannot be told that the server is ready, and will take it for one that never starts";
+                tracing::error!(%error, hint = HINT, "{what}");
+            })
             .ok()
             .map(Arc::new);
         let variable = |name| std::env::var(name).ok();
@@ -43,12 +52,20 @@ impl ServiceManager {
 
     /// The server takes events and commands from now on.
     pub(crate) fn ready(&self) {
-        self.tell("READY=1");
+        if let Some(socket) = &self.socket
+            && let Err(error) = socket.send(b"READY=1")
+        {
+            let what =
+                "the service manager was not told that the server is ready, and takes it for one that never starts";
+            tracing::error!(%error, hint = HINT, "{what}");
+        }
     }
 
     /// It takes no more events, and ends.
     pub(crate) fn stopping(&self) {
-        self.tell("STOPPING=1");
+        if let Some(socket) = &self.socket {
+            send(socket, "STOPPING=1");
+        }
     }
 
     /// Has a thread ask the event loop, twice as often as the service manager looks, and give a sign of life for each
@@ -67,12 +84,6 @@ impl ServiceManager {
             tracing::error!(%error, "the service manager gets no signs of life, and will take the server for dead");
         }
     }
-
-    fn tell(&self, state: &str) {
-        if let Some(socket) = &self.socket {
-            send(socket, state);
-        }
-    }
 }
 
 /// A socket of this process, connected to the one at `address`: a path, or an abstract name that begins with `@`.
@@ -89,7 +100,7 @@ fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    socket.set_nonblocking(true)?;
+    socket.set_write_timeout(Some(FULL_MAX))?;
     Ok(socket)
 }
 
@@ -129,6 +140,7 @@ mod tests {
         let name = format!("staunch-test-{}", std::process::id());
         let abstract_name = SocketAddr::from_abstract_name(&name).expect("a name");
         let manager = UnixDatagram::bind_addr(&abstract_name).expect("nobody has it");
+        manager.set_read_timeout(Some(FULL_MAX)).expect("it is no zero");
         let socket = connect(OsStr::new(&format!("@{name}"))).expect("it is there");
         send(&socket, "READY=1");
         let mut told = [0; 64];

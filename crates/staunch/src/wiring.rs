@@ -26,7 +26,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock, Enricher, Journal, Lsn, Source};
 use staunch_runtime::{Archiver, ArchiverThread, Handle, HealthSignals, Parts, Preserver, Settings};
 use staunch_store::index::IndexReader;
-use staunch_store::journal::PAYLOAD_BYTES_MAX;
+use staunch_store::journal::{Free, PAYLOAD_BYTES_MAX};
 use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, SegmentJournal};
 
 use crate::cli::Driver;
@@ -90,7 +90,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
 ///
 /// # Errors
 /// [`Exit::InUse`] when one does.
-pub(crate) fn check_free(config: &Config) -> Result<(), Fault> {
+pub(crate) fn check_free(config: &Config) -> Result<Free, Fault> {
     SegmentJournal::check_free(&config.journal_dir()).map_err(|error| open_fault(&error))
 }
 

@@ -57,6 +57,7 @@ use staunch_ports::{
 pub use disk::{DiskHook, DiskOp};
 pub use error::OpenError;
 pub use frame::{FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX};
+pub use lock::Free;
 pub use memory::MemoryJournal;
 pub use options::JournalOptions;
 pub use reader::{Corruption, ReadOnlyJournal, VerifyReport, verify};
@@ -115,12 +116,12 @@ enum Room {
 }
 
 impl SegmentJournal {
-    /// Whether no other process has the journal in `dir`, if there is one. It may have it the moment after: only
-    /// [`SegmentJournal::open`] takes it. For a start that is to be refused before it does anything else.
+    /// Whether no other process has the journal in `dir`, if there is one. None takes it while what this returns lives;
+    /// the moment after one may.
     ///
     /// # Errors
     /// [`OpenError::Locked`], and what the disk says.
-    pub fn check_free(dir: &Path) -> Result<(), OpenError> {
+    pub fn check_free(dir: &Path) -> Result<Free, OpenError> {
         Lock::look(dir)
     }
 

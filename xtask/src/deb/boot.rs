@@ -140,17 +140,7 @@ fn machine(system: &Path, image: &Path, home: &Path, log: &Path) -> Result<Comma
             "-cpu",
             "max",
         ])
-        .args([
-            "-m",
-            "2048",
-            "-smp",
-            "2",
-            "-display",
-            "none",
-            "-nic",
-            "none",
-            "-no-reboot",
-        ])
+        .args(["-m", "2048", "-smp", "2", "-display", "none", "-nic", "none"])
         .arg("-serial")
         .arg(format!("file:{}", home.join("boot.console").display()))
         .arg("-serial")

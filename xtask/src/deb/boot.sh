@@ -28,6 +28,11 @@ eventually() {
     return 1
 }
 
+# The same within four minutes: the watchdog waits for two.
+later() {
+    eventually "$@" || eventually "$@"
+}
+
 # A server answers.
 up() {
     eventually staunch status
@@ -55,6 +60,11 @@ ended() {
 # A server has all of its sandbox.
 sandboxed() {
     staunch status --json | grep -q '"sandbox_gaps": \[\]'
+}
+
+# Systemd has said something of the service.
+said_by_systemd() {
+    journalctl -b -u staunch --no-pager -o cat | grep -q -i -e "$1"
 }
 
 # Posts what is on the standard input to the source that is named.
@@ -134,6 +144,40 @@ guide() {
     cat /tmp/said."$1"
 }
 
+# What comes after a real start of the machine.
+after_the_start() {
+    step "after the start"
+    holds "it answers" up
+    holds "what was in force is put back" eventually blocked 203.0.113.49
+    staunch incident list
+    staunch containment list
+    journalctl -b -u staunch --no-pager -o cat > /tmp/since
+    cat /tmp/since
+    holds "nobody is told that somebody else removed it" test "$(grep -c -F 'somebody else' /tmp/since)" = 0
+    holds "the journal is whole" staunch journal verify
+    holds "the evidence is proved" staunch evidence verify
+
+    step "stopped, with a block in force"
+    alert_of 203.0.113.48 | post suricata
+    holds "a block is in force" eventually blocked 203.0.113.48
+    holds "it stops" systemctl stop staunch
+    holds "the block outlives the service" blocked 203.0.113.48
+    staunch release --all --yes --reason "staunch is removed"
+    holds "all is released, which ends with 10" test $? = 10
+    holds "nothing is blocked" free 203.0.113
+    step "what the service has said"
+    journalctl -u staunch --no-pager -o cat | tail -30
+    holds "it is removed" apt-get remove -y staunch
+    echo DONE
+    systemctl poweroff --force
+}
+
+if test -e /srv/rebooted; then
+    . /srv/rebooted
+    after_the_start
+    exit
+fi
+
 mkdir -p /var/log/suricata
 cp /srv/eve.json /var/log/suricata/eve.json
 install -m 755 /srv/staunch /usr/local/bin/staunch
@@ -211,6 +255,14 @@ holds "systemd has started it again" eventually again
 holds "it answers" up
 holds "the block stands" blocked 203.0.113.47
 holds "it reloads" systemctl reload staunch
+step "hung, and ended by the watchdog of systemd"
+PID=$(systemctl show -p MainPID --value staunch)
+systemctl show staunch -p Type -p WatchdogUSec
+kill -STOP "$PID"
+holds "systemd has ended it and started it again" later again
+holds "it answers" up
+holds "that was the watchdog" eventually said_by_systemd 'watchdog'
+holds "the block stands" blocked 203.0.113.47
 step "a process that is frozen, and a job, under the unit with a drop-in"
 install -D -m 755 /srv/keep.sh /usr/local/lib/staunch/keep.sh
 install -d -o staunch -g staunch /var/lib/staunch/kept
@@ -370,16 +422,9 @@ holds "the machine is on the network" eventually connected
 holds "the name is asked for" eventually asked c2.evil.example
 staunch containment list
 
-step "stopped, with a block in force"
-alert_of 203.0.113.48 | post suricata
-holds "a block is in force" eventually blocked 203.0.113.48
-holds "it stops" systemctl stop staunch
-holds "the block outlives the service" blocked 203.0.113.48
-staunch release --all --yes --reason "staunch is removed"
-holds "all is released, which ends with 10" test $? = 10
-holds "nothing is blocked" free 203.0.113
-step "what the service has said"
-journalctl -u staunch --no-pager -o cat | tail -30
-holds "it is removed" apt-get remove -y staunch
-echo DONE
-systemctl poweroff --force
+step "the machine is started anew, with a block in force"
+alert_of 203.0.113.49 | post suricata
+holds "a block is in force" eventually blocked 203.0.113.49
+(echo "TOKEN=$TOKEN"; declare -f alert) > /srv/rebooted
+sync
+systemctl reboot

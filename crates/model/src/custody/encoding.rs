@@ -143,14 +143,16 @@ impl Handled {
         encode(self)
     }
 
-    /// What its signature is of: the same line without one.
+    /// What its signature is of: the name of its log, such as `handling/INC-3.jsonl`, and below it the same line without
+    /// one. So it is no line of another log.
     #[must_use]
-    pub fn signed_text(&self) -> String {
+    pub fn signed_text(&self, log: &str) -> String {
         let unsigned = Self {
             signature: None,
             ..self.clone()
         };
-        String::from_utf8(unsigned.to_bytes()).expect("JSON is text")
+        let line = String::from_utf8(unsigned.to_bytes()).expect("JSON is text");
+        format!("{log}\n{line}")
     }
 
     /// Reads what [`Handled::to_bytes`] has written.

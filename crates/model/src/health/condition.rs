@@ -1,4 +1,6 @@
 //! Conditions over a query of Prometheus, as playbooks write them: `sum(rate(errors[1m])) < 2 %`.
+//!
+//! Never asks anybody: a condition is a text and what it says.
 
 mod query;
 
@@ -6,8 +8,10 @@ use std::fmt;
 
 use crate::text::is_unsafe_to_show;
 
-/// The most characters of a condition.
+/// The most characters of a condition, as it is written and as it is shown.
 pub const CONDITION_CHARS_MAX: usize = 500;
+
+const TOO_LONG: &str = "it has more than 500 characters";
 
 /// What the value of a query is held against. While it holds, the business is well.
 ///
@@ -70,7 +74,7 @@ impl Condition {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
         if text.chars().count() > CONDITION_CHARS_MAX {
-            return Err("it has more than 500 characters");
+            return Err(TOO_LONG);
         }
         if text.chars().any(is_unsafe_to_show) {
             return Err("it is not one line of plain characters");
@@ -102,12 +106,17 @@ impl Condition {
             .flatten()
             .filter(|it| it.is_finite())
             .ok_or("what it compares with is no number")?;
-        Ok(Self {
+        let condition = Self {
             query: query.into(),
             comparison,
             number,
             is_percentage,
-        })
+        };
+        // Its text is its name, and is read again.
+        if condition.to_string().chars().count() > CONDITION_CHARS_MAX {
+            return Err(TOO_LONG);
+        }
+        Ok(condition)
     }
 
     /// The limit, as a share of one where it is written as a percentage.
@@ -216,5 +225,10 @@ mod tests {
         }
         let long = format!("{} < 2", "a".repeat(CONDITION_CHARS_MAX));
         assert!(Condition::parse(&long).expect_err("long").contains("500"));
+        // The longest that there is, and one that is longer only as it is shown.
+        let query = "a".repeat(CONDITION_CHARS_MAX - " < 2 %".len());
+        let longest = parse(&format!("{query}<2%"));
+        assert_eq!(parse(&longest.to_string()), longest);
+        assert!(Condition::parse(&format!("{query}a<2%")).is_err());
     }
 }

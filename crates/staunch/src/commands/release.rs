@@ -301,7 +301,20 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
         ));
         false
     });
-    let Direct { released, former } = wiring::release_directly(config, args.former)?;
+    let Direct { released, former } = wiring::release_directly(config, args.former).map_err(|fault| {
+        if !noted {
+            return fault;
+        }
+        let file = config.released_file();
+        let then = format!(
+            "the next start of the server lifts and records all of it, unless {} is removed before",
+            file.display()
+        );
+        match fault.advice().map(str::to_owned) {
+            Some(advice) => fault.hint(format!("{advice}; {then}")),
+            None => fault.hint(then),
+        }
+    })?;
     let answer = json!({ "way": "kernel", "released": released, "former_left": former, "noted": noted });
     Output::new(args.change.show.json).show(&answer, |output| {
         let text = format!(

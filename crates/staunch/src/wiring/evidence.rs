@@ -134,7 +134,7 @@ impl Opening {
         let dir = config.evidence_dir();
         let parts = LogbookParts {
             dir: dir.join(LOG),
-            key: config.data_dir.join("evidence.key"),
+            key: config.evidence_secret_key_file(),
             public_key: config.evidence_key_file(),
             name: key_name(&self.host),
             journal: config.journal_dir(),

@@ -4,10 +4,11 @@
 //! looks into the journal before it gives the command, so that nothing is lifted that was contained since.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::thread;
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,8 @@ use staunch_runtime::ReleasedBefore;
 use staunch_store::ReadOnlyJournal;
 
 use crate::config::Config;
-use crate::files::read_bounded;
+use crate::exit::Exit;
+use crate::files::open_regular;
 use crate::output::now;
 use crate::{whole, wiring};
 
@@ -55,9 +57,14 @@ impl Note {
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn note(config: &Config, by: &str, reason: Option<&str>) -> io::Result<bool> {
-    if !config.journal_dir().exists() || wiring::check_free(config).is_err() {
+    if !config.journal_dir().exists() {
         return Ok(false);
     }
+    // None starts before the note is written: one that did could miss it, or take it away unread.
+    let _free = match wiring::check_free(config) {
+        Err(fault) if fault.exit == Exit::InUse => return Ok(false),
+        free => free.map_err(|fault| io::Error::other(fault.told()))?,
+    };
     let note = Note {
         at: now(),
         by: by.into(),
@@ -95,12 +102,12 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
     whole::sync_folder_of(path)
 }
 
-/// What was released before this start and is not in the journal, to be recorded now. A note that cannot be read is told
-/// and set aside, and counts as none.
+/// What was released before this start and is not in the journal, to be recorded now. A line that cannot be read is told
+/// and counts as none, and the file is set aside then; one that cannot be read at all is told and left.
 pub(crate) fn before(config: &Config) -> Option<ReleasedBefore> {
     let file = config.released_file();
-    let text = match read_bounded(&file, NOTES_BYTES_MAX) {
-        Ok(text) => text,
+    let bytes = match read(&file) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
             not_recorded(&file, &error);
@@ -108,8 +115,8 @@ pub(crate) fn before(config: &Config) -> Option<ReleasedBefore> {
         }
     };
     let (mut notes, mut is_damaged) = (Vec::new(), false);
-    for line in text.lines().filter(|it| !it.is_empty()) {
-        match serde_json::from_str::<Note>(line) {
+    for line in bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()) {
+        match serde_json::from_slice::<Note>(line) {
             Ok(note) => notes.push(note),
             Err(error) => {
                 is_damaged = true;
@@ -134,8 +141,23 @@ pub(crate) fn before(config: &Config) -> Option<ReleasedBefore> {
     }
     Some(ReleasedBefore {
         by,
-        recorded: Box::new(move || done_with(&file, is_damaged)),
+        recorded: Box::new(move || {
+            // The engine goes on meanwhile. Without a thread the next start finds them recorded.
+            let away = move || done_with(&file, is_damaged);
+            if let Err(error) = thread::Builder::new().name("released".into()).spawn(away) {
+                tracing::warn!(%error, "a note that is recorded is not taken away");
+            }
+        }),
     })
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(file)?.take(NOTES_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > NOTES_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "there are too many notes"));
+    }
+    Ok(bytes)
 }
 
 fn not_recorded(file: &Path, why: &dyn std::fmt::Display) {
@@ -174,7 +196,8 @@ fn unrecorded(journal: &Path, notes: Vec<Note>) -> Result<Vec<Operator>, String>
 
 /// Takes the notes away, which are recorded. With one among them that could not be read they are set aside instead.
 fn done_with(file: &Path, is_damaged: bool) {
-    let aside: PathBuf = file.with_extension("unreadable");
+    // Those that were set aside before stay.
+    let aside = file.with_extension(format!("unreadable-{}", now().as_micros()));
     let done = if is_damaged {
         fs::rename(file, &aside)
     } else {

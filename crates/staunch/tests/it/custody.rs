@@ -135,12 +135,25 @@ fn who_has_handled_it_can_be_neither_changed_nor_cut_off() {
             assert_eq!(code, Some(6), "{said}");
             assert!(in_one_line(&said).contains(told), "{told}: {said}");
         }
-        // What was put behind it is nobody's word.
-        for more in ["garbage\n", "{", &lines[0].replace("triage", "never")] {
+        // What was put behind it is nobody's word, and what was signed elsewhere is of elsewhere.
+        let unsigned = lines[3].split(",\"signature\"").next().expect("it has one");
+        for (more, exit, told) in [
+            ("garbage\n", 1, "PROVED IN PART: "),
+            ("{", 1, "PROVED IN PART: "),
+            (&*format!("{unsigned}}}\n"), 6, "line 5 does not follow"),
+            (lines[0], 6, "line 5 does not follow"),
+        ] {
             let (code, said) = verify(&format!("{sound}{more}"));
-            assert_ne!(code, Some(0), "{said}");
-            assert!(!said.starts_with("PROVED:"), "{said}");
+            assert_eq!(code, Some(exit), "{more}: {said}");
+            assert!(in_one_line(&said).contains(told), "{more}: {said}");
         }
+        fs::write(copy.join("handling/INC-2.jsonl"), &sound).expect("it is our copy");
+        let (code, said) = verify(&sound);
+        assert_eq!(code, Some(6), "{said}");
+        assert!(
+            in_one_line(&said).contains("handling/INC-2.jsonl: line 1 is not as it was signed"),
+            "{said}"
+        );
         fs::remove_dir_all(copy.join("handling")).expect("it is our copy");
         let gone = home.run(&["evidence", "verify", text(&copy), "--key", key.trim()]);
         assert_eq!(gone.status.code(), Some(6), "{}", stdout(&gone));

@@ -43,16 +43,16 @@ impl Lock {
         Ok(Self { file })
     }
 
-    /// Fails when another process has the journal in `dir`. Takes nothing: it may be taken right after.
-    pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
+    /// Fails when another process has the journal in `dir`. None can take it while what this returns lives.
+    pub(super) fn look(dir: &Path) -> Result<Free, OpenError> {
         let path = dir.join(NAME);
         let mut file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Free(None)),
             Err(error) => return Err(OpenError::io("open the lock", &path, 0, error)),
         };
         match file.try_lock_shared() {
-            Ok(()) => file.unlock().map_err(|error| OpenError::io("unlock", &path, 0, error)),
+            Ok(()) => Ok(Free(Some(file))),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
                 dir: dir.to_owned(),
                 pid: holder(&mut file),
@@ -64,6 +64,19 @@ impl Lock {
     /// The file that is locked.
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+}
+
+/// Keeps a journal free: as long as it lives, nobody takes it. One that has never been opened is kept by nothing.
+#[derive(Debug)]
+pub struct Free(Option<File>);
+
+impl Drop for Free {
+    /// As of [`Lock`].
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(File::unlock) {
+            tracing::warn!(%error, "cannot unlock the journal");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use staunch_model::{Handled, Manifest, Sha256Hash};
 
 use super::LogError;
+use crate::files::open_plain;
 
 /// The kind of key and signature: Ed25519.
 const ED25519: u8 = 1;
@@ -114,19 +115,35 @@ impl LogKey {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path, name),
             Err(error) => Err(failed("look at the key")(error)),
-            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-                let what = "others may read it: it proves nothing".to_owned();
-                Err(LogError::key(path, what))
-            }
-            Ok(_) => {
-                let mut text = String::new();
-                let file = File::open(path).map_err(failed("open the key"))?;
-                file.take(KEY_BYTES_MAX)
-                    .read_to_string(&mut text)
-                    .map_err(failed("read the key"))?;
-                Self::parse(text.trim()).ok_or_else(|| LogError::key(path, "there is no secret key in it".to_owned()))
-            }
+            Ok(_) => Self::read(path)?.ok_or_else(|| {
+                let gone = io::Error::from(io::ErrorKind::NotFound);
+                failed("open the key")(gone)
+            }),
         }
+    }
+
+    /// The key in `path`; `None` where there is no such file. None is made, no link is followed, and nothing waits.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no key, or may be read by others.
+    pub fn read(path: &Path) -> Result<Option<Self>, LogError> {
+        let failed = |doing: &'static str| move |error| LogError::io(doing, path, error);
+        let file = match open_plain(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed("open the key"))?,
+        };
+        let found = file.metadata().map_err(failed("look at the key"))?;
+        if found.permissions().mode() & 0o077 != 0 {
+            let what = "others may read it: it proves nothing".to_owned();
+            return Err(LogError::key(path, what));
+        }
+        let mut text = String::new();
+        file.take(KEY_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(failed("read the key"))?;
+        let key = Self::parse(text.trim());
+        key.map(Some)
+            .ok_or_else(|| LogError::key(path, "there is no secret key in it".to_owned()))
     }
 
     /// Makes a key. The file gets its name when all of it is durable, and no file is replaced.
@@ -278,15 +295,15 @@ impl LogVerifier {
         self.is_of(&manifest.signed_text(), signature)
     }
 
-    /// The same for a line of a handling log.
+    /// The same for a line of the handling log with this name.
     ///
     /// # Errors
     /// As of [`LogVerifier::has_signed`].
-    pub fn has_signed_line(&self, handled: &Handled) -> Result<bool, NotProved> {
+    pub fn has_signed_line(&self, log: &str, handled: &Handled) -> Result<bool, NotProved> {
         let Some(signature) = &handled.signature else {
             return Ok(false);
         };
-        self.is_of(&handled.signed_text(), signature)
+        self.is_of(&handled.signed_text(log), signature)
     }
 
     /// Whether a signature line is of this key, which then has to be right.

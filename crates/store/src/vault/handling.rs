@@ -14,16 +14,16 @@
 //! server at work logs within a minute how far each log has come ([`Logbook`](super::logged::Logbook)).
 
 mod check;
+mod owner;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use nix::unistd::Uid;
-use rustix::fs::{Dir, Mode, OFlags, mkdirat, openat};
-use rustix::io::Errno;
+use rustix::fs::{Dir, Mode, OFlags, openat};
 use sha2::{Digest as _, Sha256};
 use staunch_model::custody::{CUSTODY_SCHEMA_VERSION, HANDLED_BYTES_MAX};
 use staunch_model::{EvidenceId, Handled, Handling, IncidentId, NotCustody, Printable, Sha256Hash};
@@ -31,6 +31,7 @@ use staunch_model::{EvidenceId, Handled, Handling, IncidentId, NotCustody, Print
 use crate::tlog::LogKey;
 
 pub(crate) use check::{Checked, Head, check};
+use owner::{Owner, open_directory};
 
 /// The directory, in the folder of evidence.
 pub const HANDLING: &str = "handling";
@@ -40,6 +41,11 @@ const ALL: &str = "all.jsonl";
 
 /// The most bytes of one log: some 100,000 lines.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// How often the lock of a log is tried before it is read without, and the pause between two tries: a line is written
+/// and synced in milliseconds, and who holds the lock for ever holds up nobody.
+const LOCK_TRIES_MAX: usize = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The handling logs of a folder of evidence.
 #[derive(Clone, Debug)]
@@ -134,7 +140,7 @@ impl HandlingLog {
             signature: None,
         };
         if let Some(key) = &self.key {
-            handled.signature = Some(key.signature(&handled.signed_text()).into());
+            handled.signature = Some(key.signature(&handled.signed_text(&name_of(incident))).into());
         }
         let mut bytes = handled.to_bytes();
         if bytes.len() as u64 > HANDLED_BYTES_MAX || about.len() + bytes.len() as u64 >= LOG_BYTES_MAX {
@@ -208,15 +214,26 @@ impl HandlingLog {
     }
 
     /// How long a log is by now, and the hash of its first `known` bytes where a line ends there: `None` where none
-    /// does, or it is shorter. Half a line at its end is left out.
+    /// does, or it is shorter. Half a line at its end is left out. What it tells of is durable. `None` while somebody
+    /// writes to it.
     ///
     /// # Errors
     /// When it cannot be read. One that is not there is empty.
-    pub(crate) fn extent(&self, incident: Option<IncidentId>, known: u64) -> io::Result<(Option<Sha256Hash>, Extent)> {
+    pub(crate) fn extent(
+        &self,
+        incident: Option<IncidentId>,
+        known: u64,
+    ) -> io::Result<Option<(Option<Sha256Hash>, Extent)>> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut at_end = (hash.clone(), bytes);
         let mut at_known = (known == 0).then(|| Sha256Hash::of(b""));
         if let Some(file) = self.open(incident)? {
+            // It is let go when the file is closed. Who holds it for ever holds up this log alone.
+            match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                tried => tried?,
+            }
+            file.sync_data()?;
             each_line(file, &mut |line| {
                 hash.update(line.bytes);
                 bytes += line.bytes.len() as u64;
@@ -230,7 +247,31 @@ impl HandlingLog {
         }
         let (hash, bytes) = at_end;
         let sha256 = Sha256Hash(hash.finalize().into());
-        Ok((at_known, Extent { bytes, sha256 }))
+        Ok(Some((at_known, Extent { bytes, sha256 })))
+    }
+
+    /// A log to be verified, when nobody is in the middle of a line of it; `None` when there is none. Nobody is waited
+    /// for longer than a line takes.
+    ///
+    /// # Errors
+    /// When it cannot be read; `FileTooLarge` when it is longer than any, which nobody writes.
+    pub(crate) fn open_whole(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
+        let Some(file) = self.open(incident)? else {
+            return Ok(None);
+        };
+        for _ in 0..LOCK_TRIES_MAX {
+            match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                tried => {
+                    tried?;
+                    break;
+                }
+            }
+        }
+        if file.metadata()?.len() > LOG_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any"));
+        }
+        Ok(Some(file))
     }
 
     /// How many bytes a log has.
@@ -261,7 +302,7 @@ impl HandlingLog {
     }
 
     /// A log to be read; `None` when there is none.
-    pub(crate) fn open(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
+    fn open(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
         let Some(dir) = self.directory()? else {
             return Ok(None);
         };
@@ -276,99 +317,6 @@ impl HandlingLog {
             Err(invalid("it is no plain file"))
         }
     }
-}
-
-/// Whom a folder of evidence belongs to. Everything below it is reached from its descriptor, and nothing is given away
-/// whose name may lead elsewhere by then.
-#[derive(Clone, Copy, Debug)]
-struct Owner {
-    uid: u32,
-    gid: u32,
-}
-
-impl Owner {
-    fn of(folder: &File) -> io::Result<Self> {
-        let about = folder.metadata()?;
-        Ok(Self {
-            uid: about.uid(),
-            gid: about.gid(),
-        })
-    }
-
-    /// Whether something is of the owner of the folder, or of whoever runs this.
-    fn is_ours(self, uid: u32) -> bool {
-        uid == self.uid || uid == Uid::effective().as_raw()
-    }
-
-    /// The directory of the logs, which is made when it is not there.
-    fn directory(self, folder: &File) -> io::Result<File> {
-        let is_new = match mkdirat(folder, HANDLING, Mode::RWXU) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => return Err(error.into()),
-        };
-        let dir = open_directory(folder)?;
-        if !self.is_ours(dir.metadata()?.uid()) {
-            return Err(invalid("the directory of the handling log is somebody else's"));
-        }
-        // One that has something in it was put in the place of ours, and is not given away.
-        if is_empty(&dir)? {
-            self.give(&dir)?;
-        }
-        if is_new {
-            folder.sync_all()?;
-        }
-        Ok(dir)
-    }
-
-    /// A log to be appended to, and whether it was made by this.
-    fn log(self, dir: &File, name: &str) -> io::Result<(File, bool)> {
-        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let new = openat(
-            dir,
-            name,
-            flags | OFlags::CREATE | OFlags::EXCL,
-            Mode::RUSR | Mode::WUSR,
-        );
-        let (file, is_new) = match new {
-            Err(Errno::EXIST) => (File::from(openat(dir, name, flags, Mode::empty())?), false),
-            new => (File::from(new?), true),
-        };
-        let about = file.metadata()?;
-        // Another name of the same file may be anywhere.
-        if !about.is_file() || about.nlink() != 1 || !self.is_ours(about.uid()) {
-            return Err(invalid("it is no plain file of one name that belongs to the folder"));
-        }
-        // A crash may have come before it was given.
-        if is_new || about.len() == 0 {
-            self.give(&file)?;
-        }
-        Ok((file, is_new))
-    }
-
-    /// Gives what the superuser has made to the owner of the folder.
-    fn give(self, made: &File) -> io::Result<()> {
-        let about = made.metadata()?;
-        if (about.uid(), about.gid()) == (self.uid, self.gid) || about.uid() != 0 {
-            return Ok(());
-        }
-        fchown(made, Some(self.uid), Some(self.gid))
-    }
-}
-
-/// Opens the directory of the logs itself, and nothing that a link of its name leads to.
-fn open_directory(folder: &File) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(folder, HANDLING, flags, Mode::empty())?.into())
-}
-
-fn is_empty(dir: &File) -> io::Result<bool> {
-    for entry in Dir::read_from(dir)? {
-        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// `None` for what is not there.

@@ -105,8 +105,8 @@ pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<LoggedUpTo, Lo
     })
 }
 
-/// Keeps a transparency log up with a vault, its handling logs and a journal while they grow, without reading it whole each time. Holds a
-/// hash for each manifest and record in memory.
+/// Keeps a transparency log up with a vault, its handling logs and a journal while they grow, without reading it whole
+/// each time. Holds a hash for each manifest and record in memory.
 #[derive(Debug)]
 pub struct Logbook {
     log: TransparencyLog,
@@ -248,20 +248,21 @@ impl Logbook {
         Ok(taken)
     }
 
-    /// Appends an entry for each handling log that has more lines than are logged. Returns how many there were.
+    /// Appends an entry for each handling log that has more lines than are logged. Returns how many there were. What is
+    /// wrong with one goes to `failed`, and is no reason to leave the others out: it cannot be read, or does not begin as
+    /// it was logged (`Conflict`). Such a one is logged no more, so that the entry for what it was stays the last.
     ///
     /// # Errors
-    /// When a log cannot be read, or this one cannot be written; `Conflict` when one does not begin as it was logged: it
-    /// is not logged any more, so that the entry for what it was stays the last. The others are logged all the same.
-    pub fn take_handling(&mut self, log: &HandlingLog) -> Result<u64, Failure> {
+    /// When they cannot be listed, or this log cannot be written.
+    pub fn take_handling(&mut self, log: &HandlingLog, failed: &mut dyn FnMut(Failure)) -> Result<u64, Failure> {
         self.refresh()?;
-        let failed = |incident: Option<IncidentId>, error: &io::Error| disk_failure("read", &log.file(incident), error);
+        let unread = |incident: Option<IncidentId>, error: &io::Error| disk_failure("read", &log.file(incident), error);
         let there = log
             .logs()
             .map_err(|error| disk_failure("list", &log.file(None), &error))?;
         let mut logs: BTreeSet<Option<IncidentId>> = there.into_iter().collect();
         logs.extend(self.handling.keys());
-        let (mut new, mut wrong) = (Vec::new(), None);
+        let mut new = Vec::new();
         for incident in logs {
             let known = self.handling.get(&incident).copied();
             let up_to = known.map_or(0, |it| it.bytes);
@@ -269,21 +270,23 @@ impl Logbook {
                 Ok(length) if length == up_to => continue,
                 Ok(_) => {}
                 Err(error) => {
-                    wrong.get_or_insert_with(|| failed(incident, &error));
+                    failed(unread(incident, &error));
                     continue;
                 }
             }
             match log.extent(incident, up_to) {
-                Ok((before, now)) if known.is_none_or(|it| before == Some(it.sha256)) => {
+                // Somebody writes to it: the next round finds it.
+                Ok(None) => {}
+                Ok(Some((before, now))) if known.is_none_or(|it| before == Some(it.sha256)) => {
                     if now.bytes > up_to {
                         new.push((incident, now));
                     }
                 }
-                Ok(_) => {
+                Ok(Some(_)) => {
                     let what = format!("{} does not begin as it was logged", log.file(incident).display());
-                    wrong.get_or_insert_with(|| Failure::new(FailureKind::Conflict, &what));
+                    failed(Failure::new(FailureKind::Conflict, &what));
                 }
-                Err(error) => drop(wrong.get_or_insert_with(|| failed(incident, &error))),
+                Err(error) => failed(unread(incident, &error)),
             }
         }
         for part in new.chunks(AT_ONCE) {
@@ -298,7 +301,7 @@ impl Logbook {
             self.append(&part.iter().map(entry).collect::<Vec<_>>())?;
             self.handling.extend(part.iter().copied());
         }
-        wrong.map_or(Ok(new.len() as u64), Err)
+        Ok(new.len() as u64)
     }
 
     /// Appends an entry for the frames of a journal that the log has none for, if there are any. Returns the last frame

@@ -83,7 +83,8 @@ pub struct Unlogged {
     pub manifests: u64,
     /// Records of collections.
     pub records: u64,
-    /// Lines of handling logs after the last that is signed, or that an entry of the log stands for.
+    /// Lines of handling logs after the last that is signed, or that an entry of the log stands for; and those without a
+    /// signature after one with it.
     pub lines: u64,
 }
 
@@ -125,6 +126,8 @@ pub struct EvidenceSummary {
     pub away: u64,
     /// Lines of handling logs that a signature or an entry of the log stands for.
     pub lines: u64,
+    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
+    pub lines_unsigned: u64,
     /// What is there beside them, and is in none of these numbers.
     pub unlogged: Unlogged,
     /// What was found.
@@ -469,7 +472,7 @@ impl Verifying<'_> {
             let name = name_of(incident);
             let heads = self.heads.remove(&incident).unwrap_or_default();
             let key = self.key;
-            let checked = log.open(incident).and_then(|file| {
+            let checked = log.open_whole(incident).and_then(|file| {
                 let from: Box<dyn io::Read> = match file {
                     Some(file) => Box::new(file),
                     None => Box::new(io::empty()),
@@ -477,8 +480,13 @@ impl Verifying<'_> {
                 check(&name, from, key, heads, &mut |finding| self.find(finding))
             });
             match checked {
-                Ok(Checked { proved, unproved }) => {
+                Ok(Checked {
+                    proved,
+                    unsigned,
+                    unproved,
+                }) => {
                     self.summary.lines += proved;
+                    self.summary.lines_unsigned += unsigned;
                     self.summary.unlogged.lines += unproved;
                 }
                 Err(error) => self.unreadable(&name, &error),

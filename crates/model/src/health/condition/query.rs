@@ -1,7 +1,7 @@
-//! Whether a text can be a query in PromQL: what no server would take is found where it is written.
+//! Whether a text can be a query in PromQL, or in MetricsQL: what no server would take is found where it is written.
 //!
-//! Never refuses a query that a server takes. It looks at brackets, quotation marks and the order of words and operators,
-//! and not at names, types or functions: what is wrong beyond that, the server says.
+//! Never looks at names, types or functions, and takes what it does not know: brackets, quotation marks and the order of
+//! words and operators are what it looks at. What is wrong beyond that, the server says.
 
 /// Operators and modifiers that are words, after which, and before which, a word may stand: those of PromQL
 /// (<https://prometheus.io/docs/prometheus/latest/querying/operators/>), and those that MetricsQL has besides
@@ -25,11 +25,16 @@ const KEYWORDS: [&str; 16] = [
     "limit",
 ];
 
+/// Words that may stand behind an operand, and change what is before them.
+const SUFFIXES: [&str; 3] = ["keep_metric_names", "anchored", "smoothed"];
+
 /// What was read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
-    /// Nothing, an opening bracket, a comma or a keyword: an operand may follow.
+    /// Nothing, an opening bracket or a comma: an operand may follow.
     Nothing,
+    /// A word that is an operator or modifier, or the name of a metric that is called so: anything may follow.
+    Keyword,
     /// An operator between two operands, which the second has to follow.
     Operator,
     /// A name or a number, which no other may follow.
@@ -76,24 +81,38 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
             }
             '#' => return Err("its query has a comment, which what comes after it would be part of"),
             ',' => Last::Nothing,
-            c if c.is_ascii_digit() || c == '.' || is_of_name(c) => {
+            // Between the two times of a subquery.
+            ':' if open.last() == Some(&'[') => Last::Nothing,
+            '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' | '~' | '@' => Last::Operator,
+            ';' | '?' | '&' | '|' | '$' => {
+                return Err("its query has a character that PromQL does not know outside of quotation marks");
+            }
+            c => {
                 let mut word = String::from(c);
-                while let Some(more) = rest.next_if(|it| it.is_ascii_digit() || *it == '.' || is_of_name(*it)) {
-                    word.push(more);
+                let is_time = open.last() == Some(&'[');
+                loop {
+                    // What is behind a backslash is of the name, in MetricsQL.
+                    if word.ends_with('\\') {
+                        word.extend(rest.next());
+                    }
+                    match rest.next_if(|c| is_of_word(*c) && !(is_time && *c == ':')) {
+                        Some(more) => word.push(more),
+                        None => break,
+                    }
                 }
-                if KEYWORDS.contains(&word.to_ascii_lowercase().as_str()) {
-                    Last::Nothing
-                } else if last == Last::Operand {
+                let word = word.to_ascii_lowercase();
+                if KEYWORDS.contains(&word.as_str()) {
+                    Last::Keyword
+                } else if last != Last::Operand {
+                    Last::Operand
+                } else if SUFFIXES.contains(&word.as_str()) {
+                    Last::Closed
+                } else {
                     return Err(
                         "its query has two names with no operator between them: it is PromQL, and no description",
                     );
-                } else {
-                    Last::Operand
                 }
             }
-            '+' | '-' => Last::Operator,
-            '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' | '~' | '@' => Last::Operator,
-            _ => return Err("its query has a character that PromQL does not know outside of quotation marks"),
         };
     }
     if !open.is_empty() {
@@ -101,13 +120,13 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
     }
     match last {
         Last::Operator | Last::Nothing => Err("its query has an operator with nothing after it"),
-        Last::Operand | Last::Closed => Ok(()),
+        Last::Operand | Last::Closed | Last::Keyword => Ok(()),
     }
 }
 
-/// Whether a character is one of names, durations and numbers, beside digits and points.
-const fn is_of_name(c: char) -> bool {
-    c.is_ascii_alphabetic() || c == '_' || c == ':'
+/// Whether a character is one of a name, a duration or a number, as the servers take them: letters of any script.
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | ':' | '.' | '\\')
 }
 
 #[cfg(test)]
@@ -142,6 +161,15 @@ mod tests {
             "sum(up) default 0",
             "up ifnot down",
             "rate(a[5m] anchored) keep_metric_names",
+            "a * 2 keep_metric_names",
+            "max_over_time(rate(a[5m])[30m: 1m]) + b[30m : 1m] + c[1h30m:]",
+            "limit",
+            "rate(default)",
+            "on",
+            "температура + größe",
+            "foo\\-bar{a\\ b=\"c\"}",
+            "a[5m] smoothed",
+            "a{b=\"\\\"c\"} or on() vector(0)",
         ] {
             assert_eq!(check(query), Ok(()), "{query}");
         }
@@ -156,8 +184,8 @@ mod tests {
             ("a <", "nothing after it"),
             ("a =", "nothing after it"),
             ("sum(a) /", "nothing after it"),
-            ("a and", "nothing after it"),
             ("(a +)", "nothing after it"),
+            ("", "nothing after it"),
             ("sum(a", "not closed"),
             ("sum(a))", "not open"),
             ("sum(a]", "another kind"),
@@ -165,7 +193,6 @@ mod tests {
             ("a{b=\"c\\\"}", "quotation mark"),
             ("a # the share", "comment"),
             ("a & b", "does not know"),
-            ("größe", "does not know"),
             ("a?", "does not know"),
         ] {
             let found = check(query).expect_err(query);

@@ -16,7 +16,7 @@ use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
 };
 
-use super::handled::{Custody, Deed, KEY, place};
+use super::handled::{Custody, Deed, place};
 use super::verify::{earlier, encrypted_text, unsigned_text, verifier};
 use super::{Findings, NewFile, bucket, fault, folder, lines, no_terminal, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
@@ -55,7 +55,7 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let data = &args.server.data;
     named_files_must_be_there(&args.server)?;
     let dir = folder(None, data)?;
-    let key = secret_key(&load(data)?.data_dir.join(KEY))?;
+    let key = secret_key(&load(data)?.evidence_secret_key_file())?;
     has_evidence(&dir, incident)?;
     let bucket = bucket(false, data)?;
     let further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
@@ -190,15 +190,11 @@ fn has_evidence(dir: &Path, incident: IncidentId) -> Result<(), Fault> {
 /// The key that signs. It is not made here: a new one would prove nothing.
 fn secret_key(file: &Path) -> Result<LogKey, Fault> {
     let hint = "the list of files is signed with the key of the log: export as the user of the server, on its machine";
-    let failed = |error: &LogError| Fault::doing(Exit::Denied, "there is no key to sign the archive", error).hint(hint);
-    if let Err(error) = file.symlink_metadata() {
-        let exit = match error.kind() {
-            io::ErrorKind::NotFound => Exit::NotFound,
-            _ => Exit::Denied,
-        };
-        return Err(Fault::doing(exit, format!("cannot read the key {}", file.display()), &error).hint(hint));
+    match LogKey::read(file) {
+        Ok(Some(key)) => Ok(key),
+        Ok(None) => Err(Fault::new(Exit::NotFound, format!("there is no key {}", file.display())).hint(hint)),
+        Err(error) => Err(Fault::doing(Exit::Denied, "there is no key to sign the archive", &error).hint(hint)),
     }
-    LogKey::open(file, "staunch").map_err(|error| failed(&error))
 }
 
 fn refused(error: &ExportError) -> Fault {
@@ -213,9 +209,9 @@ fn refused(error: &ExportError) -> Fault {
             told(Exit::Corrupt).hint("`staunch evidence verify` tells all that is wrong")
         }
         ExportError::Vault(failure) => fault(failure),
-        ExportError::TooMany { .. } | ExportError::Handling { .. } | ExportError::Log(_) | ExportError::Write(_) => {
-            told(Exit::Failed)
-        }
+        ExportError::Handling { .. } => told(Exit::Failed)
+            .hint("an archive says who has handled the evidence: export as the user of the server, on its machine"),
+        ExportError::TooMany { .. } | ExportError::Log(_) | ExportError::Write(_) => told(Exit::Failed),
     }
 }
 
@@ -416,7 +412,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         it.proofs
     );
     text.push_str(&format!("{}\n", output.paint(tone, &wrap(&what, 2))));
-    text.push_str(&unsigned_text(it.unsigned));
+    text.push_str(&unsigned_text(it.unsigned, "manifests"));
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }

@@ -2,27 +2,24 @@
 //!
 //! Never writes to a copy: what is done with one is on record where the copy was made from.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::stat::{major, minor};
-use staunch_model::{
-    EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp, WithCauses,
-};
+use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp};
 use staunch_store::LogKey;
 use staunch_store::vault::{Handles, HandlingLog};
 
 use super::disk;
 use crate::actor::actor;
 use crate::cli::DataArgs;
+use crate::config::EVIDENCE_KEY;
 use crate::exit::{Exit, Fault, escaped};
 use crate::output::{now, warn, warn_wrapped};
 use crate::wiring;
-
-/// The secret key of the log, in the data directory.
-pub(super) const KEY: &str = "evidence.key";
 
 /// The longest name of a place, or outcome, that is written down.
 const TEXT_CHARS_MAX: usize = 300;
@@ -39,6 +36,8 @@ pub(super) struct Custody {
     whose: Whose,
     /// Where the key may be that signs its lines.
     key_files: Vec<PathBuf>,
+    /// The log with its key, once that was needed.
+    signed: OnceCell<HandlingLog>,
 }
 
 /// Whose folder it is.
@@ -86,6 +85,7 @@ impl Custody {
                 None => Whose::Own,
             },
             key_files: key_files(folder, data),
+            signed: OnceCell::new(),
         }
     }
 
@@ -126,8 +126,7 @@ impl Custody {
             },
             outcome: deed.outcome.map(bounded),
         };
-        let log = self.log.clone().signed_with(self.key());
-        log.append(incident, handles).map(drop).map_err(|error| {
+        self.signed()?.append(incident, handles).map(drop).map_err(|error| {
             let file = self.log.file(incident);
             let what = format!("cannot write {}", file.display());
             match disk(&error) {
@@ -141,19 +140,29 @@ impl Custody {
         })
     }
 
-    /// The key that signs lines, where there is one. A line without a signature is better than none, and is told.
-    fn key(&self) -> Option<Arc<LogKey>> {
-        // It is not made here: a new one would prove nothing.
-        let file = self.key_files.iter().find(|it| it.symlink_metadata().is_ok())?;
-        match LogKey::open(file, "staunch") {
-            Ok(key) => Some(Arc::new(key)),
-            Err(error) => {
-                let why = WithCauses(&error).to_string();
-                let what = format!("what is written into the handling log is not signed: {why}");
-                warn_wrapped(&Printable(&what).to_string());
-                None
+    /// The log, whose lines are signed where there is a key.
+    ///
+    /// # Errors
+    /// When there is one that cannot be used: a line without a signature would be nobody's word.
+    fn signed(&self) -> Result<HandlingLog, Fault> {
+        if let Some(known) = self.signed.get() {
+            return Ok(known.clone());
+        }
+        let mut key = None;
+        for file in &self.key_files {
+            // It is not made here: a new one would prove nothing.
+            key = LogKey::read(file).map_err(|error| {
+                Fault::doing(Exit::Denied, "what is done with evidence cannot be signed", &error).hint(
+                    "who handles evidence is on record, signed by the key of its log: run it as the user of the server, or \
+                     on a copy (--vault)",
+                )
+            })?;
+            if key.is_some() {
+                break;
             }
         }
+        let signed = self.log.clone().signed_with(key.map(Arc::new));
+        Ok(self.signed.get_or_init(|| signed).clone())
     }
 
     /// Writes down what is begun, does it, and writes down what it came to. Nothing is begun that cannot be written
@@ -252,12 +261,12 @@ impl Custody {
 /// Where the key may be that signs for the log of a folder: beside it, or where the configuration has it when the folder
 /// is that of the configuration. That of another installation does not sign here.
 fn key_files(folder: &Path, data: &DataArgs) -> Vec<PathBuf> {
-    let beside = folder.parent().map(|it| it.join(KEY));
+    let beside = folder.parent().map(|it| it.join(EVIDENCE_KEY));
     let configured = super::super::load(data).ok().filter(|config| {
         let [own, this] = [&config.evidence_dir(), folder].map(|it| it.canonicalize().ok());
         own.is_some() && own == this
     });
-    let configured = configured.map(|it| it.data_dir.join(KEY));
+    let configured = configured.map(|it| it.evidence_secret_key_file());
     configured.into_iter().chain(beside).collect()
 }
 
@@ -269,7 +278,7 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
         Err(error) => return Whose::Unknown(error.to_string()),
     };
     // The secret key of its log is not copied along: it is beside the folder.
-    let has_key = folder.parent().is_some_and(|it| it.join(KEY).exists());
+    let has_key = folder.parent().is_some_and(|it| it.join(EVIDENCE_KEY).exists());
     if has_key || is_at_work(&folder) {
         return Whose::Own;
     }

@@ -25,7 +25,7 @@ enum Verdict {
     /// All of it is as it was sealed and signed.
     Proved,
     /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or their bucket did
-    /// not answer, or a copy has what no signature stands for.
+    /// not answer, or a copy, or a handling log, has what no signature stands for.
     InPart,
     /// Something is not as it was, or is here and cannot be read.
     NotProved,
@@ -100,6 +100,8 @@ struct Verified {
     away: u64,
     /// Lines of the handling log that a signature or the log stands for.
     handled: u64,
+    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
+    handled_unsigned: u64,
     /// What is not as it was sealed and signed.
     findings: Vec<String>,
     /// How many more there are.
@@ -161,7 +163,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     };
     let mut progress = progress::Progress::start();
     let mut findings = Findings::default();
-    let (mut left_behind, mut unanswered) = (0, 0);
+    let (mut left_behind, mut unanswered, mut nobodys) = (0, 0, 0);
     let summary = verify_evidence(
         &folder,
         &mut |at| match at {
@@ -171,6 +173,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         &mut |finding| {
             left_behind += u64::from(finding.may_be_left_behind());
             unanswered += u64::from(finding.is_outage());
+            nobodys += u64::from(finding.is_nobodys_word());
             findings.push(finding.to_string());
         },
     );
@@ -200,7 +203,8 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             findings.push(format!("THE LOG WAS PUT BACK: {how}"));
         }
     }
-    let is_sound = of_journal + of_anchors == 0 && put_back.is_none() && summary.findings == left_behind + unanswered;
+    let is_sound =
+        of_journal + of_anchors == 0 && put_back.is_none() && summary.findings == left_behind + unanswered + nobodys;
     let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.put_back = put_back;
     verified.left_behind = left_behind;
@@ -256,6 +260,7 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
         not_read: summary.not_read,
         away: summary.away,
         handled: summary.lines,
+        handled_unsigned: summary.lines_unsigned,
         findings: findings.told,
         more: findings.more,
     }
@@ -289,7 +294,8 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         );
         text.push_str(&format!("  {}\n", wrap(&line, 2)));
     }
-    text.push_str(&unsigned_text(it.unsigned));
+    text.push_str(&unsigned_text(it.unsigned, "manifests"));
+    text.push_str(&unsigned_text(it.handled_unsigned, "lines of the handling log"));
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }
@@ -366,7 +372,7 @@ fn beside_text(output: &Output, it: &Verified) -> String {
     }
     if handled > 0 {
         lines.push(format!(
-            "not proved, and not counted: the last {handled} lines of the handling log, which nobody has signed"
+            "not proved, and not counted: {handled} lines of the handling log, for which nobody stands"
         ));
     }
     if it.left_behind > 0 {
@@ -431,13 +437,12 @@ pub(super) fn verifier(named: Option<&str>, data: &DataArgs) -> Result<LogVerifi
     })
 }
 
-/// What is told of manifests that carry no signature of the key themselves; nothing when there is none.
-pub(super) fn unsigned_text(count: u64) -> String {
+/// What is told of those of `all` that carry no signature of the key themselves; nothing when there is none.
+pub(super) fn unsigned_text(count: u64, all: &str) -> String {
     if count == 0 {
         return String::new();
     }
-    let line =
-        format!("{count} of the manifests carry no signature of the key themselves: the log alone stands for them");
+    let line = format!("{count} of the {all} carry no signature of the key themselves: the log alone stands for them");
     format!("  {}\n", wrap(&line, 2))
 }
 

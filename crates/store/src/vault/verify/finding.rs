@@ -202,6 +202,16 @@ pub enum Finding {
         /// Why.
         why: NotProved,
     },
+    /// Lines of a handling log that nobody with the key has written, because those before them are signed.
+    #[error("{name}: {} not signed, and one before is: nobody with the key has written it", lines(*.first, *.last))]
+    LinesUnsigned {
+        /// The file.
+        name: String,
+        /// The number of the first such line, from 1.
+        first: u64,
+        /// The number of the last one after it, with none between that is signed.
+        last: u64,
+    },
     /// Something in a handling log is no line of it.
     #[error("{name}: {} none that can be read: {what}", lines(*.first, *.last))]
     LinesUnreadable {
@@ -259,6 +269,12 @@ impl Finding {
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         matches!(self, Self::Away { .. })
+    }
+
+    /// True for what anybody may have put there, and takes nothing from what is proved.
+    #[must_use]
+    pub const fn is_nobodys_word(&self) -> bool {
+        matches!(self, Self::LinesUnsigned { .. })
     }
 
     /// True for what a writer that was cut off leaves as well, so that it does not prove by itself that somebody

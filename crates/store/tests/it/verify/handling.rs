@@ -52,9 +52,12 @@ impl Handled {
     }
 
     /// Has the transparency log stand for what is there. Returns how many entries that were.
-    fn logged(&self) -> Result<u64, Failure> {
+    fn logged(&self) -> (u64, Vec<Failure>) {
         let log = open_log(&self.folder.path("log"));
-        Logbook::new(log).expect("it can be read").take_handling(&self.log)
+        let mut book = Logbook::new(log).expect("it can be read");
+        let mut failed = Vec::new();
+        let taken = book.take_handling(&self.log, &mut |failure| failed.push(failure));
+        (taken.expect("it can be written"), failed)
     }
 
     fn file(&self) -> PathBuf {
@@ -125,7 +128,7 @@ fn what_the_log_stands_for_can_be_neither_cut_off_nor_written_anew() {
     let first = text.split_inclusive('\n').next().expect("there are three").to_owned();
     // Before it is logged, nobody knows that there was more.
     assert_eq!(it.with(&first), (1, 0, Vec::new()));
-    assert_eq!((it.logged(), it.logged()), (Ok(1), Ok(0)));
+    assert_eq!((it.logged(), it.logged()), ((1, Vec::new()), (0, Vec::new())));
     assert_eq!(it.with(&text), (3, 0, Vec::new()));
     let cut = |found: u64| Finding::HandlingCutOff {
         name: NAME.into(),
@@ -161,43 +164,121 @@ fn what_the_log_stands_for_can_be_neither_cut_off_nor_written_anew() {
         unsigned.append(reason, None);
     }
     assert_eq!(unsigned.with(&unsigned.text()), (0, 3, Vec::new()));
-    unsigned.logged().expect("it is sound");
+    assert_eq!(unsigned.logged(), (1, Vec::new()));
     assert_eq!(unsigned.with(&unsigned.text()), (3, 0, Vec::new()));
+    assert_eq!(unsigned.verify().0.lines_unsigned, 3);
     unsigned.append("four", None);
     assert_eq!(unsigned.with(&unsigned.text()), (3, 1, Vec::new()));
+    // A key since then.
+    unsigned.append("five", Some(log_key()));
+    let (summary, findings) = unsigned.verify();
+    assert_eq!((summary.lines, summary.lines_unsigned, findings), (5, 4, Vec::new()));
+}
+
+#[test]
+fn a_line_without_a_signature_after_one_with_it_is_nobodys_word_whoever_logs_it() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    it.append("never", None);
+    it.append("never", None);
+    let unsigned = |first, last| Finding::LinesUnsigned {
+        name: NAME.into(),
+        first,
+        last,
+    };
+    assert_eq!(it.with(&it.text()), (1, 2, vec![unsigned(2, 3)]));
+    assert!(unsigned(2, 3).is_nobodys_word() && !unsigned(2, 3).may_be_left_behind());
+    assert_eq!(it.logged(), (1, Vec::new()));
+    assert_eq!(it.with(&it.text()), (1, 2, vec![unsigned(2, 3)]));
+    it.append("two", Some(log_key()));
+    it.append("never", None);
+    assert_eq!(it.with(&it.text()), (2, 3, vec![unsigned(2, 3), unsigned(5, 5)]));
+}
+
+#[test]
+fn the_lines_of_one_log_are_none_of_another() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    it.append("two", Some(log_key()));
+    for other in [Some(IncidentId(2)), None] {
+        fs::write(it.log.file(other), it.text()).expect("it is ours");
+        let findings = it.verify().1;
+        assert!(
+            matches!(
+                &findings[..],
+                [
+                    Finding::LineNotProved { line: 1, .. },
+                    Finding::LineNotProved { line: 2, .. }
+                ]
+            ),
+            "{other:?}: {findings:?}"
+        );
+        fs::remove_file(it.log.file(other)).expect("it is there");
+    }
+}
+
+#[test]
+fn a_log_that_somebody_writes_to_is_logged_in_the_next_round() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    let held = fs::File::open(it.file()).expect("it is there");
+    held.lock().expect("nobody has it");
+    assert_eq!(it.logged(), (0, Vec::new()));
+    // Who holds it for ever holds up no verification.
+    assert_eq!(it.verify().1, []);
+    drop(held);
+    assert_eq!(it.logged(), (1, Vec::new()));
+}
+
+#[test]
+fn a_log_that_is_longer_than_any_is_not_believed() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    let file = fs::OpenOptions::new().write(true).open(it.file()).expect("it is ours");
+    file.set_len(65 << 20).expect("a hole");
+    let findings = it.verify().1;
+    assert!(
+        matches!(&findings[..], [Finding::Unreadable { what, .. }] if what == "it is longer than any"),
+        "{findings:?}"
+    );
 }
 
 #[test]
 fn a_log_that_was_changed_is_logged_no_more_and_the_others_are() {
     let it = Handled::new();
     it.append("one", Some(log_key()));
-    assert_eq!(it.logged(), Ok(1));
+    assert_eq!(it.logged(), (1, Vec::new()));
     let sound = it.text();
     fs::write(it.file(), sound.replace("one", "two")).expect("it is ours");
     // Of the same length, which nobody looks into before something is appended.
     it.append("three", Some(log_key()));
     it.log.append(None, handles("all")).expect("there is room");
-    let refused = it.logged().expect_err("it was changed");
-    assert_eq!(refused.kind, FailureKind::Conflict);
-    assert!(
-        refused
-            .to_string()
-            .contains("INC-1.jsonl does not begin as it was logged"),
-        "{refused}"
-    );
-    // The log of everything was logged beside it.
+    it.log
+        .append(Some(IncidentId(2)), handles("two"))
+        .expect("there is room");
+    let conflict = |told: &(u64, Vec<Failure>)| {
+        let (taken, failed) = told;
+        assert!(
+            matches!(&failed[..], [it] if it.kind == FailureKind::Conflict
+                && it.to_string().contains("INC-1.jsonl does not begin as it was logged")),
+            "{failed:?}"
+        );
+        *taken
+    };
+    // The others were logged beside it.
+    assert_eq!(conflict(&it.logged()), 2);
     let (summary, findings) = it.verify();
-    assert_eq!(summary.entries, 316);
+    assert_eq!(summary.entries, 317);
     assert!(
         findings
             .iter()
             .any(|it| matches!(it, Finding::HandlingChanged { number: 314, .. })),
         "{findings:?}"
     );
-    assert!(it.logged().is_err());
+    assert_eq!(conflict(&it.logged()), 0);
     fs::remove_file(it.file()).expect("it is there");
-    assert_eq!(it.logged().expect_err("it is gone").kind, FailureKind::Conflict);
-    assert_eq!(it.verify().0.entries, 316);
+    assert_eq!(conflict(&it.logged()), 0);
+    assert_eq!(it.verify().0.entries, 317);
 }
 
 #[test]
@@ -214,7 +295,7 @@ fn half_a_line_proves_nothing_and_is_not_logged() {
     );
     assert!(findings[0].may_be_left_behind());
     fs::write(it.file(), &half).expect("it is ours");
-    assert_eq!(it.logged(), Ok(1));
+    assert_eq!(it.logged(), (1, Vec::new()));
     // What comes after it stands for what it was.
     it.append("two", Some(log_key()));
     let (summary, findings) = it.verify();
