@@ -79,7 +79,7 @@ impl Condition {
         if text.chars().any(is_unsafe_to_show) {
             return Err("it is not one line of plain characters");
         }
-        let at = text.rfind(['<', '>']).ok_or("it compares nothing")?;
+        let at = query::last_comparison(text).ok_or("it compares nothing")?;
         let (query, rest) = text.split_at(at);
         let (comparison, limit) = match (rest.strip_prefix('<'), rest.strip_prefix('>')) {
             (Some(rest), _) => rest
@@ -105,7 +105,7 @@ impl Condition {
         let number = parsed
             .flatten()
             .filter(|it| it.is_finite())
-            .ok_or("what it compares with is no number")?;
+            .ok_or("what it compares with is no number: the query comes first, and the number last")?;
         let condition = Self {
             query: query.into(),
             comparison,
@@ -205,11 +205,13 @@ mod tests {
         for (text, why) in [
             ("error ratio", "compares nothing"),
             ("a == 1", "compares nothing"),
+            ("up{path=\"x<5\"} == 1", "compares nothing"),
+            ("2 > a", "number last"),
             ("< 2 %", "no query"),
             ("error ratio < 2 %", "two names"),
             ("a << 2", "nothing after it"),
             ("a <> 2", "nothing after it"),
-            ("a =< 2", "nothing after it"),
+            ("a =< 2", "equality is =="),
             ("sum(a < 2", "not closed"),
             ("a # < 2", "comment"),
             ("a <", "no number"),

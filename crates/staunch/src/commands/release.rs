@@ -13,6 +13,7 @@ use crate::client::{Client, Patience, is_served, named_url_must_not_be_blank};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, confirm, say, warn};
+use crate::wiring::released::Noted;
 use crate::wiring::{self, Direct};
 
 /// How often everything is asked of a server that says it is busy, or cuts the connection. One that was just dying
@@ -295,14 +296,18 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     confirm("lift it?", args.change.yes)?;
     // What cannot be lifted here, the next start lifts.
     let reason = args.change.reason.as_deref().filter(|it| !is_blank(it));
-    let noted = wiring::released::note(config, &actor(), reason).unwrap_or_else(|error| {
+    let noted = wiring::released::note(config, &actor(), reason);
+    if let Err(error) = &noted {
+        let file = config.released_file();
         warn(&format!(
-            "who did this and why cannot be noted for the next start: {error}"
+            "who did this and why cannot be noted for the next start in {}: {error}",
+            file.display()
         ));
-        false
-    });
+    }
+    let noted = noted.ok();
+    let is_noted = noted == Some(Noted::ForTheNextStart);
     let Direct { released, former } = wiring::release_directly(config, args.former).map_err(|fault| {
-        if !noted {
+        if !is_noted {
             return fault;
         }
         let file = config.released_file();
@@ -315,7 +320,7 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
             None => fault.hint(then),
         }
     })?;
-    let answer = json!({ "way": "kernel", "released": released, "former_left": former, "noted": noted });
+    let answer = json!({ "way": "kernel", "released": released, "former_left": former, "noted": is_noted });
     Output::new(args.change.show.json).show(&answer, |output| {
         let text = format!(
             "{released} containment{} released directly in the kernel",
@@ -324,13 +329,17 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
         output.paint(Tone::Strong, &text) + "\n"
     })?;
     say_what_stays(former as u64);
-    if noted {
+    if is_noted {
         say("the next start of the server records that, with who and why");
     } else {
         say("a server that runs, or is started, finds them missing in its next sweep and records that;");
         say("while it runs it may contain again: set `staunch mode observe` as soon as it answers, or stop it");
-        if reason.is_some() {
-            say("the reason that was given is on record nowhere: nobody tells it to a server that runs");
+        match noted {
+            _ if reason.is_none() => {}
+            Some(Noted::OfNoUse) => {
+                say("the reason that was given is on record nowhere: nobody tells it to a server that runs");
+            }
+            _ => say("the reason that was given is on record nowhere"),
         }
     }
     Ok(Exit::Direct)

@@ -19,7 +19,6 @@ use staunch_store::ReadOnlyJournal;
 
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::files::open_regular;
 use crate::output::now;
 use crate::{whole, wiring};
 
@@ -51,18 +50,28 @@ impl Note {
     }
 }
 
-/// Notes for the next start that `by` has released everything because of `reason`. False where a server runs: it finds
-/// out itself, and may have contained anew by then; or where none has ever run.
+/// What became of a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// The next start reads it.
+    ForTheNextStart,
+    /// There is none: a server runs, which finds out itself, and may have contained anew by the time of the next start.
+    OfNoUse,
+    /// There is none: no server has ever run here.
+    Nobody,
+}
+
+/// Notes for the next start that `by` has released everything because of `reason`.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn note(config: &Config, by: &str, reason: Option<&str>) -> io::Result<bool> {
+pub(crate) fn note(config: &Config, by: &str, reason: Option<&str>) -> io::Result<Noted> {
     if !config.journal_dir().exists() {
-        return Ok(false);
+        return Ok(Noted::Nobody);
     }
     // None starts before the note is written: one that did could miss it, or take it away unread.
     let _free = match wiring::check_free(config) {
-        Err(fault) if fault.exit == Exit::InUse => return Ok(false),
+        Err(fault) if fault.exit == Exit::InUse => return Ok(Noted::OfNoUse),
         free => free.map_err(|fault| io::Error::other(fault.told()))?,
     };
     let note = Note {
@@ -71,7 +80,7 @@ pub(crate) fn note(config: &Config, by: &str, reason: Option<&str>) -> io::Resul
         reason: reason.unwrap_or("no reason was given").into(),
     };
     append(&config.released_file(), &serde_json::to_string(&note)?)?;
-    Ok(true)
+    Ok(Noted::ForTheNextStart)
 }
 
 /// Appends a line, which is durable then.
@@ -151,9 +160,16 @@ pub(crate) fn before(config: &Config) -> Option<ReleasedBefore> {
     })
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file"));
+    }
     let mut bytes = Vec::new();
-    open_regular(file)?.take(NOTES_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    file.take(NOTES_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > NOTES_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "there are too many notes"));
     }

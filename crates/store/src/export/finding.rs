@@ -76,3 +76,11 @@ pub enum ArchiveFinding {
     #[error(transparent)]
     Log(#[from] Finding),
 }
+
+impl ArchiveFinding {
+    /// As [`Finding::is_nobodys_word`].
+    #[must_use]
+    pub const fn is_nobodys_word(&self) -> bool {
+        matches!(self, Self::Log(finding) if finding.is_nobodys_word())
+    }
+}

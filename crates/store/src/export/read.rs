@@ -55,6 +55,10 @@ pub struct ArchiveSummary {
     pub encrypted: u64,
     /// The original bytes of all, as manifests say.
     pub bytes: u64,
+    /// Lines of handling logs that the key has signed.
+    pub lines: u64,
+    /// Those that it has not, or that cannot be read.
+    pub lines_unproved: u64,
     /// What was found.
     pub findings: u64,
 }

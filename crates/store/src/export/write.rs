@@ -22,14 +22,18 @@ use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
 use crate::tlog::{CHECKPOINT, Checkpoint, LogError, LogKey, LogProof, LogReader, read_tile};
 use crate::vault::DirVault;
+use crate::vault::Finding;
 use crate::vault::dir::name::ObjectName;
 use crate::vault::dir::receipts::{fetch, newest, receipts};
-use crate::vault::handling::{HandlingLog, name_of};
+use crate::vault::handling::{HandlingLog, Head, check, name_of};
 use crate::vault::hashing::Hashing;
 use crate::vault::logged::entry_of_manifest;
 
 /// How hard zstd tries: its own default. Most of what is packed is packed already.
 const LEVEL: i32 = 3;
+
+/// The most that is told of handling logs.
+const TOLD_MAX: usize = 20;
 
 /// What says how an archive is verified.
 const VERIFY: &str = include_str!("VERIFY.md");
@@ -70,6 +74,8 @@ pub struct ExportSummary {
     pub missed: u64,
     /// Collections that ended after containment had stopped waiting for them.
     pub late: u64,
+    /// What is wrong with the handling logs in it, the first of it: whoever verifies the archive finds that.
+    pub of_handling: Vec<Finding>,
     /// The files of the archive.
     pub files: u64,
     /// The bytes of the archive.
@@ -155,6 +161,8 @@ struct Export<'a> {
     note: String,
     /// Where the manifests and records of the incident are in the log, by their hash.
     logged: BTreeMap<Sha256Hash, (u64, Vec<u8>)>,
+    /// What the log has of handling logs.
+    heads: BTreeMap<Option<IncidentId>, Vec<Head>>,
     unlogged: Vec<String>,
     items: Vec<Item>,
     summary: ExportSummary,
@@ -185,6 +193,7 @@ pub fn export_incident<W: Write>(
         log,
         note,
         logged: BTreeMap::new(),
+        heads: BTreeMap::new(),
         unlogged: Vec::new(),
         items: Vec::new(),
         summary: ExportSummary {
@@ -195,6 +204,7 @@ pub fn export_incident<W: Write>(
             artefact_bytes: 0,
             missed: 0,
             late: 0,
+            of_handling: Vec::new(),
             files: 0,
             bytes: 0,
             sha256: Sha256Hash::of(b""),
@@ -234,6 +244,15 @@ impl Export<'_> {
                 let hash = match LogEntry::parse(entry).map(|it| it.logged) {
                     Ok(Logged::Manifest { incident, manifest, .. }) if incident == self.parts.incident => manifest,
                     Ok(Logged::Collection { incident, record, .. }) if incident == self.parts.incident => record,
+                    Ok(Logged::Handling {
+                        incident,
+                        bytes,
+                        sha256,
+                    }) => {
+                        let head = Head { bytes, sha256, number };
+                        self.heads.entry(incident).or_default().push(head);
+                        continue;
+                    }
                     _ => continue,
                 };
                 // What is in the log twice is proved by its first entry.
@@ -402,7 +421,7 @@ impl Export<'_> {
         Ok(proof.to_string())
     }
 
-    /// The handling logs, which are read after the checkpoint: they have what it says of them.
+    /// The handling logs as they are, with what is wrong with them; they are read after the checkpoint: they have what it says of them.
     fn handling(&mut self) -> Result<(), ExportError> {
         for incident in [Some(self.parts.incident), None] {
             let log = self.parts.handling;
@@ -410,8 +429,18 @@ impl Export<'_> {
                 file: log.file(incident),
                 source,
             })?;
+            let name = name_of(incident);
+            let heads = self.heads.remove(&incident).unwrap_or_default();
+            let key = self.parts.key.verifier();
+            let mut find = |finding: Finding| {
+                if self.summary.of_handling.len() < TOLD_MAX {
+                    self.summary.of_handling.push(finding);
+                }
+            };
+            let from = read.as_deref().unwrap_or_default();
+            check(&name, from, &key, heads, &mut find).expect("it is in memory");
             if let Some(bytes) = read {
-                self.add(name_of(incident), bytes);
+                self.add(name, bytes);
             }
         }
         Ok(())

@@ -36,15 +36,30 @@ use owner::{Owner, open_directory};
 /// The directory, in the folder of evidence.
 pub const HANDLING: &str = "handling";
 
+/// Whether a lock was got within so many tries.
+fn tries(most: usize, mut lock: impl FnMut() -> Result<(), TryLockError>) -> io::Result<bool> {
+    for left in (0..most).rev() {
+        match lock() {
+            Err(TryLockError::WouldBlock) if left > 0 => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {}
+            locked => return locked.map(|()| true).map_err(io::Error::from),
+        }
+    }
+    Ok(false)
+}
+
 /// The log of everything.
 const ALL: &str = "all.jsonl";
 
 /// The most bytes of one log: some 100,000 lines.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 
-/// How often the lock of a log is tried before it is read without, and the pause between two tries: a line is written
-/// and synced in milliseconds, and who holds the lock for ever holds up nobody.
-const LOCK_TRIES_MAX: usize = 50;
+/// How often the lock of a log is tried before a line is refused, and before it is read without: 10 seconds, and one. A
+/// line is written and synced in milliseconds, on a disk that is very busy in some hundred.
+const LOCK_TRIES_TO_WRITE: usize = 500;
+const LOCK_TRIES_TO_READ: usize = 50;
+
+/// The pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The handling logs of a folder of evidence.
@@ -102,6 +117,13 @@ impl HandlingLog {
         Self { key, ..self }
     }
 
+    /// The name of the log of an incident, or of everything without one, in the folder and in an archive; and in what its
+    /// lines are signed with.
+    #[must_use]
+    pub fn name(incident: Option<IncidentId>) -> String {
+        name_of(incident)
+    }
+
     /// The file of the log of an incident; of everything without one.
     #[must_use]
     pub fn file(&self, incident: Option<IncidentId>) -> PathBuf {
@@ -120,7 +142,10 @@ impl HandlingLog {
         let dir = owner.directory(&folder)?;
         let (mut file, is_new) = owner.log(&dir, &name(incident))?;
         // It is let go when the file is closed.
-        file.lock()?;
+        if !tries(LOCK_TRIES_TO_WRITE, || file.try_lock())? {
+            let what = "somebody holds the lock of this log, and no line takes that long";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
+        }
         let about = file.metadata()?;
         let last = last_line(&mut file, about.len())?;
         // What a crash has cut off is a line of its own from here on.
@@ -195,19 +220,24 @@ impl HandlingLog {
         })
     }
 
-    /// The logs that there are, each by its incident, and that of everything by `None`, which is the first.
+    /// The logs that there are, each by its incident, and that of everything by `None`, which is the first. What else is
+    /// beside them goes to `foreign`, by its name.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub fn logs(&self) -> io::Result<Vec<Option<IncidentId>>> {
+    pub fn logs(&self, foreign: &mut dyn FnMut(&str)) -> io::Result<Vec<Option<IncidentId>>> {
         let Some(dir) = self.directory()? else {
             return Ok(Vec::new());
         };
         let mut found = Vec::new();
         for entry in Dir::read_from(&dir)? {
             let entry = entry?;
-            let file = entry.file_name().to_str().ok();
-            found.extend(file.and_then(of_name));
+            let name = entry.file_name().to_string_lossy();
+            match of_name(&name) {
+                Some(log) => found.push(log),
+                None if [".", ".."].contains(&&*name) => {}
+                None => foreign(&name),
+            }
         }
         found.sort_unstable();
         Ok(found)
@@ -229,9 +259,8 @@ impl HandlingLog {
         let mut at_known = (known == 0).then(|| Sha256Hash::of(b""));
         if let Some(file) = self.open(incident)? {
             // It is let go when the file is closed. Who holds it for ever holds up this log alone.
-            match file.try_lock_shared() {
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                tried => tried?,
+            if !tries(1, || file.try_lock_shared())? {
+                return Ok(None);
             }
             file.sync_data()?;
             each_line(file, &mut |line| {
@@ -259,15 +288,8 @@ impl HandlingLog {
         let Some(file) = self.open(incident)? else {
             return Ok(None);
         };
-        for _ in 0..LOCK_TRIES_MAX {
-            match file.try_lock_shared() {
-                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-                tried => {
-                    tried?;
-                    break;
-                }
-            }
-        }
+        // Whoever holds it for ever is not believed, and holds up nobody.
+        tries(LOCK_TRIES_TO_READ, || file.try_lock_shared())?;
         if file.metadata()?.len() > LOG_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any"));
         }

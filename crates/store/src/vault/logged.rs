@@ -258,7 +258,7 @@ impl Logbook {
         self.refresh()?;
         let unread = |incident: Option<IncidentId>, error: &io::Error| disk_failure("read", &log.file(incident), error);
         let there = log
-            .logs()
+            .logs(&mut |_| {})
             .map_err(|error| disk_failure("list", &log.file(None), &error))?;
         let mut logs: BTreeSet<Option<IncidentId>> = there.into_iter().collect();
         logs.extend(self.handling.keys());

@@ -83,8 +83,7 @@ pub struct Unlogged {
     pub manifests: u64,
     /// Records of collections.
     pub records: u64,
-    /// Lines of handling logs after the last that is signed, or that an entry of the log stands for; and those without a
-    /// signature after one with it.
+    /// Lines of handling logs that the key has not signed, or that cannot be read.
     pub lines: u64,
 }
 
@@ -124,10 +123,8 @@ pub struct EvidenceSummary {
     pub not_read: u64,
     /// Those of them whose bucket did not answer.
     pub away: u64,
-    /// Lines of handling logs that a signature or an entry of the log stands for.
+    /// Lines of handling logs that the key has signed.
     pub lines: u64,
-    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
-    pub lines_unsigned: u64,
     /// What is there beside them, and is in none of these numbers.
     pub unlogged: Unlogged,
     /// What was found.
@@ -464,9 +461,16 @@ impl Verifying<'_> {
     /// transparency log was read before them.
     fn handling(&mut self, log: &HandlingLog) {
         let mut logs: BTreeSet<Option<IncidentId>> = self.heads.keys().copied().collect();
-        match log.logs() {
+        let mut foreign = Vec::new();
+        match log.logs(&mut |name| foreign.push(name.to_owned())) {
             Ok(there) => logs.extend(there),
             Err(error) => self.unreadable(HANDLING, &error),
+        }
+        foreign.sort_unstable();
+        for name in foreign {
+            let name = Printable(&name);
+            let name = format!("{HANDLING}/{name}");
+            self.find(Finding::Foreign { name });
         }
         for incident in logs {
             let name = name_of(incident);
@@ -480,13 +484,8 @@ impl Verifying<'_> {
                 check(&name, from, key, heads, &mut |finding| self.find(finding))
             });
             match checked {
-                Ok(Checked {
-                    proved,
-                    unsigned,
-                    unproved,
-                }) => {
-                    self.summary.lines += proved;
-                    self.summary.lines_unsigned += unsigned;
+                Ok(Checked { signed, unproved }) => {
+                    self.summary.lines += signed;
                     self.summary.unlogged.lines += unproved;
                 }
                 Err(error) => self.unreadable(&name, &error),

@@ -55,14 +55,7 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
         last = match c {
             ' ' => continue,
             '"' | '\'' | '`' => {
-                loop {
-                    match rest.next().ok_or("a quotation mark in its query is not closed")? {
-                        // In such a text it stands for itself.
-                        '\\' if c != '`' => drop(rest.next()),
-                        end if end == c => break,
-                        _ => {}
-                    }
-                }
+                skip_text(c, &mut rest).ok_or("a quotation mark in its query is not closed")?;
                 Last::Closed
             }
             '(' | '[' | '{' => {
@@ -83,8 +76,26 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
             ',' => Last::Nothing,
             // Between the two times of a subquery.
             ':' if open.last() == Some(&'[') => Last::Nothing,
-            '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' | '~' | '@' => Last::Operator,
-            ';' | '?' | '&' | '|' | '$' => {
+            '+' | '-' => Last::Operator,
+            '*' | '/' | '%' | '^' | '@' | '<' | '>' if matches!(last, Last::Nothing | Last::Operator) => {
+                return Err("its query has an operator with nothing before it");
+            }
+            '*' | '/' | '%' | '^' | '@' => Last::Operator,
+            '<' | '>' | '=' | '!' => {
+                let is_compared = rest.next_if_eq(&'=').is_some();
+                // Of labels, whether they are so and whether they match is asked as well.
+                let of_label = open.last() == Some(&'{') && (c == '=' || rest.next_if_eq(&'~').is_some());
+                if !is_compared && !of_label && matches!(c, '=' | '!') {
+                    return Err(
+                        "its query has an operator that PromQL does not know: equality is ==, and its opposite !=",
+                    );
+                }
+                if c == '=' && of_label && !is_compared {
+                    rest.next_if_eq(&'~');
+                }
+                Last::Operator
+            }
+            ';' | '?' | '&' | '|' | '$' | '~' => {
                 return Err("its query has a character that PromQL does not know outside of quotation marks");
             }
             c => {
@@ -124,6 +135,32 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Where the last `<` or `>` is that is in no text.
+pub(super) fn last_comparison(condition: &str) -> Option<usize> {
+    let mut rest = condition.char_indices().peekable();
+    let mut found = None;
+    while let Some((at, c)) = rest.next() {
+        match c {
+            '"' | '\'' | '`' => drop(skip_text(c, &mut rest.by_ref().map(|(_, c)| c))),
+            '<' | '>' => found = Some(at),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Skips what is behind the quotation mark `quote`, with the one that closes it; `None` when none does.
+fn skip_text(quote: char, rest: &mut impl Iterator<Item = char>) -> Option<()> {
+    loop {
+        match rest.next()? {
+            // Between backticks it stands for itself.
+            '\\' if quote != '`' => drop(rest.next()),
+            end if end == quote => return Some(()),
+            _ => {}
+        }
+    }
+}
+
 /// Whether a character is one of a name, a duration or a number, as the servers take them: letters of any script.
 fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | ':' | '.' | '\\')
@@ -147,6 +184,9 @@ mod tests {
             "a / on(x) group_left(y) b",
             "a > bool 1",
             "a == bool on(x) b",
+            "a != 0 and b >= -1",
+            "a{b=\"c\",d!=\"e\",f=~\"g\",h!~\"i\"}",
+            "on * limit",
             "histogram_quantile(0.99, sum(rate(b_bucket[5m])) by (le)) * 1000",
             "rate(a[5m] @ end())",
             "a @ 1609746000.5 offset -1w",
@@ -182,10 +222,15 @@ mod tests {
             ("the share of errors", "two names"),
             ("5m errors", "two names"),
             ("a <", "nothing after it"),
-            ("a =", "nothing after it"),
+            ("a =", "equality is =="),
             ("sum(a) /", "nothing after it"),
             ("(a +)", "nothing after it"),
             ("", "nothing after it"),
+            ("* a", "nothing before it"),
+            ("a * / b", "nothing before it"),
+            ("sum(/a)", "nothing before it"),
+            ("a = 5", "equality is =="),
+            ("a ! b", "equality is =="),
             ("sum(a", "not closed"),
             ("sum(a))", "not open"),
             ("sum(a]", "another kind"),

@@ -17,13 +17,14 @@ use staunch_store::{
 };
 
 use super::handled::{Custody, Deed, place};
-use super::verify::{earlier, encrypted_text, unsigned_text, verifier};
+use super::in_log::InLog;
+use super::verify::{Verdict, earlier, encrypted_text, handled_text, unsigned_text, verifier};
 use super::{Findings, NewFile, bucket, fault, folder, lines, no_terminal, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::client::named_files_must_be_there;
 use crate::commands::{incident, load};
 use crate::exit::{Exit, Fault, escaped};
-use crate::output::{Output, Tone, json, print, say, say_rendered, warn_wrapped, wrap};
+use crate::output::{Output, Tone, json, print, say, say_rendered, say_wrapped, warn_wrapped, wrap};
 use crate::progress::Progress;
 use crate::wiring;
 
@@ -102,6 +103,10 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     // Before a byte of it is given away.
     let outcome = |summary: &ExportSummary| format!("done, SHA-256 {}", summary.sha256);
     let summary = custody.done(Some(incident), deed, act, outcome)?;
+    for finding in &summary.of_handling {
+        warn_wrapped(&format!("what is exported is not proved in all: {finding}"));
+    }
+    let put_back = InLog::of(&dir, None, data)?.put_back(&custody, Some(incident));
     let exported = Exported {
         incident,
         file: (!is_stdout).then_some(path),
@@ -122,6 +127,13 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
         (true, false) => print(&json(&exported)?)?,
         // It is talk, and not the data.
         (false, _) => say(exported_text(&exported).trim_end()),
+    }
+    if let Some(why) = put_back {
+        warn_wrapped(&format!("THE LOG WAS PUT BACK: {why}"));
+        say_wrapped(
+            "hint: what is exported is proved by what is left of the log: hold that against a checkpoint that was kept \
+             elsewhere (`staunch evidence verify --earlier`)",
+        );
     }
     Ok(Exit::Ok)
 }
@@ -278,7 +290,8 @@ fn hint_of(first: &[u8], findings: &[String]) -> Option<String> {
 /// What was verified.
 #[derive(Debug, Serialize)]
 struct Verified {
-    /// Whether nothing was found.
+    verdict: Verdict,
+    /// Whether the verdict is that all of it is proved.
     proved: bool,
     incident: Option<IncidentId>,
     /// The size of the log that is signed, and its root.
@@ -295,6 +308,10 @@ struct Verified {
     /// Those of them that are encrypted: their stored bytes are those of their manifests.
     encrypted: u64,
     bytes: u64,
+    /// Lines of the handling logs that the key has signed.
+    handled: u64,
+    /// Those that it has not, or that cannot be read: they prove nothing.
+    handled_unproved: u64,
     /// What is not as it was exported.
     findings: Vec<String>,
     /// How many more there are.
@@ -316,7 +333,11 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
     let mut progress = Progress::start();
     let mut findings = Findings::default();
     let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
-    let mut found = |finding: ArchiveFinding| findings.push(finding.to_string());
+    let mut nobodys = 0;
+    let mut found = |finding: ArchiveFinding| {
+        nobodys += u64::from(finding.is_nobodys_word());
+        findings.push(finding.to_string());
+    };
     let mut first = Vec::new();
     let summary = if path.is_dir() {
         verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut found)
@@ -356,6 +377,8 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         artefacts,
         encrypted,
         bytes,
+        lines,
+        lines_unproved,
         findings: found,
     } = summary.map_err(|error| {
         let shown = path.display().to_string();
@@ -364,8 +387,14 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
     let hint = (found > 0 && !path.is_dir())
         .then(|| hint_of(&first, &findings.told))
         .flatten();
+    let verdict = match found {
+        0 => Verdict::Proved,
+        found if found == nobodys => Verdict::InPart,
+        _ => Verdict::NotProved,
+    };
     let verified = Verified {
-        proved: found == 0,
+        verdict,
+        proved: verdict == Verdict::Proved,
         incident,
         checkpoint: checkpoint.map(|it| (it.size, it.root)),
         continues_earlier: earlier.is_some().then_some(continues_earlier),
@@ -377,12 +406,14 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         artefacts,
         encrypted,
         bytes,
+        handled: lines,
+        handled_unproved: lines_unproved,
         findings: findings.told,
         more: findings.more,
         hint,
     };
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
-    Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
+    Ok(verdict.exit())
 }
 
 fn verified_text(output: &Output, it: &Verified) -> String {
@@ -397,10 +428,9 @@ fn verified_text(output: &Output, it: &Verified) -> String {
     if let Some(hint) = &it.hint {
         text.push_str(&format!("{}\n", wrap(&format!("hint: {hint}"), 0)));
     }
-    let (tone, verdict) = if it.proved {
-        (Tone::Good, "PROVED")
-    } else {
-        (Tone::Bad, "NOT AS IT WAS EXPORTED")
+    let (tone, verdict) = match it.verdict {
+        Verdict::NotProved => (Tone::Bad, "NOT AS IT WAS EXPORTED"),
+        verdict => verdict.words(),
     };
     let of = it.incident.map_or_else(String::new, |it| format!(" of {it}"));
     let what = format!(
@@ -412,7 +442,11 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         it.proofs
     );
     text.push_str(&format!("{}\n", output.paint(tone, &wrap(&what, 2))));
-    text.push_str(&unsigned_text(it.unsigned, "manifests"));
+    text.push_str(&unsigned_text(it.unsigned));
+    if it.handled_unproved > 0 {
+        let line = wrap(&handled_text(it.handled_unproved), 2);
+        text.push_str(&format!("  {}\n", output.paint(Tone::Warning, &line)));
+    }
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }

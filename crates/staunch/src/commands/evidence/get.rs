@@ -119,12 +119,13 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         };
         custody.note_after(incident, deed);
     }
-    let put_back = match log.has_any(&hashes) {
-        Some(false) => log.put_back(&custody, incident),
-        _ => None,
-    };
+    let put_back = log.put_back(&custody, incident);
     let is_own = is_live(&folder, args.vault.as_deref(), &args.data);
-    let proof = Proof::of(&log, &hashes, put_back, is_own && is_at_work(&folder));
+    let proof = Proof::of(&log, &hashes, put_back.clone(), is_own && is_at_work(&folder));
+    if let Some(why) = put_back.filter(|_| proof == Proof::Logged) {
+        // What it still has is proved.
+        warn_wrapped(&format!("THE LOG WAS PUT BACK: {why}"));
+    }
     // What is not in it is told beside it.
     let missed = manifests.iter().find_map(|it| match &it.manifest.taken {
         Taken::Missed(failure) if Some(&it.manifest.custody.locator) == locator => Some(&*failure.what),

@@ -4,14 +4,16 @@
 
 use std::cell::OnceCell;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::stat::{major, minor};
 use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp};
-use staunch_store::LogKey;
+use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::{Handles, HandlingLog};
+use staunch_store::{LogKey, LogVerifier};
 
 use super::disk;
 use crate::actor::actor;
@@ -36,6 +38,8 @@ pub(super) struct Custody {
     whose: Whose,
     /// Where the key may be that signs its lines.
     key_files: Vec<PathBuf>,
+    /// Whether the evidence is in a transparency log, so that there is a key.
+    has_log: bool,
     /// The log with its key, once that was needed.
     signed: OnceCell<HandlingLog>,
 }
@@ -85,6 +89,7 @@ impl Custody {
                 None => Whose::Own,
             },
             key_files: key_files(folder, data),
+            has_log: folder.join(wiring::LOG).join(CHECKPOINT).exists(),
             signed: OnceCell::new(),
         }
     }
@@ -129,21 +134,33 @@ impl Custody {
         self.signed()?.append(incident, handles).map(drop).map_err(|error| {
             let file = self.log.file(incident);
             let what = format!("cannot write {}", file.display());
-            match disk(&error) {
-                Exit::Busy => Fault::doing(Exit::Busy, what, &error).hint(
-                    "who handles evidence is on record: make room on the disk of the vault, or read a copy (--vault)",
+            let (exit, hint) = match (disk(&error), error.kind()) {
+                (Exit::Busy, _) => (
+                    Exit::Busy,
+                    "make room on the disk of the vault, or read a copy (--vault)",
                 ),
-                _ => Fault::doing(Exit::Denied, what, &error).hint(
-                    "who handles evidence is on record: run it as the user of the server, or on a copy (--vault)",
+                (_, io::ErrorKind::ResourceBusy) => (
+                    Exit::Busy,
+                    "see who holds the lock of that file (lslocks), or read a copy (--vault)",
                 ),
-            }
+                (_, io::ErrorKind::FileTooLarge) => {
+                    (Exit::Denied, "it takes no more: read a copy of the folder (--vault)")
+                }
+                (_, io::ErrorKind::InvalidData) => (
+                    Exit::Denied,
+                    "somebody has put something else in its place: see what it is and how it came there, or read a copy (--vault)",
+                ),
+                _ => (Exit::Denied, "run it as the user of the server, or on a copy (--vault)"),
+            };
+            Fault::doing(exit, what, &error).hint(format!("who handles evidence is on record: {hint}"))
         })
     }
 
     /// The log, whose lines are signed where there is a key.
     ///
     /// # Errors
-    /// When there is one that cannot be used: a line without a signature would be nobody's word.
+    /// When there is one that cannot be used, or none is found and the folder has a log: a line without a signature would
+    /// be nobody's word.
     fn signed(&self) -> Result<HandlingLog, Fault> {
         if let Some(known) = self.signed.get() {
             return Ok(known.clone());
@@ -160,6 +177,12 @@ impl Custody {
             if key.is_some() {
                 break;
             }
+        }
+        if key.is_none() && self.has_log {
+            let what = "the key is not known that signs what is done with this evidence";
+            return Err(Fault::new(Exit::Usage, what).hint(
+                "name the configuration of its server with --config, or make a copy of the folder and read that (--vault)",
+            ));
         }
         let signed = self.log.clone().signed_with(key.map(Arc::new));
         Ok(self.signed.get_or_init(|| signed).clone())
@@ -234,22 +257,33 @@ impl Custody {
         found.split_off(found.len().saturating_sub(SHOWN_MAX))
     }
 
-    /// Shows what came of all that was done with the evidence of an incident, or with all evidence.
-    pub(super) fn outcomes(&self, incident: Option<IncidentId>, take: &mut dyn FnMut(&str)) {
-        self.outcomes_of(incident.map(Some).into_iter().chain([None]), take);
+    /// Shows what came of all that was done with the evidence of an incident, or with all evidence, as far as `key` has
+    /// signed it.
+    pub(super) fn outcomes(&self, incident: Option<IncidentId>, key: &LogVerifier, take: &mut dyn FnMut(&str)) {
+        self.outcomes_of(incident.map(Some).into_iter().chain([None]), key, take);
     }
 
-    /// Shows what came of all that was done, with the evidence of whatever incident.
-    pub(super) fn all_outcomes(&self, take: &mut dyn FnMut(&str)) {
-        match self.log.logs() {
-            Ok(logs) => self.outcomes_of(logs, take),
+    /// As [`Custody::outcomes`], with the evidence of whatever incident.
+    pub(super) fn all_outcomes(&self, key: &LogVerifier, take: &mut dyn FnMut(&str)) {
+        match self.log.logs(&mut |_| {}) {
+            Ok(logs) => self.outcomes_of(logs, key, take),
             Err(error) => warn_wrapped(&format!("the handling logs cannot be listed: {error}")),
         }
     }
 
-    fn outcomes_of(&self, logs: impl IntoIterator<Item = Option<IncidentId>>, take: &mut dyn FnMut(&str)) {
+    fn outcomes_of(
+        &self,
+        logs: impl IntoIterator<Item = Option<IncidentId>>,
+        key: &LogVerifier,
+        take: &mut dyn FnMut(&str),
+    ) {
         for log in logs {
-            let mut of = |it: Handled| take(it.outcome.as_deref().unwrap_or_default());
+            let name = HandlingLog::name(log);
+            let mut of = |it: Handled| {
+                if key.has_signed_line(&name, &it) == Ok(true) {
+                    take(it.outcome.as_deref().unwrap_or_default());
+                }
+            };
             // Lines that are none are told by who shows or verifies it.
             if let Err(error) = self.log.read(log, &mut of, &mut |_| {}) {
                 warn_wrapped(&format!("the handling log cannot be read: {error}"));

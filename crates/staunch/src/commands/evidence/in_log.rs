@@ -93,7 +93,7 @@ impl InLog {
         let key = self.key.clone()?;
         self.known.as_ref().ok()?;
         let mut noted = Noted::of(&key);
-        custody.outcomes(incident, &mut |outcome| noted.take(outcome));
+        custody.outcomes(incident, &key, &mut |outcome| noted.take(outcome));
         let mut before = noted.and_kept_elsewhere(&self.folder, self.size());
         before.push((self.most, "this command has seen one"));
         self.read();

@@ -21,7 +21,7 @@ use crate::{progress, wiring};
 /// What a verification comes to. Text, JSON, exit code and handling log say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Verdict {
+pub(super) enum Verdict {
     /// All of it is as it was sealed and signed.
     Proved,
     /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or their bucket did
@@ -32,7 +32,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    const fn exit(self) -> Exit {
+    pub(super) const fn exit(self) -> Exit {
         match self {
             Self::Proved => Exit::Ok,
             Self::InPart => Exit::Failed,
@@ -40,7 +40,7 @@ impl Verdict {
         }
     }
 
-    const fn words(self) -> (Tone, &'static str) {
+    pub(super) const fn words(self) -> (Tone, &'static str) {
         match self {
             Self::Proved => (Tone::Good, "PROVED"),
             Self::InPart => (Tone::Warning, "PROVED IN PART"),
@@ -98,10 +98,8 @@ struct Verified {
     not_read: u64,
     /// Those of them whose bucket did not answer.
     away: u64,
-    /// Lines of the handling log that a signature or the log stands for.
+    /// Lines of the handling logs that the key has signed.
     handled: u64,
-    /// Those of them that carry no signature of the key themselves: the log alone stands for them.
-    handled_unsigned: u64,
     /// What is not as it was sealed and signed.
     findings: Vec<String>,
     /// How many more there are.
@@ -192,7 +190,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         });
     }
     let mut noted = Noted::of(&key);
-    custody.all_outcomes(&mut |outcome| noted.take(outcome));
+    custody.all_outcomes(&key, &mut |outcome| noted.take(outcome));
     let mut put_back = None;
     if let Some(signed) = &summary.checkpoint {
         let before = noted.and_kept_elsewhere(&dir, signed.size);
@@ -211,8 +209,8 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     verified.copy = !is_live(&dir, args.path.as_deref(), &args.data);
     verified.anchors = anchors;
     // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand
-    // may have put there what is not in the log. Lines of the handling log are signed as they are written.
-    let is_all_signed = (left_behind == 0 || !verified.copy) && summary.unlogged.lines == 0;
+    // may have put there what is not in the log. Lines of handling logs are signed as they are written.
+    let is_all_signed = (left_behind == 0 || !verified.copy) && nobodys == 0;
     verified.verdict = match (is_sound, summary.not_read == 0 && unanswered == 0 && is_all_signed) {
         (false, _) => Verdict::NotProved,
         (true, true) => Verdict::Proved,
@@ -260,7 +258,6 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
         not_read: summary.not_read,
         away: summary.away,
         handled: summary.lines,
-        handled_unsigned: summary.lines_unsigned,
         findings: findings.told,
         more: findings.more,
     }
@@ -294,8 +291,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         );
         text.push_str(&format!("  {}\n", wrap(&line, 2)));
     }
-    text.push_str(&unsigned_text(it.unsigned, "manifests"));
-    text.push_str(&unsigned_text(it.handled_unsigned, "lines of the handling log"));
+    text.push_str(&unsigned_text(it.unsigned));
     if it.encrypted > 0 {
         text.push_str(&encrypted_text(it.encrypted));
     }
@@ -371,9 +367,7 @@ fn beside_text(output: &Output, it: &Verified) -> String {
         ));
     }
     if handled > 0 {
-        lines.push(format!(
-            "not proved, and not counted: {handled} lines of the handling log, for which nobody stands"
-        ));
+        lines.push(handled_text(handled));
     }
     if it.left_behind > 0 {
         lines.push(format!(
@@ -383,6 +377,16 @@ fn beside_text(output: &Output, it: &Verified) -> String {
     }
     let paint = |line: &String| format!("  {}\n", output.paint(Tone::Warning, &wrap(line, 2)));
     lines.iter().map(paint).collect()
+}
+
+/// What is told of lines of handling logs that prove nothing.
+pub(super) fn handled_text(unproved: u64) -> String {
+    let (lines, they) = if unproved == 1 {
+        ("line", "it proves")
+    } else {
+        ("lines", "they prove")
+    };
+    format!("{unproved} {lines} of the handling logs the key has not signed: {they} nothing, and the rest is as it was")
 }
 
 /// The earlier checkpoint that was named.
@@ -437,12 +441,13 @@ pub(super) fn verifier(named: Option<&str>, data: &DataArgs) -> Result<LogVerifi
     })
 }
 
-/// What is told of those of `all` that carry no signature of the key themselves; nothing when there is none.
-pub(super) fn unsigned_text(count: u64, all: &str) -> String {
+/// What is told of manifests that carry no signature of the key themselves; nothing when there is none.
+pub(super) fn unsigned_text(count: u64) -> String {
     if count == 0 {
         return String::new();
     }
-    let line = format!("{count} of the {all} carry no signature of the key themselves: the log alone stands for them");
+    let line =
+        format!("{count} of the manifests carry no signature of the key themselves: the log alone stands for them");
     format!("  {}\n", wrap(&line, 2))
 }
 

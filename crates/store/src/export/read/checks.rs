@@ -294,20 +294,21 @@ impl Checking<'_> {
         Ok(())
     }
 
-    /// Holds a handling log against what the transparency log says of it. That its bytes are those that were exported is
-    /// signed: what nobody else stands for is no finding, nor is what a crash has left in it.
+    /// Holds a handling log against its signatures, and against what the transparency log says of it.
     fn handling(&mut self, name: &str, expected: Sha256Hash, size: u64, from: &mut dyn Read) -> io::Result<()> {
         let heads = self.heads.remove(name).unwrap_or_default();
         let mut hashing = Hashing::new(from);
         let mut found = Vec::new();
-        check(name, &mut hashing, self.key, heads, &mut |finding| {
-            if !finding.may_be_left_behind() && found.len() < LINES_MAX {
+        let checked = check(name, &mut hashing, self.key, heads, &mut |finding| {
+            if found.len() < LINES_MAX {
                 found.push(finding);
             }
         })?;
         io::copy(&mut hashing, &mut io::sink())?;
         self.tell(size);
         if hashing.finish().0 == expected {
+            self.summary.lines += checked.signed;
+            self.summary.lines_unproved += checked.unproved;
             found.into_iter().for_each(|it| self.find(it.into()));
         } else {
             let name = name.to_owned();

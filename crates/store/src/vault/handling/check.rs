@@ -25,12 +25,10 @@ pub(crate) struct Head {
 /// How many lines a handling log has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// Those that a signature of theirs, or of a line after them, or the transparency log stands for.
-    pub(crate) proved: u64,
-    /// Those of them that carry no signature themselves, as of a machine that had no key yet.
-    pub(crate) unsigned: u64,
-    /// Those that come after the last such line, and those without a signature that come after one with it: anybody may
-    /// have written or damaged them.
+    /// Those that the key has signed.
+    pub(crate) signed: u64,
+    /// Those that it has not, and what is none that can be read: anybody may have put them there, and a crash may have
+    /// cut one off.
     pub(crate) unproved: u64,
 }
 
@@ -49,26 +47,30 @@ pub(crate) fn check(
     heads.sort_unstable();
     let mut heads = heads.into_iter().peekable();
     let (mut hash, mut bytes) = (Sha256::new(), 0);
-    let mut count = Count::default();
+    let mut checked = Checked::default();
     let (mut unreadable, mut unsigned) = (Run::default(), Run::default());
     let mut is_changed = false;
     each_line(from, &mut |line| {
         hash.update(line.bytes);
         bytes += line.bytes.len() as u64;
         let number = line.number;
-        let kind = match &line.handled {
-            Err(error) => {
-                unreadable.add(number, || Printable(&error.to_string()).to_string());
-                Kind::Unreadable
-            }
+        unreadable.end_before(
+            number,
+            |first, last, what| unreadable_lines(name, first, last, what),
+            find,
+        );
+        unsigned.end_before(number, |first, last, _| unsigned_lines(name, first, last), find);
+        let mut is_signed = false;
+        match &line.handled {
+            Err(error) => unreadable.add(number, || Printable(&error.to_string()).to_string()),
             Ok(handled) => {
                 if !line.follows {
                     let name = name.to_owned();
                     find(Finding::LineOutOfOrder { name, line: number });
                 }
                 match key.has_signed_line(name, handled) {
-                    Ok(true) => Kind::Signed,
-                    Ok(false) => Kind::Unsigned,
+                    Ok(true) => is_signed = true,
+                    Ok(false) => unsigned.add(number, String::new),
                     Err(why) => {
                         let name = name.to_owned();
                         find(Finding::LineNotProved {
@@ -76,33 +78,15 @@ pub(crate) fn check(
                             line: number,
                             why,
                         });
-                        Kind::Unsigned
                     }
                 }
             }
-        };
-        if kind == Kind::Unsigned && count.has_signed {
-            unsigned.add(number, String::new);
         }
-        unreadable.told_before(number, |first, last, what| {
-            let name = name.to_owned();
-            find(Finding::LinesUnreadable {
-                name,
-                first,
-                last,
-                what,
-            });
-        });
-        unsigned.told_before(number, |first, last, _| {
-            let name = name.to_owned();
-            find(Finding::LinesUnsigned { name, first, last });
-        });
-        count.line(number, kind);
+        checked.signed += u64::from(is_signed);
+        checked.unproved += u64::from(!is_signed);
         while let Some(head) = heads.next_if(|it| it.bytes <= bytes) {
             let is_as_logged = head.bytes == bytes && Sha256Hash(hash.clone().finalize().into()) == head.sha256;
-            if is_as_logged {
-                count.is_stood_for();
-            } else if !is_changed {
+            if !is_as_logged && !is_changed {
                 is_changed = true;
                 find(Finding::HandlingChanged {
                     name: name.to_owned(),
@@ -112,19 +96,12 @@ pub(crate) fn check(
             }
         }
     })?;
-    unreadable.told_before(u64::MAX, |first, last, what| {
-        let name = name.to_owned();
-        find(Finding::LinesUnreadable {
-            name,
-            first,
-            last,
-            what,
-        });
-    });
-    unsigned.told_before(u64::MAX, |first, last, _| {
-        let name = name.to_owned();
-        find(Finding::LinesUnsigned { name, first, last });
-    });
+    unreadable.end_before(
+        u64::MAX,
+        |first, last, what| unreadable_lines(name, first, last, what),
+        find,
+    );
+    unsigned.end_before(u64::MAX, |first, last, _| unsigned_lines(name, first, last), find);
     if let Some(head) = heads.next().filter(|_| !is_changed) {
         find(Finding::HandlingCutOff {
             name: name.to_owned(),
@@ -133,56 +110,22 @@ pub(crate) fn check(
             found: bytes,
         });
     }
-    Ok(count.checked())
+    Ok(checked)
 }
 
-/// What stands in the place of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A line that the key has signed.
-    Signed,
-    /// One that it has not.
-    Unsigned,
-    /// None that can be read.
-    Unreadable,
+fn unreadable_lines(name: &str, first: u64, last: u64, what: String) -> Finding {
+    let name = name.to_owned();
+    Finding::LinesUnreadable {
+        name,
+        first,
+        last,
+        what,
+    }
 }
 
-/// Counts lines as they come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    has_signed: bool,
-    /// Up to the last line that something stands for.
-    proved: Checked,
-    /// Up to the last line.
-    so_far: Checked,
-}
-
-impl Count {
-    fn line(&mut self, number: u64, kind: Kind) {
-        match kind {
-            Kind::Unsigned if self.has_signed => self.so_far.unproved += 1,
-            Kind::Unsigned => self.so_far.unsigned += 1,
-            Kind::Signed | Kind::Unreadable => {}
-        }
-        self.so_far.proved = number - self.so_far.unproved;
-        if kind == Kind::Signed {
-            self.has_signed = true;
-            self.is_stood_for();
-        }
-    }
-
-    /// Something stands for all lines so far.
-    fn is_stood_for(&mut self) {
-        self.proved = self.so_far;
-    }
-
-    fn checked(self) -> Checked {
-        let lines = self.so_far.proved + self.so_far.unproved;
-        Checked {
-            unproved: lines - self.proved.proved,
-            ..self.proved
-        }
-    }
+fn unsigned_lines(name: &str, first: u64, last: u64) -> Finding {
+    let name = name.to_owned();
+    Finding::LinesUnsigned { name, first, last }
 }
 
 /// Lines in a row of which the same is to be said.
@@ -198,10 +141,16 @@ impl Run {
         *last = number;
     }
 
-    /// Calls `tell` when the row has ended before the line with this `number`.
-    fn told_before(&mut self, number: u64, tell: impl FnOnce(u64, u64, String)) {
-        if let Some((first, last, what)) = self.lines.take_if(|(_, last, _)| *last < number) {
-            tell(first, last, what);
+    /// Has `find` take what `finding` makes of the row, when it has ended before the one before the line with this
+    /// `number`.
+    fn end_before(
+        &mut self,
+        number: u64,
+        finding: impl FnOnce(u64, u64, String) -> Finding,
+        find: &mut dyn FnMut(Finding),
+    ) {
+        if let Some((first, last, what)) = self.lines.take_if(|(_, last, _)| *last + 1 < number) {
+            find(finding(first, last, what));
         }
     }
 }

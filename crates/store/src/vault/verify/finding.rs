@@ -202,8 +202,8 @@ pub enum Finding {
         /// Why.
         why: NotProved,
     },
-    /// Lines of a handling log that nobody with the key has written, because those before them are signed.
-    #[error("{name}: {} not signed, and one before is: nobody with the key has written it", lines(*.first, *.last))]
+    /// Lines of a handling log that the key has not signed.
+    #[error("{name}: {} not signed: nobody who has the key has written that", lines(*.first, *.last))]
     LinesUnsigned {
         /// The file.
         name: String,
@@ -212,7 +212,7 @@ pub enum Finding {
         /// The number of the last one after it, with none between that is signed.
         last: u64,
     },
-    /// Something in a handling log is no line of it.
+    /// Something in a handling log is no line of it: a crash leaves half a one, and so does who damages one.
     #[error("{name}: {} none that can be read: {what}", lines(*.first, *.last))]
     LinesUnreadable {
         /// The file.
@@ -274,7 +274,7 @@ impl Finding {
     /// True for what anybody may have put there, and takes nothing from what is proved.
     #[must_use]
     pub const fn is_nobodys_word(&self) -> bool {
-        matches!(self, Self::LinesUnsigned { .. })
+        matches!(self, Self::LinesUnsigned { .. } | Self::LinesUnreadable { .. })
     }
 
     /// True for what a writer that was cut off leaves as well, so that it does not prove by itself that somebody
@@ -283,7 +283,7 @@ impl Finding {
     pub const fn may_be_left_behind(&self) -> bool {
         matches!(
             self,
-            Self::Unsigned { .. } | Self::Unreferenced { .. } | Self::Unlogged { .. } | Self::LinesUnreadable { .. }
+            Self::Unsigned { .. } | Self::Unreferenced { .. } | Self::Unlogged { .. }
         )
     }
 }

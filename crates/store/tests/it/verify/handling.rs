@@ -100,7 +100,12 @@ fn no_line_that_was_signed_can_be_changed() {
     for key in [Some(LogKey::from_seed("web-1/staunch", &[9; 32])), None] {
         let other = Handled::new();
         other.append("never", key);
-        assert_eq!(it.with(&other.text()), (0, 1, Vec::new()));
+        let (lines, unproved, findings) = it.with(&other.text());
+        assert_eq!((lines, unproved), (0, 1));
+        assert!(
+            matches!(&findings[..], [Finding::LinesUnsigned { first: 1, last: 1, .. }]),
+            "{findings:?}"
+        );
     }
     // With the name and the number of the key, and without its secret.
     let (head, signature) = text.trim_end().rsplit_once(' ').expect("it is a line");
@@ -158,41 +163,39 @@ fn what_the_log_stands_for_can_be_neither_cut_off_nor_written_anew() {
     let anew = anew.text();
     assert_eq!(it.with(&anew[..text.len()]).2, [changed.clone()]);
     assert_eq!(it.with(&anew).2, [changed]);
-    // Two lines out of a log that nobody has signed.
-    let unsigned = Handled::new();
-    for reason in ["one", "two", "three"] {
-        unsigned.append(reason, None);
-    }
-    assert_eq!(unsigned.with(&unsigned.text()), (0, 3, Vec::new()));
-    assert_eq!(unsigned.logged(), (1, Vec::new()));
-    assert_eq!(unsigned.with(&unsigned.text()), (3, 0, Vec::new()));
-    assert_eq!(unsigned.verify().0.lines_unsigned, 3);
-    unsigned.append("four", None);
-    assert_eq!(unsigned.with(&unsigned.text()), (3, 1, Vec::new()));
-    // A key since then.
-    unsigned.append("five", Some(log_key()));
-    let (summary, findings) = unsigned.verify();
-    assert_eq!((summary.lines, summary.lines_unsigned, findings), (5, 4, Vec::new()));
 }
 
 #[test]
-fn a_line_without_a_signature_after_one_with_it_is_nobodys_word_whoever_logs_it() {
+fn a_line_without_a_signature_is_nobodys_word_whoever_logs_or_follows_it() {
     let it = Handled::new();
-    it.append("one", Some(log_key()));
-    it.append("never", None);
-    it.append("never", None);
     let unsigned = |first, last| Finding::LinesUnsigned {
         name: NAME.into(),
         first,
         last,
     };
-    assert_eq!(it.with(&it.text()), (1, 2, vec![unsigned(2, 3)]));
     assert!(unsigned(2, 3).is_nobodys_word() && !unsigned(2, 3).may_be_left_behind());
-    assert_eq!(it.logged(), (1, Vec::new()));
-    assert_eq!(it.with(&it.text()), (1, 2, vec![unsigned(2, 3)]));
-    it.append("two", Some(log_key()));
     it.append("never", None);
-    assert_eq!(it.with(&it.text()), (2, 3, vec![unsigned(2, 3), unsigned(5, 5)]));
+    assert_eq!(it.with(&it.text()), (0, 1, vec![unsigned(1, 1)]));
+    it.append("one", Some(log_key()));
+    it.append("never", None);
+    it.append("never", None);
+    assert_eq!(it.with(&it.text()), (1, 3, vec![unsigned(1, 1), unsigned(3, 4)]));
+    assert_eq!(it.logged(), (1, Vec::new()));
+    it.append("two", Some(log_key()));
+    assert_eq!(it.with(&it.text()), (2, 3, vec![unsigned(1, 1), unsigned(3, 4)]));
+}
+
+#[test]
+fn what_else_is_beside_the_logs_was_put_there() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    for name in ["notes.txt", "INC-01.jsonl"] {
+        fs::write(it.folder.path("handling").join(name), "").expect("it is ours");
+    }
+    let foreign = |name: &str| Finding::Foreign {
+        name: format!("handling/{name}"),
+    };
+    assert_eq!(it.verify().1, [foreign("INC-01.jsonl"), foreign("notes.txt")]);
 }
 
 #[test]
@@ -293,13 +296,13 @@ fn half_a_line_proves_nothing_and_is_not_logged() {
         matches!(&findings[..], [Finding::LinesUnreadable { first: 2, last: 2, .. }]),
         "{findings:?}"
     );
-    assert!(findings[0].may_be_left_behind());
+    assert!(findings[0].is_nobodys_word());
     fs::write(it.file(), &half).expect("it is ours");
     assert_eq!(it.logged(), (1, Vec::new()));
-    // What comes after it stands for what it was.
+    // What comes after it does not say what it was.
     it.append("two", Some(log_key()));
     let (summary, findings) = it.verify();
-    assert_eq!((summary.lines, summary.unlogged.lines, findings.len()), (3, 0, 1));
+    assert_eq!((summary.lines, summary.unlogged.lines, findings.len()), (2, 1, 1));
     // The entry stands for the line before it, which is gone with this.
     assert!(matches!(it.with("{}\n").2[..], [_, Finding::HandlingCutOff { .. }]));
     // Those in a row are one finding, and hide no other.
