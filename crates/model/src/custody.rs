@@ -496,8 +496,8 @@ pub struct Handled {
     pub handling: Handling,
     /// What it came to, such as `proved`; `None` when it was about to be done.
     pub outcome: Option<Box<str>>,
-    /// The signature line, of [`Handled::signed_text`], by the key of the transparency log, as in a [`Manifest`]. `None`
-    /// without such a key, and in the lines of builds that did not sign them.
+    /// The signature line, of [`Handled::signed_text`], by the key of the transparency log, as in a [`Manifest`].
+    /// `None` without such a key, and in the lines of builds that did not sign them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Box<str>>,
 }

@@ -1,8 +1,8 @@
 //! Tells the service manager, systemd mostly, when the server is ready, that it lives, and when it stops, by the
 //! protocol of sd_notify(3).
 //!
-//! Never waits for the service manager longer than some seconds, and does nothing where there is none. The socket is opened before the sandbox,
-//! which may keep it from being found.
+//! Never waits for the service manager longer than some seconds, and does nothing where there is none. The socket is
+//! opened before the sandbox, which may keep it from being found.
 
 use std::ffi::OsStr;
 use std::io;

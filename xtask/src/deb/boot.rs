@@ -1,5 +1,6 @@
 //! Boots a small Debian of its own under QEMU, with systemd, cgroup v2 and a kernel of its own, and takes it through
-//! the guide of the first hour, word for word, and then through the package.
+//! the guide of the first hour, word for word, then through the package, a server that hangs, and a new start of the
+//! machine.
 //!
 //! Needs root and Debian's packages once, to make that system; this machine's own is never touched. The machine has no
 //! network: what the guide fetches and compiles is taken from here.
@@ -43,7 +44,7 @@ const UNIT: &str = "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/b
 /// What it follows: Suricata's log, with nothing in it yet that matters.
 const LOG: &str = "{\"event_type\":\"stats\",\"stats\":{\"uptime\":1}}\n";
 
-/// Seconds after which it is given up. Without KVM it takes about five minutes.
+/// Seconds after which it is given up. Without KVM it takes about ten minutes.
 const SECONDS_MAX: &str = "1800";
 
 /// Boots it, and says what held.

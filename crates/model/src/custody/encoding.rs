@@ -143,8 +143,8 @@ impl Handled {
         encode(self)
     }
 
-    /// What its signature is of: the name of its log, such as `handling/INC-3.jsonl`, and below it the same line without
-    /// one. So it is no line of another log.
+    /// What its signature is of: the name of its log, such as `handling/INC-3.jsonl`, and below it the same line
+    /// without one. So it is no line of another log.
     #[must_use]
     pub fn signed_text(&self, log: &str) -> String {
         let unsigned = Self {

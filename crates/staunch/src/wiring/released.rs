@@ -111,8 +111,8 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
     whole::sync_folder_of(path)
 }
 
-/// What was released before this start and is not in the journal, to be recorded now. A line that cannot be read is told
-/// and counts as none, and the file is set aside then; one that cannot be read at all is told and left.
+/// What was released before this start and is not in the journal, to be recorded now. A line that cannot be read is
+/// told and counts as none, and the file is set aside then; one that cannot be read at all is told and left.
 pub(crate) fn before(config: &Config) -> Option<ReleasedBefore> {
     let file = config.released_file();
     let bytes = match read(&file) {

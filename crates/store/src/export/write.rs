@@ -421,7 +421,8 @@ impl Export<'_> {
         Ok(proof.to_string())
     }
 
-    /// The handling logs as they are, with what is wrong with them; they are read after the checkpoint: they have what it says of them.
+    /// The handling logs as they are, with what is wrong with them; they are read after the checkpoint: they have what
+    /// it says of them.
     fn handling(&mut self) -> Result<(), ExportError> {
         for incident in [Some(self.parts.incident), None] {
             let log = self.parts.handling;

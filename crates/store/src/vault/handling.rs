@@ -117,8 +117,8 @@ impl HandlingLog {
         Self { key, ..self }
     }
 
-    /// The name of the log of an incident, or of everything without one, in the folder and in an archive; and in what its
-    /// lines are signed with.
+    /// The name of the log of an incident, or of everything without one, in the folder and in an archive; and in what
+    /// its lines are signed with.
     #[must_use]
     pub fn name(incident: Option<IncidentId>) -> String {
         name_of(incident)
@@ -220,8 +220,8 @@ impl HandlingLog {
         })
     }
 
-    /// The logs that there are, each by its incident, and that of everything by `None`, which is the first. What else is
-    /// beside them goes to `foreign`, by its name.
+    /// The logs that there are, each by its incident, and that of everything by `None`, which is the first. What else
+    /// is beside them goes to `foreign`, by its name.
     ///
     /// # Errors
     /// When they cannot be listed.

@@ -249,8 +249,8 @@ impl Logbook {
     }
 
     /// Appends an entry for each handling log that has more lines than are logged. Returns how many there were. What is
-    /// wrong with one goes to `failed`, and is no reason to leave the others out: it cannot be read, or does not begin as
-    /// it was logged (`Conflict`). Such a one is logged no more, so that the entry for what it was stays the last.
+    /// wrong with one goes to `failed`, and is no reason to leave the others out: it cannot be read, or does not begin
+    /// as it was logged (`Conflict`). Such a one is logged no more, so that the entry for what it was stays the last.
     ///
     /// # Errors
     /// When they cannot be listed, or this log cannot be written.

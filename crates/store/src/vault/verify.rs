@@ -6,9 +6,9 @@
 //! # Expected flow
 //! The checkpoint is proved with the key. The tree is computed from the entries, and held against the tiles, the
 //! checkpoint and an earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest
-//! leads to the artefact that has its hash as its name, and each artefact is hashed. Lines of the handling logs are held
-//! against their signatures, and against the entries that say how far each log had come. What is there and in no entry is
-//! reported, too, and counted apart: whoever can write to the folder can put it there.
+//! leads to the artefact that has its hash as its name, and each artefact is hashed. Lines of the handling logs are
+//! held against their signatures, and against the entries that say how far each log had come. What is there and in no
+//! entry is reported, too, and counted apart: whoever can write to the folder can put it there.
 
 mod artefacts;
 mod finding;

@@ -1,7 +1,7 @@
 //! Whether a text can be a query in PromQL, or in MetricsQL: what no server would take is found where it is written.
 //!
-//! Never looks at names, types or functions, and takes what it does not know: brackets, quotation marks and the order of
-//! words and operators are what it looks at. What is wrong beyond that, the server says.
+//! Never looks at names, types or functions, and takes what it does not know: brackets, quotation marks and the order
+//! of words and operators are what it looks at. What is wrong beyond that, the server says.
 
 /// Operators and modifiers that are words, after which, and before which, a word may stand: those of PromQL
 /// (<https://prometheus.io/docs/prometheus/latest/querying/operators/>), and those that MetricsQL has besides

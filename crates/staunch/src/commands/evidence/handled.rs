@@ -159,8 +159,8 @@ impl Custody {
     /// The log, whose lines are signed where there is a key.
     ///
     /// # Errors
-    /// When there is one that cannot be used, or none is found and the folder has a log: a line without a signature would
-    /// be nobody's word.
+    /// When there is one that cannot be used, or none is found and the folder has a log: a line without a signature
+    /// would be nobody's word.
     fn signed(&self) -> Result<HandlingLog, Fault> {
         if let Some(known) = self.signed.get() {
             return Ok(known.clone());
@@ -292,8 +292,8 @@ impl Custody {
     }
 }
 
-/// Where the key may be that signs for the log of a folder: beside it, or where the configuration has it when the folder
-/// is that of the configuration. That of another installation does not sign here.
+/// Where the key may be that signs for the log of a folder: beside it, or where the configuration has it when the
+/// folder is that of the configuration. That of another installation does not sign here.
 fn key_files(folder: &Path, data: &DataArgs) -> Vec<PathBuf> {
     let beside = folder.parent().map(|it| it.join(EVIDENCE_KEY));
     let configured = super::super::load(data).ok().filter(|config| {

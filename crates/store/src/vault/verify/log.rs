@@ -196,8 +196,8 @@ impl Verifying<'_> {
         told.leaves
     }
 
-    /// Holds the partial tiles that were there before `tile`, which is sound and has these bytes, against it: each is its
-    /// beginning. That one is missing is no finding: nothing was in it that is not in `tile`.
+    /// Holds the partial tiles that were there before `tile`, which is sound and has these bytes, against it: each is
+    /// its beginning. That one is missing is no finding: nothing was in it that is not in `tile`.
     fn superseded(&mut self, tile: Tile, bytes: &[u8]) {
         let dir = tile.partial_dir();
         let names = match self.log.list(&dir) {
