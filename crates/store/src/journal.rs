@@ -125,7 +125,8 @@ impl SegmentJournal {
         Lock::look(dir)
     }
 
-    /// Opens the journal in `dir`, or makes an empty one. Waits for nothing but the disk.
+    /// Opens the journal in `dir`, or makes an empty one. Waits for the disk, and half a second for
+    /// the lock.
     ///
     /// # Errors
     /// See [`OpenError`]. Nothing is changed when the journal is locked, damaged or of a newer format.

@@ -157,6 +157,28 @@ fn who_has_handled_it_can_be_neither_changed_nor_cut_off() {
         fs::remove_dir_all(copy.join("handling")).expect("it is our copy");
         let gone = home.run(&["evidence", "verify", text(&copy), "--key", key.trim()]);
         assert_eq!(gone.status.code(), Some(6), "{}", stdout(&gone));
+        // A copy beside the folder is one, though the key is beside it as well.
+        let beside = home.data().join("evidence.bak");
+        copied(&folder, &beside);
+        let before = fs::read_to_string(beside.join("handling/INC-1.jsonl")).expect("it was copied");
+        let got = home.run(&["evidence", "get", &id, "--output", "-", "--vault", text(&beside)]);
+        assert!(got.status.success(), "{}", stderr(&got));
+        let after = fs::read_to_string(beside.join("handling/INC-1.jsonl")).expect("it is there");
+        assert_eq!(after, before, "a copy is not written to");
+        // Who reads what was done is told what nobody has signed.
+        fs::write(
+            beside.join("handling/INC-1.jsonl"),
+            sound.replace("for the insurer", "for the press"),
+        )
+        .expect("it is our copy");
+        let shown = home.run(&["evidence", "show", &id, "--vault", text(&beside)]);
+        let said = in_one_line(&stdout(&shown));
+        assert!(
+            said.contains("NOT SIGNED: nobody who has the key has written this) because: for the press"),
+            "{said}"
+        );
+        assert_eq!(said.matches("NOT SIGNED").count(), 2, "begun and done: {said}");
+        fs::remove_dir_all(&beside).expect("it is our copy");
         // What was cut off here is missing in what is handed over, and an archive says so.
         fs::write(folder.join("handling/INC-1.jsonl"), lines[..2].concat()).expect("it is ours");
         let archive = home.path("INC-1.tar.zst");

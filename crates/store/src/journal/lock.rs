@@ -8,11 +8,17 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process;
+use std::thread;
+use std::time::Duration;
 
 use super::disk::Disk;
 use super::error::OpenError;
 
 pub(super) const NAME: &str = "lock";
+
+/// How often the lock is tried, with these pauses: for half a second, in which [`Free`] lets go of it.
+const TRIES: usize = 25;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -26,15 +32,19 @@ impl Lock {
         let mut file = disk
             .open_or_create(NAME)
             .map_err(|error| OpenError::io("open the lock", &path, 0, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked {
-                    dir: disk.dir().to_owned(),
-                    pid: holder(&mut file),
-                });
+        for left in (0..TRIES).rev() {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Who keeps it free for a moment is none that has it.
+                Err(TryLockError::WouldBlock) if left > 0 => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::Locked {
+                        dir: disk.dir().to_owned(),
+                        pid: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(OpenError::io("lock", &path, 0, error)),
             }
-            Err(TryLockError::Error(error)) => return Err(OpenError::io("lock", &path, 0, error)),
         }
         // The width is fixed so that the file never has to grow again: a restart on a full disk must not fail here.
         if let Err(error) = file.write_all_at(format!("{:>10}\n", process::id()).as_bytes(), 0) {

@@ -306,8 +306,11 @@ impl LogVerifier {
         self.is_of(&handled.signed_text(log), signature)
     }
 
-    /// Whether a signature line is of this key, which then has to be right.
+    /// Whether a signature line is of this key, which then has to be right. More than one line says what nobody signed.
     fn is_of(&self, text: &str, line: &str) -> Result<bool, NotProved> {
+        if line.contains('\n') {
+            return Err(NotProved::Malformed);
+        }
         match self.open(&format!("{text}\n{line}\n")) {
             Ok(opened) if opened == text => Ok(true),
             Ok(_) => Err(NotProved::Malformed),

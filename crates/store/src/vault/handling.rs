@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 use staunch_model::custody::{CUSTODY_SCHEMA_VERSION, HANDLED_BYTES_MAX};
 use staunch_model::{EvidenceId, Handled, Handling, IncidentId, NotCustody, Printable, Sha256Hash};
 
-use crate::tlog::LogKey;
+use crate::tlog::{LogKey, LogVerifier};
 
 pub(crate) use check::{Checked, Head, check};
 use owner::{Owner, open_directory};
@@ -69,7 +69,7 @@ pub struct HandlingLog {
     key: Option<Arc<LogKey>>,
 }
 
-/// How long a log is: its first `bytes`, to the end of a line, with their hash.
+/// How long a log is: its first `bytes`, to the end of a line that is signed, with their hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) bytes: u64,
@@ -243,9 +243,8 @@ impl HandlingLog {
         Ok(found)
     }
 
-    /// How long a log is by now, and the hash of its first `known` bytes where a line ends there: `None` where none
-    /// does, or it is shorter. Half a line at its end is left out. What it tells of is durable. `None` while somebody
-    /// writes to it.
+    /// How long a log is by now, to the end of the last line that `key` has signed, and the hash of its first `known`
+    /// bytes where a line ends there: `None` where none does, or it is shorter. What it tells of is durable.
     ///
     /// # Errors
     /// When it cannot be read. One that is not there is empty.
@@ -253,30 +252,31 @@ impl HandlingLog {
         &self,
         incident: Option<IncidentId>,
         known: u64,
-    ) -> io::Result<Option<(Option<Sha256Hash>, Extent)>> {
+        key: &LogVerifier,
+    ) -> io::Result<(Option<Sha256Hash>, Extent)> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut at_end = (hash.clone(), bytes);
         let mut at_known = (known == 0).then(|| Sha256Hash::of(b""));
         if let Some(file) = self.open(incident)? {
-            // It is let go when the file is closed. Who holds it for ever holds up this log alone.
-            if !tries(1, || file.try_lock_shared())? {
-                return Ok(None);
-            }
+            // It is let go when the file is closed. Who holds it for ever does not keep a log from being logged.
+            tries(LOCK_TRIES_TO_READ, || file.try_lock_shared())?;
             file.sync_data()?;
+            let name = name_of(incident);
             each_line(file, &mut |line| {
                 hash.update(line.bytes);
                 bytes += line.bytes.len() as u64;
-                if line.bytes.ends_with(b"\n") {
-                    at_end = (hash.clone(), bytes);
+                if bytes == known && line.bytes.ends_with(b"\n") {
+                    at_known = Some(Sha256Hash(hash.clone().finalize().into()));
                 }
-                if at_end.1 == known {
-                    at_known = Some(Sha256Hash(at_end.0.clone().finalize().into()));
+                let handled = line.handled.as_ref().ok();
+                if handled.is_some_and(|it| key.has_signed_line(&name, it) == Ok(true)) {
+                    at_end = (hash.clone(), bytes);
                 }
             })?;
         }
         let (hash, bytes) = at_end;
         let sha256 = Sha256Hash(hash.finalize().into());
-        Ok(Some((at_known, Extent { bytes, sha256 })))
+        Ok((at_known, Extent { bytes, sha256 }))
     }
 
     /// A log to be verified, when nobody is in the middle of a line of it; `None` when there is none. Nobody is waited
@@ -308,9 +308,9 @@ impl HandlingLog {
     /// The bytes of a log, as they are handed over; `None` when there is none.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read; `FileTooLarge` when it is longer than any, which nobody writes.
     pub fn bytes(&self, incident: Option<IncidentId>) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.open(incident)? else {
+        let Some(file) = self.open_whole(incident)? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();

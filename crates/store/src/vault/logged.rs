@@ -248,9 +248,10 @@ impl Logbook {
         Ok(taken)
     }
 
-    /// Appends an entry for each handling log that has more lines than are logged. Returns how many there were. What is
-    /// wrong with one goes to `failed`, and is no reason to leave the others out: it cannot be read, or does not begin
-    /// as it was logged (`Conflict`). Such a one is logged no more, so that the entry for what it was stays the last.
+    /// Appends an entry for each handling log that has more signed lines than are logged. Returns how many there were.
+    /// What is wrong with one goes to `failed`, and is no reason to leave the others out: it cannot be read, or does
+    /// not begin as it was logged (`Conflict`). Such a one is logged no more, so that the entry for what it was stays
+    /// the last.
     ///
     /// # Errors
     /// When they cannot be listed, or this log cannot be written.
@@ -262,7 +263,7 @@ impl Logbook {
             .map_err(|error| disk_failure("list", &log.file(None), &error))?;
         let mut logs: BTreeSet<Option<IncidentId>> = there.into_iter().collect();
         logs.extend(self.handling.keys());
-        let mut new = Vec::new();
+        let (mut new, key) = (Vec::new(), self.log.verifier());
         for incident in logs {
             let known = self.handling.get(&incident).copied();
             let up_to = known.map_or(0, |it| it.bytes);
@@ -274,15 +275,13 @@ impl Logbook {
                     continue;
                 }
             }
-            match log.extent(incident, up_to) {
-                // Somebody writes to it: the next round finds it.
-                Ok(None) => {}
-                Ok(Some((before, now))) if known.is_none_or(|it| before == Some(it.sha256)) => {
+            match log.extent(incident, up_to, &key) {
+                Ok((before, now)) if known.is_none_or(|it| before == Some(it.sha256)) => {
                     if now.bytes > up_to {
                         new.push((incident, now));
                     }
                 }
-                Ok(Some(_)) => {
+                Ok(_) => {
                     let what = format!("{} does not begin as it was logged", log.file(incident).display());
                     failed(Failure::new(FailureKind::Conflict, &what));
                 }

@@ -49,7 +49,7 @@ enum Last {
 /// Why it cannot, without anything of its text.
 pub(super) fn check(query: &str) -> Result<(), &'static str> {
     let mut open = Vec::new();
-    let mut last = Last::Nothing;
+    let (mut last, mut is_template) = (Last::Nothing, false);
     let mut rest = query.chars().peekable();
     while let Some(c) = rest.next() {
         last = match c {
@@ -77,15 +77,18 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
             // Between the two times of a subquery.
             ':' if open.last() == Some(&'[') => Last::Nothing,
             '+' | '-' => Last::Operator,
+            // All labels, in MetricsQL.
+            '*' if last == Last::Nothing && rest.peek() == Some(&')') => Last::Operand,
             '*' | '/' | '%' | '^' | '@' | '<' | '>' if matches!(last, Last::Nothing | Last::Operator) => {
                 return Err("its query has an operator with nothing before it");
             }
             '*' | '/' | '%' | '^' | '@' => Last::Operator,
             '<' | '>' | '=' | '!' => {
-                let is_compared = rest.next_if_eq(&'=').is_some();
+                // `</` and `>/` cut off a part of a histogram.
+                let is_compared = rest.next_if_eq(&'=').is_some() || c != '=' && rest.next_if_eq(&'/').is_some();
                 // Of labels, whether they are so and whether they match is asked as well.
                 let of_label = open.last() == Some(&'{') && (c == '=' || rest.next_if_eq(&'~').is_some());
-                if !is_compared && !of_label && matches!(c, '=' | '!') {
+                if !is_compared && !of_label && !is_template && matches!(c, '=' | '!') {
                     return Err(
                         "its query has an operator that PromQL does not know: equality is ==, and its opposite !=",
                     );
@@ -112,6 +115,8 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
                     }
                 }
                 let word = word.to_ascii_lowercase();
+                // Templates of MetricsQL give names to queries.
+                is_template |= word == "with";
                 if KEYWORDS.contains(&word.as_str()) {
                     Last::Keyword
                 } else if last != Last::Operand {
@@ -187,6 +192,9 @@ mod tests {
             "a != 0 and b >= -1",
             "a{b=\"c\",d!=\"e\",f=~\"g\",h!~\"i\"}",
             "on * limit",
+            "histogram_count(h </ 5) / histogram_count(h >/ 0.5)",
+            "WITH (x = rate(errors[1m])) x",
+            "a * on(x) group_left(*) b",
             "histogram_quantile(0.99, sum(rate(b_bucket[5m])) by (le)) * 1000",
             "rate(a[5m] @ end())",
             "a @ 1609746000.5 offset -1w",

@@ -49,6 +49,10 @@ struct Exported {
     timeline: bool,
     /// The size and root of the log in it.
     checkpoint: (u64, Sha256Hash),
+    /// What is wrong with the handling logs in it, which whoever verifies it finds: the first of it.
+    findings: Vec<String>,
+    /// How it is known that the log was signed with more entries before; `null` where nothing tells of that.
+    put_back: Option<String>,
 }
 
 pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
@@ -121,6 +125,8 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
         late: summary.late,
         timeline: has_timeline,
         checkpoint: (summary.checkpoint.size, summary.checkpoint.root),
+        findings: summary.of_handling.iter().map(ToString::to_string).collect(),
+        put_back: put_back.clone(),
     };
     match (args.json, is_stdout) {
         (true, true) => say_rendered(&format!("{}\n", json(&exported)?.trim_end())),

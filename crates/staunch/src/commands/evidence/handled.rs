@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::stat::{major, minor};
+use serde::Serialize;
 use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash, Timestamp};
 use staunch_store::tlog::CHECKPOINT;
+use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{Handles, HandlingLog};
 use staunch_store::{LogKey, LogVerifier};
 
@@ -20,6 +22,7 @@ use crate::actor::actor;
 use crate::cli::DataArgs;
 use crate::config::EVIDENCE_KEY;
 use crate::exit::{Exit, Fault, escaped};
+use crate::files::read_bounded;
 use crate::output::{now, warn, warn_wrapped};
 use crate::wiring;
 
@@ -42,6 +45,15 @@ pub(super) struct Custody {
     has_log: bool,
     /// The log with its key, once that was needed.
     signed: OnceCell<HandlingLog>,
+}
+
+/// A line as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct HandledAs {
+    #[serde(flatten)]
+    pub(super) it: Handled,
+    /// Whether the key has signed it; `None` without a key to hold it against.
+    pub(super) is_signed: Option<bool>,
 }
 
 /// Whose folder it is.
@@ -229,23 +241,26 @@ impl Custody {
         }
     }
 
-    /// What was done with a piece of evidence and these artefacts of it since it was `sealed`, the newest lines last.
-    /// What was done with all evidence before did not concern it.
+    /// What was done with a piece of evidence and these artefacts of it since it was `sealed`, the newest lines last,
+    /// each with whether `key` has signed it. What was done with all evidence before did not concern it.
     pub(super) fn lines(
         &self,
         incident: IncidentId,
         evidence: EvidenceId,
         artefacts: &[Sha256Hash],
         sealed: Timestamp,
-    ) -> Vec<Handled> {
+        key: Option<&LogVerifier>,
+    ) -> Vec<HandledAs> {
         let mut found = Vec::new();
         for log in [Some(incident), None] {
+            let name = HandlingLog::name(log);
             let mut take = |it: Handled| {
                 let is_of = it.handling.at >= sealed
                     && it.evidence.is_none_or(|id| id == evidence)
                     && it.artefact.is_none_or(|hash| artefacts.contains(&hash));
                 if is_of {
-                    found.push(it);
+                    let is_signed = key.map(|key| key.has_signed_line(&name, &it) == Ok(true));
+                    found.push(HandledAs { it, is_signed });
                 }
             };
             let read = self.log.read(log, &mut take, &mut |what| warn(&what));
@@ -253,7 +268,7 @@ impl Custody {
                 warn_wrapped(&format!("the handling log cannot be read: {error}"));
             }
         }
-        found.sort_by_key(|it| it.handling.at);
+        found.sort_by_key(|it| it.it.handling.at);
         found.split_off(found.len().saturating_sub(SHOWN_MAX))
     }
 
@@ -295,7 +310,7 @@ impl Custody {
 /// Where the key may be that signs for the log of a folder: beside it, or where the configuration has it when the
 /// folder is that of the configuration. That of another installation does not sign here.
 fn key_files(folder: &Path, data: &DataArgs) -> Vec<PathBuf> {
-    let beside = folder.parent().map(|it| it.join(EVIDENCE_KEY));
+    let beside = beside(folder).filter(|it| is_key_of(it, folder));
     let configured = super::super::load(data).ok().filter(|config| {
         let [own, this] = [&config.evidence_dir(), folder].map(|it| it.canonicalize().ok());
         own.is_some() && own == this
@@ -311,16 +326,35 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
         Ok(folder) => folder,
         Err(error) => return Whose::Unknown(error.to_string()),
     };
-    // The secret key of its log is not copied along: it is beside the folder.
-    let has_key = folder.parent().is_some_and(|it| it.join(EVIDENCE_KEY).exists());
-    if has_key || is_at_work(&folder) {
+    if is_at_work(&folder) {
         return Whose::Own;
     }
+    // The secret key of its log is not copied along: it is beside the folder that it signs for, and beside no other
+    // that was copied there.
+    let has_key = beside(&folder).is_some_and(|it| is_key_of(&it, &folder));
     match super::super::load(data) {
-        Ok(config) if config.evidence_dir().canonicalize().is_ok_and(|own| own == folder) => Whose::Own,
-        Ok(_) => Whose::Copy,
+        Ok(config) => match config.evidence_dir().canonicalize() {
+            Ok(own) if own == folder => Whose::Own,
+            Ok(own) if own.parent() == folder.parent() => Whose::Copy,
+            _ if has_key => Whose::Own,
+            _ => Whose::Copy,
+        },
+        Err(_) if has_key => Whose::Own,
         Err(fault) => Whose::Unknown(fault.told()),
     }
+}
+
+/// Where the key is whose folder stands beside it.
+fn beside(folder: &Path) -> Option<PathBuf> {
+    folder.parent().map(|it| it.join(EVIDENCE_KEY))
+}
+
+/// Whether the key in a file has signed the log in a folder of evidence.
+fn is_key_of(file: &Path, folder: &Path) -> bool {
+    let key = LogKey::read(file).ok().flatten();
+    let note = read_bounded(&folder.join(wiring::LOG).join(CHECKPOINT), NOTE_BYTES_MAX).ok();
+    key.zip(note)
+        .is_some_and(|(key, note)| key.verifier().checkpoint(&note).is_ok())
 }
 
 /// Whether a server of this machine works with a folder, or will when it starts: then that logs what is not in the log.
@@ -358,7 +392,8 @@ fn bounded(text: &str) -> Box<str> {
 }
 
 /// A line for people, without the reason.
-pub(super) fn line(it: &Handled) -> String {
+pub(super) fn line(shown: &HandledAs) -> String {
+    let it = &shown.it;
     let handling = &it.handling;
     let verb = match handling.action {
         HandlingAction::Collect => "collected",
@@ -379,6 +414,9 @@ pub(super) fn line(it: &Handled) -> String {
     }
     if let Some(outcome) = &it.outcome {
         text.push_str(&format!(": {outcome}"));
+    }
+    if shown.is_signed == Some(false) {
+        text.push_str(" (NOT SIGNED: nobody who has the key has written this)");
     }
     escaped(&text)
 }

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 use staunch_model::{
-    ClockOffset, CollectionRecord, EvidenceId, Handled, Manifest, ManifestDraft, Printable, Receipt, Sha256Hash, Span,
-    Storage, Taken,
+    ClockOffset, CollectionRecord, EvidenceId, Manifest, ManifestDraft, Printable, Receipt, Sha256Hash, Span, Storage,
+    Taken,
 };
 use staunch_store::LogVerifier;
 
-use super::handled::{self, Custody};
+use super::handled::{self, Custody, HandledAs};
 use super::in_log::InLog;
 use super::{find, lines, open, size};
 use crate::cli::VaultArgs;
@@ -28,7 +28,7 @@ struct Shown {
     /// Artefacts that are to be in one and are not.
     waiting: Vec<Sha256Hash>,
     /// Who has had it in hand since it was sealed; the newest lines of the handling log.
-    handled: Vec<Handled>,
+    handled: Vec<HandledAs>,
 }
 
 /// What a log was at one time, with a signature that was looked at.
@@ -83,7 +83,7 @@ pub(super) fn show(id: EvidenceId, key: Option<&str>, from: &VaultArgs) -> Resul
     let hashes: Vec<Sha256Hash> = stored.iter().map(|(hash, _)| *hash).collect();
     let custody = Custody::of(&folder, from.vault.as_deref(), &from.data);
     let handled = match records.first() {
-        Some(first) => custody.lines(first.record.incident, id, &hashes, first.record.ended_at),
+        Some(first) => custody.lines(first.record.incident, id, &hashes, first.record.ended_at, log.key()),
         None => Vec::new(),
     };
     for (hash, storage) in stored {
@@ -313,8 +313,9 @@ fn shown_text(output: &Output, shown: &Shown, key: Option<&LogVerifier>) -> Stri
     }
     for it in shown.handled.iter().skip(before) {
         text.push_str(&format!("    {}\n", lines(&handled::line(it), 6)));
-        if !it.handling.reason.is_empty() {
-            let reason = format!("because: {}", Printable(&it.handling.reason));
+        let reason = &it.it.handling.reason;
+        if !reason.is_empty() {
+            let reason = format!("because: {}", Printable(reason));
             text.push_str(&format!("      {}\n", output.paint(Tone::Faint, &lines(&reason, 8))));
         }
     }

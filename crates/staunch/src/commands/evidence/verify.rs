@@ -369,6 +369,12 @@ fn beside_text(output: &Output, it: &Verified) -> String {
     if handled > 0 {
         lines.push(handled_text(handled));
     }
+    if it.copy && it.verdict == Verdict::NotProved {
+        lines.push(
+            "a copy that was made while a server was at work may look like this: make it anew before anybody is accused"
+                .to_owned(),
+        );
+    }
     if it.left_behind > 0 {
         lines.push(format!(
             "{} of the findings are what a crash or a server at work leaves behind; they prove nothing either way",

@@ -221,16 +221,46 @@ fn the_lines_of_one_log_are_none_of_another() {
 }
 
 #[test]
-fn a_log_that_somebody_writes_to_is_logged_in_the_next_round() {
+fn who_holds_the_lock_of_a_log_for_ever_keeps_it_from_nothing() {
     let it = Handled::new();
     it.append("one", Some(log_key()));
     let held = fs::File::open(it.file()).expect("it is there");
     held.lock().expect("nobody has it");
-    assert_eq!(it.logged(), (0, Vec::new()));
-    // Who holds it for ever holds up no verification.
-    assert_eq!(it.verify().1, []);
-    drop(held);
     assert_eq!(it.logged(), (1, Vec::new()));
+    assert_eq!(it.verify().1, []);
+}
+
+#[test]
+fn what_nobody_has_signed_is_not_logged() {
+    let it = Handled::new();
+    it.append("never", None);
+    fs::write(it.log.file(Some(IncidentId(9))), "x\n").expect("it is ours");
+    assert_eq!(it.logged(), (0, Vec::new()));
+    it.append("one", Some(log_key()));
+    let signed = it.text();
+    it.append("never", None);
+    assert_eq!(it.logged(), (1, Vec::new()));
+    // Up to the line that is signed.
+    assert!(it.with(&signed).2.iter().all(Finding::is_nobodys_word));
+}
+
+#[test]
+fn a_line_has_one_signature_and_nothing_beside_it() {
+    let it = Handled::new();
+    it.append("one", Some(log_key()));
+    let text = it.text();
+    let (line, end) = text.rsplit_once("\"}").expect("it is JSON");
+    for more in [
+        "\\n\u{2014} somebody/else AAAAAAAAAAAAAAAA",
+        "\\n",
+        "\\n\\n\u{2014} somebody/else AAAAAAAAAAAAAAAA",
+    ] {
+        let (lines, _, findings) = it.with(&format!("{line}{more}\"}}{end}"));
+        assert!(
+            lines == 0 && matches!(&findings[..], [Finding::LineNotProved { line: 1, .. }]),
+            "{more}: {findings:?}"
+        );
+    }
 }
 
 #[test]
@@ -255,10 +285,10 @@ fn a_log_that_was_changed_is_logged_no_more_and_the_others_are() {
     fs::write(it.file(), sound.replace("one", "two")).expect("it is ours");
     // Of the same length, which nobody looks into before something is appended.
     it.append("three", Some(log_key()));
-    it.log.append(None, handles("all")).expect("there is room");
-    it.log
-        .append(Some(IncidentId(2)), handles("two"))
-        .expect("there is room");
+    for other in [Some(IncidentId(2)), None] {
+        let log = it.log.clone().signed_with(Some(Arc::new(log_key())));
+        log.append(other, handles("two")).expect("there is room");
+    }
     let conflict = |told: &(u64, Vec<Failure>)| {
         let (taken, failed) = told;
         assert!(

@@ -99,5 +99,10 @@ fn a_manifest_that_was_changed_before_it_was_logged_is_found() {
         let line = it.signature.take().expect("it is signed");
         it.signature = Some(format!("{line}\nnobody\n\n{line}").into());
     };
-    wrong(&two_lines, "its signature by the key");
+    wrong(&two_lines, "no signed note");
+    let beside = |it: &mut Manifest| {
+        let line = it.signature.take().expect("it is signed");
+        it.signature = Some(format!("{line}\n\u{2014} other/log AAAAAAAAAAAAAAAA").into());
+    };
+    wrong(&beside, "no signed note");
 }
