@@ -161,7 +161,7 @@ fn what_the_log_stands_for_can_be_neither_cut_off_nor_written_anew() {
         bytes: text.len() as u64,
     };
     let anew = anew.text();
-    assert_eq!(it.with(&anew[..text.len()]).2, [changed.clone()]);
+    assert_eq!(it.with(&anew[..text.len()]).2, std::slice::from_ref(&changed));
     assert_eq!(it.with(&anew).2, [changed]);
 }
 
