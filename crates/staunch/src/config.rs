@@ -51,6 +51,9 @@ pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 pub(crate) use telemetry::TelemetrySettings;
 
+/// The name of the folder of evidence, in the data directory.
+pub(crate) const EVIDENCE: &str = "evidence";
+
 /// The name of the secret key of the transparency log, in the data directory.
 pub(crate) const EVIDENCE_KEY: &str = "evidence.key";
 
@@ -537,7 +540,7 @@ impl Config {
         self.evidence
             .dir
             .clone()
-            .unwrap_or_else(|| self.data_dir.join("evidence"))
+            .unwrap_or_else(|| self.data_dir.join(EVIDENCE))
     }
 
     /// The directory of the archive.

@@ -163,6 +163,22 @@ fn who_has_handled_it_can_be_neither_changed_nor_cut_off() {
         let before = fs::read_to_string(beside.join("handling/INC-1.jsonl")).expect("it was copied");
         let got = home.run(&["evidence", "get", &id, "--output", "-", "--vault", text(&beside)]);
         assert!(got.status.success(), "{}", stderr(&got));
+        // Also to whoever has another configuration.
+        let elsewhere = home.path("elsewhere");
+        fs::create_dir(&elsewhere).expect("it is our directory");
+        let get = [
+            "evidence",
+            "get",
+            &id,
+            "--output",
+            "-",
+            "--vault",
+            text(&beside),
+            "--data-dir",
+            text(&elsewhere),
+        ];
+        let got = home.run(&get);
+        assert_eq!(got.status.code(), Some(1), "{}", stderr(&got));
         let after = fs::read_to_string(beside.join("handling/INC-1.jsonl")).expect("it is there");
         assert_eq!(after, before, "a copy is not written to");
         // Who reads what was done is told what nobody has signed.

@@ -36,16 +36,18 @@ use owner::{Owner, open_directory};
 /// The directory, in the folder of evidence.
 pub const HANDLING: &str = "handling";
 
-/// Whether a lock was got within so many tries.
-fn tries(most: usize, mut lock: impl FnMut() -> Result<(), TryLockError>) -> io::Result<bool> {
-    for left in (0..most).rev() {
+/// Whether a lock was got before patience was at its end.
+fn got(patience: &mut Patience, mut lock: impl FnMut() -> Result<(), TryLockError>) -> io::Result<bool> {
+    loop {
         match lock() {
-            Err(TryLockError::WouldBlock) if left > 0 => thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::WouldBlock) if patience.0 > 0 => {
+                patience.0 -= 1;
+                thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(false),
             locked => return locked.map(|()| true).map_err(io::Error::from),
         }
     }
-    Ok(false)
 }
 
 /// The log of everything.
@@ -54,13 +56,22 @@ const ALL: &str = "all.jsonl";
 /// The most bytes of one log: some 100,000 lines.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 
-/// How often the lock of a log is tried before a line is refused, and before it is read without: 10 seconds, and one. A
-/// line is written and synced in milliseconds, on a disk that is very busy in some hundred.
+/// How often the lock of a log is tried before a line is refused: for 10 seconds. A line is written and synced in
+/// milliseconds, on a disk that is very busy in some hundred.
 const LOCK_TRIES_TO_WRITE: usize = 500;
-const LOCK_TRIES_TO_READ: usize = 50;
 
 /// The pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long locks are waited for while logs are read, all of them together: for a second. Whoever holds them for ever
+/// holds up nobody.
+pub(crate) struct Patience(usize);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(50)
+    }
+}
 
 /// The handling logs of a folder of evidence.
 #[derive(Clone, Debug)]
@@ -142,7 +153,7 @@ impl HandlingLog {
         let dir = owner.directory(&folder)?;
         let (mut file, is_new) = owner.log(&dir, &name(incident))?;
         // It is let go when the file is closed.
-        if !tries(LOCK_TRIES_TO_WRITE, || file.try_lock())? {
+        if !got(&mut Patience(LOCK_TRIES_TO_WRITE), || file.try_lock())? {
             let what = "somebody holds the lock of this log, and no line takes that long";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
         }
@@ -253,13 +264,14 @@ impl HandlingLog {
         incident: Option<IncidentId>,
         known: u64,
         key: &LogVerifier,
+        patience: &mut Patience,
     ) -> io::Result<(Option<Sha256Hash>, Extent)> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut at_end = (hash.clone(), bytes);
         let mut at_known = (known == 0).then(|| Sha256Hash::of(b""));
         if let Some(file) = self.open(incident)? {
             // It is let go when the file is closed. Who holds it for ever does not keep a log from being logged.
-            tries(LOCK_TRIES_TO_READ, || file.try_lock_shared())?;
+            got(patience, || file.try_lock_shared())?;
             file.sync_data()?;
             let name = name_of(incident);
             each_line(file, &mut |line| {
@@ -284,12 +296,12 @@ impl HandlingLog {
     ///
     /// # Errors
     /// When it cannot be read; `FileTooLarge` when it is longer than any, which nobody writes.
-    pub(crate) fn open_whole(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
+    pub(crate) fn open_whole(&self, incident: Option<IncidentId>, patience: &mut Patience) -> io::Result<Option<File>> {
         let Some(file) = self.open(incident)? else {
             return Ok(None);
         };
         // Whoever holds it for ever is not believed, and holds up nobody.
-        tries(LOCK_TRIES_TO_READ, || file.try_lock_shared())?;
+        got(patience, || file.try_lock_shared())?;
         if file.metadata()?.len() > LOG_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any"));
         }
@@ -310,7 +322,7 @@ impl HandlingLog {
     /// # Errors
     /// When it cannot be read; `FileTooLarge` when it is longer than any, which nobody writes.
     pub fn bytes(&self, incident: Option<IncidentId>) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.open_whole(incident)? else {
+        let Some(file) = self.open_whole(incident, &mut Patience::default())? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use std::path::Path;
 use staunch_model::{Failure, FailureKind, FrameChain, IncidentId, LogEntry, Logged, Sha256Hash};
 use staunch_ports::{Lsn, SealedManifest, StoredFrame, Vault};
 
-use super::handling::{Extent, HandlingLog};
+use super::handling::{Extent, HandlingLog, Patience};
 use crate::files::{Files, failure as disk_failure};
 use crate::tlog::merkle::leaf_hash;
 use crate::tlog::note::NOTE_BYTES_MAX;
@@ -115,6 +115,8 @@ pub struct Logbook {
     frames_up_to: Lsn,
     /// How far handling logs are logged.
     handling: BTreeMap<Option<IncidentId>, Extent>,
+    /// How long those were that had no more signed lines when they were looked at.
+    looked_at: BTreeMap<Option<IncidentId>, u64>,
     /// Whether an append has failed, so that the log may have more than is known.
     is_stale: bool,
 }
@@ -130,6 +132,7 @@ impl Logbook {
             known: BTreeSet::new(),
             frames_up_to: Lsn(0),
             handling: BTreeMap::new(),
+            looked_at: BTreeMap::new(),
             is_stale: false,
         };
         book.read()?;
@@ -263,22 +266,24 @@ impl Logbook {
             .map_err(|error| disk_failure("list", &log.file(None), &error))?;
         let mut logs: BTreeSet<Option<IncidentId>> = there.into_iter().collect();
         logs.extend(self.handling.keys());
-        let (mut new, key) = (Vec::new(), self.log.verifier());
+        let (mut new, key, mut patience) = (Vec::new(), self.log.verifier(), Patience::default());
         for incident in logs {
             let known = self.handling.get(&incident).copied();
             let up_to = known.map_or(0, |it| it.bytes);
-            match log.length(incident) {
-                Ok(length) if length == up_to => continue,
-                Ok(_) => {}
+            let length = match log.length(incident) {
+                Ok(length) if length == up_to || self.looked_at.get(&incident) == Some(&length) => continue,
+                Ok(length) => length,
                 Err(error) => {
                     failed(unread(incident, &error));
                     continue;
                 }
-            }
-            match log.extent(incident, up_to, &key) {
+            };
+            match log.extent(incident, up_to, &key, &mut patience) {
                 Ok((before, now)) if known.is_none_or(|it| before == Some(it.sha256)) => {
                     if now.bytes > up_to {
                         new.push((incident, now));
+                    } else {
+                        self.looked_at.insert(incident, length);
                     }
                 }
                 Ok(_) => {

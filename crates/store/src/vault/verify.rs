@@ -28,7 +28,7 @@ use super::dir::note::Queued;
 use super::dir::outbox::OUTBOX;
 use super::dir::receipts::receipts;
 use super::dir::{exactly, hash_of, sequence_of};
-use super::handling::{Checked, HANDLING, HandlingLog, Head, check, name_of};
+use super::handling::{Checked, HANDLING, HandlingLog, Head, Patience, check, name_of};
 use crate::files::Files;
 use crate::journal::ReadOnlyJournal;
 use crate::s3::Bucket;
@@ -466,6 +466,7 @@ impl Verifying<'_> {
             Ok(there) => logs.extend(there),
             Err(error) => self.unreadable(HANDLING, &error),
         }
+        let mut patience = Patience::default();
         foreign.sort_unstable();
         for name in foreign {
             let name = Printable(&name);
@@ -476,7 +477,7 @@ impl Verifying<'_> {
             let name = name_of(incident);
             let heads = self.heads.remove(&incident).unwrap_or_default();
             let key = self.key;
-            let checked = log.open_whole(incident).and_then(|file| {
+            let checked = log.open_whole(incident, &mut patience).and_then(|file| {
                 let from: Box<dyn io::Read> = match file {
                     Some(file) => Box::new(file),
                     None => Box::new(io::empty()),

@@ -3,6 +3,7 @@
 //! Never writes to a copy: what is done with one is on record where the copy was made from.
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +21,7 @@ use staunch_store::{LogKey, LogVerifier};
 use super::disk;
 use crate::actor::actor;
 use crate::cli::DataArgs;
-use crate::config::EVIDENCE_KEY;
+use crate::config::{EVIDENCE, EVIDENCE_KEY};
 use crate::exit::{Exit, Fault, escaped};
 use crate::files::read_bounded;
 use crate::output::{now, warn, warn_wrapped};
@@ -329,9 +330,10 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
     if is_at_work(&folder) {
         return Whose::Own;
     }
-    // The secret key of its log is not copied along: it is beside the folder that it signs for, and beside no other
-    // that was copied there.
-    let has_key = beside(&folder).is_some_and(|it| is_key_of(&it, &folder));
+    // The secret key of its log is not copied along: it is beside the folder that it signs for, and that has its own
+    // name there, which a copy beside it has not.
+    let is_named_so = folder.file_name() == Some(OsStr::new(EVIDENCE));
+    let has_key = is_named_so && beside(&folder).is_some_and(|it| is_key_of(&it, &folder));
     match super::super::load(data) {
         Ok(config) => match config.evidence_dir().canonicalize() {
             Ok(own) if own == folder => Whose::Own,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use staunch_model::{Failure, FailureKind, Handling, HandlingAction, IncidentId, Timestamp};
 use staunch_store::LogKey;
@@ -15,6 +16,9 @@ use crate::log_key;
 const INCIDENT: Option<IncidentId> = Some(IncidentId(1));
 
 const NAME: &str = "handling/INC-1.jsonl";
+
+/// What is over by then is not held up. Each log that was waited for by itself would take a second.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn handles(reason: &str) -> Handles {
     Handles {
@@ -228,6 +232,25 @@ fn who_holds_the_lock_of_a_log_for_ever_keeps_it_from_nothing() {
     held.lock().expect("nobody has it");
     assert_eq!(it.logged(), (1, Vec::new()));
     assert_eq!(it.verify().1, []);
+    // Nor do many, which are waited for together, and looked at once as long as they stay so.
+    let junk: Vec<fs::File> = (100..160)
+        .map(|number| {
+            let file = it.log.file(Some(IncidentId(number)));
+            fs::write(&file, "x\n").expect("it is ours");
+            let held = fs::File::open(&file).expect("it is there");
+            held.lock().expect("nobody has it");
+            held
+        })
+        .collect();
+    let begun = Instant::now();
+    let log = open_log(&it.folder.path("log"));
+    let mut book = Logbook::new(log).expect("it can be read");
+    for _ in 0..20 {
+        let taken = book.take_handling(&it.log, &mut |failure| panic!("{failure}"));
+        assert_eq!(taken, Ok(0));
+    }
+    assert_eq!(it.verify().1.len(), junk.len());
+    assert!(begun.elapsed() < DEADLINE, "a lock was waited for again and again");
 }
 
 #[test]
