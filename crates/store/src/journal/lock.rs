@@ -82,7 +82,7 @@ impl Lock {
 pub struct Free(Option<File>);
 
 impl Drop for Free {
-    /// As of [`Lock`].
+    /// Unlocks by name, because a child process may have a copy of the file for a moment.
     fn drop(&mut self) {
         if let Some(Err(error)) = self.0.as_ref().map(File::unlock) {
             tracing::warn!(%error, "cannot unlock the journal");
