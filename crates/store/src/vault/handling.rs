@@ -36,20 +36,6 @@ use owner::{Owner, open_directory};
 /// The directory, in the folder of evidence.
 pub const HANDLING: &str = "handling";
 
-/// Whether a lock was got before patience was at its end.
-fn got(patience: &mut Patience, mut lock: impl FnMut() -> Result<(), TryLockError>) -> io::Result<bool> {
-    loop {
-        match lock() {
-            Err(TryLockError::WouldBlock) if patience.0 > 0 => {
-                patience.0 -= 1;
-                thread::sleep(LOCK_PAUSE);
-            }
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            locked => return locked.map(|()| true).map_err(io::Error::from),
-        }
-    }
-}
-
 /// The log of everything.
 const ALL: &str = "all.jsonl";
 
@@ -70,6 +56,22 @@ pub(crate) struct Patience(usize);
 impl Default for Patience {
     fn default() -> Self {
         Self(50)
+    }
+}
+
+impl Patience {
+    /// Whether `lock` got its lock before patience was at its end. It is tried once at least.
+    fn lock(&mut self, mut lock: impl FnMut() -> Result<(), TryLockError>) -> io::Result<bool> {
+        loop {
+            match lock() {
+                Err(TryLockError::WouldBlock) if self.0 > 0 => {
+                    self.0 -= 1;
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                locked => return locked.map(|()| true).map_err(io::Error::from),
+            }
+        }
     }
 }
 
@@ -153,7 +155,7 @@ impl HandlingLog {
         let dir = owner.directory(&folder)?;
         let (mut file, is_new) = owner.log(&dir, &name(incident))?;
         // It is let go when the file is closed.
-        if !got(&mut Patience(LOCK_TRIES_TO_WRITE), || file.try_lock())? {
+        if !Patience(LOCK_TRIES_TO_WRITE).lock(|| file.try_lock())? {
             let what = "somebody holds the lock of this log, and no line takes that long";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
         }
@@ -271,7 +273,7 @@ impl HandlingLog {
         let mut at_known = (known == 0).then(|| Sha256Hash::of(b""));
         if let Some(file) = self.open(incident)? {
             // It is let go when the file is closed. Who holds it for ever does not keep a log from being logged.
-            got(patience, || file.try_lock_shared())?;
+            patience.lock(|| file.try_lock_shared())?;
             file.sync_data()?;
             let name = name_of(incident);
             each_line(file, &mut |line| {
@@ -301,7 +303,7 @@ impl HandlingLog {
             return Ok(None);
         };
         // Whoever holds it for ever is not believed, and holds up nobody.
-        got(patience, || file.try_lock_shared())?;
+        patience.lock(|| file.try_lock_shared())?;
         if file.metadata()?.len() > LOG_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any"));
         }

@@ -55,7 +55,7 @@ impl Verdict {
             Self::InPart if not_read > 0 => {
                 format!("proved in part: {not_read} artefacts in a bucket were not read")
             }
-            Self::InPart => "proved in part: there is what is not in the log".to_owned(),
+            Self::InPart => "proved in part: there is what nobody has signed".to_owned(),
             Self::NotProved => "not as it was sealed".to_owned(),
         }
     }
@@ -387,12 +387,10 @@ fn beside_text(output: &Output, it: &Verified) -> String {
 
 /// What is told of lines of handling logs that prove nothing.
 pub(super) fn handled_text(unproved: u64) -> String {
-    let (lines, they) = if unproved == 1 {
-        ("line", "it proves")
-    } else {
-        ("lines", "they prove")
-    };
-    format!("{unproved} {lines} of the handling logs the key has not signed: {they} nothing, and the rest is as it was")
+    if unproved == 1 {
+        return "1 line of the handling logs is not signed by the key, and proves nothing".to_owned();
+    }
+    format!("{unproved} lines of the handling logs are not signed by the key, and prove nothing")
 }
 
 /// The earlier checkpoint that was named.
