@@ -102,7 +102,7 @@ impl Turn<'_> {
         let mut affected = Vec::new();
         for (_, transaction) in held {
             let it = self.state.transactions[&transaction].clone();
-            if it.held_only_by(id) {
+            if it.held_only_by(id) || is(Mutant::ReleaseTakesAll) {
                 if !self.state.is_for_good(&it) && self.release(&it, by) {
                     affected.push(transaction);
                 }
@@ -178,7 +178,10 @@ impl Turn<'_> {
             return Err(format!("a lease of {lease} is outside 1us to {max}"));
         }
         let until = self.now + lease;
-        if let Some(end) = it.lease_until.filter(|end| until < *end && !shorten) {
+        if let Some(end) = it
+            .lease_until
+            .filter(|end| until < *end && !shorten && !is(Mutant::RenewalShortens))
+        {
             return Err(format!(
                 "the lease of {id} would end at {until}, but it ends at {end} now: allow the earlier end with `--shorten`"
             ));

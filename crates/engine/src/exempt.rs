@@ -151,7 +151,7 @@ impl Turn<'_> {
 
     pub(crate) fn unprotect(&mut self, network: IpNet) -> Result<Vec<TransactionId>, String> {
         let network = networks::canonical(network);
-        if self.state.exemptions.get(network, self.now).is_none() {
+        if self.state.exemptions.get(network, self.now).is_none() && !is(Mutant::UnprotectsNothing) {
             let policy = self.state.policy.iter().flat_map(|policy| &policy.never_touch);
             let mut standing = policy
                 .map(|it| it.network.trunc())
@@ -215,6 +215,9 @@ impl Turn<'_> {
     }
 
     fn exempt(&mut self, network: IpNet, cause: ExemptionCause, until: Option<Timestamp>, by: &Operator) {
+        if is(Mutant::ProtectionUnrecorded) {
+            return;
+        }
         self.put(Record::Exempted(Exemption {
             network,
             cause,

@@ -86,6 +86,18 @@ pub enum Mutant {
     RefusalIsDone,
     /// Everything is released but one.
     ReleaseLeavesOne,
+    /// A renewal ends a lease earlier without being asked to.
+    RenewalShortens,
+    /// Releasing an incident lifts what others hold too.
+    ReleaseTakesAll,
+    /// A protection is answered as given, and is not.
+    ProtectionUnrecorded,
+    /// A protection that nobody gave is answered as taken back.
+    UnprotectsNothing,
+    /// A recovery begins while its incident is still being contained.
+    RecoveryBeginsEarly,
+    /// A recovery goes on although it was stopped.
+    RecoveryGoesOn,
     /// Observe mode acts.
     ObserveActs,
     /// The circuit breaker never opens.
@@ -120,7 +132,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 61] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -161,6 +173,12 @@ impl Mutant {
         Self::DenyRefused,
         Self::RefusalIsDone,
         Self::ReleaseLeavesOne,
+        Self::RenewalShortens,
+        Self::ReleaseTakesAll,
+        Self::ProtectionUnrecorded,
+        Self::UnprotectsNothing,
+        Self::RecoveryBeginsEarly,
+        Self::RecoveryGoesOn,
         Self::ObserveActs,
         Self::BreakerShut,
         Self::EvidenceIgnored,

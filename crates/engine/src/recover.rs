@@ -88,7 +88,7 @@ impl Turn<'_> {
         let mut held = transactions.filter_map(|it| self.state.transactions.get(it));
         let under_way = held.find(|it| {
             let kind = it.state.kind();
-            it.is_held_by(id) && !kind.is_terminal() && kind != StateKind::InForce
+            it.is_held_by(id) && !kind.is_terminal() && kind != StateKind::InForce && !is(Mutant::RecoveryBeginsEarly)
         });
         if let Some(it) = under_way {
             let kind = it.state.kind();
@@ -109,7 +109,9 @@ impl Turn<'_> {
         if !self.state.is_recovery_running(id) {
             return Err(format!("{id} is not being recovered"));
         }
-        self.end_recovery(id, RecoveryEnd::Stopped { by: by.name.clone() });
+        if !is(Mutant::RecoveryGoesOn) {
+            self.end_recovery(id, RecoveryEnd::Stopped { by: by.name.clone() });
+        }
         Ok(Vec::new())
     }
 

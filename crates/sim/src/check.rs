@@ -74,7 +74,10 @@ struct Tx {
     waits_since: Timestamp,
     /// Its place in the order of coming into force.
     completed: u64,
+    /// Who holds it besides the incident that planned it; `INC-0` when that one has let go.
     joined: BTreeSet<IncidentId>,
+    /// A new lease is on its way.
+    renews: bool,
     /// It failed by itself, so that its siblings have to go.
     failed: bool,
     /// Its rollback counts for the circuit breaker.
@@ -88,6 +91,23 @@ struct Tx {
     /// Whether it ends because its lease did, or because a person said so.
     ends: Option<Ends>,
 }
+
+impl Tx {
+    fn is_held_by(&self, incident: IncidentId) -> bool {
+        let planned = incident == self.incident && !self.joined.contains(&LET_GO);
+        planned || self.joined.contains(&incident)
+    }
+
+    /// Whether anybody but `incident` holds it.
+    fn is_held_by_others(&self, incident: IncidentId) -> bool {
+        let planner = (!self.joined.contains(&LET_GO)).then_some(self.incident);
+        let mut holders = planner.into_iter().chain(self.joined.iter().copied());
+        holders.any(|holder| holder != incident && holder != LET_GO)
+    }
+}
+
+/// Among those who hold a transaction: the incident that planned it does not any more.
+const LET_GO: IncidentId = IncidentId(0);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
@@ -108,9 +128,17 @@ struct Piece {
 #[derive(Clone, Debug)]
 struct Case {
     playbook: ContentHash,
+    status: Status,
     event_time: Option<Timestamp>,
     opened: Timestamp,
     evidence: Vec<EvidenceId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Open,
+    Closed,
+    Forgotten,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +169,7 @@ impl Model {
             self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
-        answer.map_or(Ok(()), |answer| Self::answered(frame, &answer))
+        answer.map_or(Ok(()), |answer| Self::answered(frame, &answer, now))
     }
 
     fn record(&mut self, frame: &Frame, at: usize, record: &Record, now: Timestamp) -> Found {
@@ -171,12 +199,15 @@ impl Model {
             } => {
                 let case = Case {
                     playbook: *playbook,
+                    status: Status::Open,
                     event_time: *event_time,
                     opened: now,
                     evidence: Vec::new(),
                 };
                 self.incidents.insert(*incident, case);
             }
+            Record::IncidentClosed { incident, .. } => self.set_status(*incident, Status::Closed),
+            Record::IncidentForgotten { incident } => self.set_status(*incident, Status::Forgotten),
             Record::EvidencePlanned {
                 evidence,
                 incident,
@@ -269,6 +300,12 @@ impl Model {
         Ok(())
     }
 
+    fn set_status(&mut self, incident: IncidentId, status: Status) {
+        if let Some(case) = self.incidents.get_mut(&incident) {
+            case.status = status;
+        }
+    }
+
     fn exempt(&mut self, command: &Command, affected: &[TransactionId], now: Timestamp) {
         match command {
             Command::Protect { network, lasts } => {
@@ -304,6 +341,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         waits_since: Timestamp::EPOCH,
         completed: 0,
         joined: BTreeSet::new(),
+        renews: false,
         failed: false,
         counts: false,
         lease_until: None,

@@ -118,7 +118,7 @@ impl Model {
     }
 
     /// Why `target` must never be touched.
-    fn protection(&self, target: &Target, policy: &Policy, now: Timestamp) -> Option<String> {
+    pub(super) fn protection(&self, target: &Target, policy: &Policy, now: Timestamp) -> Option<String> {
         let ip = match target {
             Target::Address(ip) => *ip,
             _ => {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use staunch_model::{Command, Frame, Input, Record, ReleaseScope, StateKind, Timestamp, TransactionId};
+use staunch_model::{
+    Change, Command, Frame, IncidentId, Input, Record, ReleaseScope, Span, StateKind, Target, Timestamp, TransactionId,
+};
 
-use super::{Found, Invariant, Model, Tx, fail};
+use super::recover::Recovering;
+use super::{Found, Invariant, Model, Status, Tx, fail};
 
 /// As many as one command lifts of everything.
 const RELEASED_AT_ONCE_MAX: usize = 1_000;
@@ -13,8 +16,17 @@ const RELEASED_AT_ONCE_MAX: usize = 1_000;
 pub(super) enum Answer {
     /// It cannot be done.
     Refused,
-    /// It can, and this is what it is done to.
-    Done(BTreeSet<TransactionId>),
+    /// It can.
+    Done(Done),
+}
+
+/// What a command has to be done to.
+#[derive(Default)]
+pub(super) struct Done {
+    /// What is named in the answer, and changes.
+    affected: BTreeSet<TransactionId>,
+    /// What others hold too, and which is let go only.
+    let_go: BTreeSet<TransactionId>,
 }
 
 impl Model {
@@ -24,32 +36,117 @@ impl Model {
         let Input::Operator { command, .. } = &frame.input else {
             return None;
         };
-        let done = |ids: &[TransactionId]| Some(Answer::Done(ids.iter().copied().collect()));
+        let can = |can: bool| {
+            Some(if can {
+                Answer::Done(Done::default())
+            } else {
+                Answer::Refused
+            })
+        };
         match command {
             Command::Approve(id) | Command::Deny(id) => match self.transactions.get(id) {
                 Some(it) if it.kind == StateKind::AwaitingApproval => {
                     // Of one that has expired, `approval` holds.
                     it.approval_expires.filter(|expires| *expires > now)?;
-                    done(&[*id])
+                    Some(to_one(*id))
                 }
                 _ => Some(Answer::Refused),
             },
-            Command::Release(ReleaseScope::Transaction(id)) => match self.transactions.get(id) {
-                Some(it) if can_be_released(it) => done(&[*id]),
-                _ => Some(Answer::Refused),
-            },
+            Command::Release(ReleaseScope::Transaction(id)) => Some(self.release_of(*id)),
+            Command::ReleaseTrusting {
+                scope: ReleaseScope::Transaction(id),
+                ..
+            } => {
+                let target = self.transactions.get(id).map(|it| &it.target);
+                Some(match target {
+                    Some(Target::Address(_)) => self.release_of(*id),
+                    _ => Answer::Refused,
+                })
+            }
             Command::Release(ReleaseScope::All) => {
                 let all = self.transactions.iter().filter(|(_, it)| can_be_released(it));
-                let all: BTreeSet<_> = all.map(|(id, _)| *id).collect();
-                (all.len() <= RELEASED_AT_ONCE_MAX).then_some(Answer::Done(all))
+                let affected: BTreeSet<_> = all.map(|(id, _)| *id).collect();
+                let is_one_turn = affected.len() <= RELEASED_AT_ONCE_MAX;
+                is_one_turn.then(|| {
+                    Answer::Done(Done {
+                        affected,
+                        ..Done::default()
+                    })
+                })
             }
-            Command::SetMode(_) => done(&[]),
+            Command::Release(ReleaseScope::Incident(id)) => Some(self.release_of_incident(*id)),
+            Command::Renew {
+                transaction,
+                lease,
+                shorten,
+            } => {
+                // Of one that is too long, `leases-end` holds.
+                if *lease > self.policy.as_ref()?.limits.lease_max {
+                    return None;
+                }
+                let it = self.transactions.get(transaction);
+                let renews = it.is_some_and(|it| self.can_be_renewed(it, *lease, *shorten, now));
+                Some(if renews { to_one(*transaction) } else { Answer::Refused })
+            }
+            Command::SetMode(_) | Command::Protect { .. } => can(true),
+            Command::Unprotect { network } => {
+                let until = self.exempt.get(network);
+                can(until.is_some_and(|until| until.is_none_or(|until| now < until)))
+            }
+            Command::Recover(id) => can(self.can_be_recovered(*id)),
+            Command::StopRecovery(id) => can(self.recoveries.of(*id) == Some(Recovering::Running)),
             _ => None,
         }
     }
 
-    /// Holds the answer in `frame` to `expected`. What was done to a transaction is in the frame before the answer.
-    pub(super) fn answered(frame: &Frame, expected: &Answer) -> Found {
+    fn release_of(&self, id: TransactionId) -> Answer {
+        match self.transactions.get(&id) {
+            Some(it) if can_be_released(it) => to_one(id),
+            _ => Answer::Refused,
+        }
+    }
+
+    /// What only this incident holds is lifted, and what others hold too is theirs from here on.
+    fn release_of_incident(&self, id: IncidentId) -> Answer {
+        if !self.incidents.get(&id).is_some_and(|it| it.status != Status::Forgotten) {
+            return Answer::Refused;
+        }
+        let mut done = Done::default();
+        for (transaction, it) in self.transactions.iter().filter(|(_, it)| it.is_held_by(id)) {
+            if it.is_held_by_others(id) {
+                if it.kind != StateKind::Stuck && can_be_called_off(it.kind) {
+                    done.let_go.insert(*transaction);
+                }
+            } else if can_be_released(it) {
+                done.affected.insert(*transaction);
+            }
+        }
+        Answer::Done(done)
+    }
+
+    /// A lease that runs is set anew, and ends sooner only if that was asked for.
+    fn can_be_renewed(&self, it: &Tx, lease: Span, shorten: bool, now: Timestamp) -> bool {
+        let Some(policy) = &self.policy else { return false };
+        let (Some(end), StateKind::InForce) = (it.lease_until, it.kind) else {
+            return false;
+        };
+        now < end
+            && lease > Span::ZERO
+            && (shorten || now + lease >= end)
+            && !it.renews
+            && self.protection(&it.target, policy, now).is_none()
+    }
+
+    /// A recovery begins when nothing that its incident holds is still on its way in or out.
+    fn can_be_recovered(&self, id: IncidentId) -> bool {
+        let is_open = self.incidents.get(&id).is_some_and(|it| it.status == Status::Open);
+        let waits = matches!(self.recoveries.of(id), Some(Recovering::Waiting | Recovering::Stopped));
+        let mut held = self.transactions.values().filter(|it| it.is_held_by(id));
+        is_open && waits && held.all(|it| it.kind.is_terminal() || it.kind == StateKind::InForce)
+    }
+
+    /// Holds the answer in `frame` to `expected`. What was done is in the frame before the answer.
+    pub(super) fn answered(frame: &Frame, expected: &Answer, now: Timestamp) -> Found {
         let Input::Operator { command, .. } = &frame.input else {
             return Ok(());
         };
@@ -57,18 +154,24 @@ impl Model {
         let Some(place) = frame.records.iter().position(answers) else {
             return fail(Invariant::CommandsAnswered, format!("{command:?} is not answered"));
         };
+        let done_before = &frame.records[..place];
         let what = match (&frame.records[place], expected) {
             (Record::CommandRefused { .. }, Answer::Refused) => return Ok(()),
             (Record::CommandRefused { why }, Answer::Done(_)) => {
                 format!("{command:?} is refused, and can be done: {why}")
             }
             (_, Answer::Refused) => format!("{command:?} is done, and cannot be"),
-            (Record::CommandDone { affected }, Answer::Done(all)) => {
+            (Record::CommandDone { affected }, Answer::Done(done)) => {
                 let told: BTreeSet<_> = affected.iter().copied().collect();
-                if told != *all {
-                    format!("{command:?} is done to {told:?}, and has to be to {all:?}")
-                } else if let Some(id) = all.iter().find(|id| !is_changed(&frame.records[..place], **id)) {
+                let let_go: BTreeSet<_> = done_before.iter().filter_map(let_go).collect();
+                if told != done.affected {
+                    format!("{command:?} is done to {told:?}, and has to be to {:?}", done.affected)
+                } else if let Some(id) = done.affected.iter().find(|id| !is_changed(done_before, **id)) {
                     format!("{command:?} is done, and nothing of {id} has changed")
+                } else if let_go != done.let_go {
+                    format!("{command:?} lets go of {let_go:?}, and has to of {:?}", done.let_go)
+                } else if !is_carried_out(command, done_before, now) {
+                    format!("{command:?} is done, and nothing says what it did")
                 } else {
                     return Ok(());
                 }
@@ -79,21 +182,64 @@ impl Model {
     }
 }
 
+fn to_one(id: TransactionId) -> Answer {
+    Answer::Done(Done {
+        affected: BTreeSet::from([id]),
+        ..Done::default()
+    })
+}
+
 fn is_changed(records: &[Record], id: TransactionId) -> bool {
     let is_it = |record: &Record| matches!(record, Record::Transaction { transaction, .. } if *transaction == id);
     records.iter().any(is_it)
 }
 
+fn let_go(record: &Record) -> Option<TransactionId> {
+    match record {
+        Record::Transaction {
+            transaction,
+            change: Change::LetGo(_),
+        } => Some(*transaction),
+        _ => None,
+    }
+}
+
+/// Whether `records` say that what `command` asks for is so, where that is nothing of a transaction.
+fn is_carried_out(command: &Command, records: &[Record], now: Timestamp) -> bool {
+    let says = |record: &Record| match (command, record) {
+        (Command::SetMode(asked), Record::ModeSet { mode }) => mode == asked,
+        (Command::Protect { network, lasts }, Record::Exempted(it)) => {
+            it.network == *network && it.until == lasts.map(|lasts| now + lasts)
+        }
+        (Command::Unprotect { network: asked }, Record::ExemptionEnded { network }) => network == asked,
+        (Command::Recover(asked), Record::RecoveryStarted { incident, .. })
+        | (Command::StopRecovery(asked), Record::RecoveryEnded { incident, .. }) => incident == asked,
+        _ => false,
+    };
+    match command {
+        Command::SetMode(_)
+        | Command::Protect { .. }
+        | Command::Unprotect { .. }
+        | Command::Recover(_)
+        | Command::StopRecovery(_) => records.iter().any(says),
+        _ => true,
+    }
+}
+
 /// Whether there is anything of it to call off, to undo or to lift, that has not begun to be.
 fn can_be_released(it: &Tx) -> bool {
-    match it.kind {
+    can_be_called_off(it.kind) && !(it.kind == StateKind::InForce && it.for_good)
+}
+
+fn can_be_called_off(kind: StateKind) -> bool {
+    matches!(
+        kind,
         StateKind::Planned
-        | StateKind::PreChecking
-        | StateKind::AwaitingApproval
-        | StateKind::Executing
-        | StateKind::PostChecking
-        | StateKind::Stuck => true,
-        StateKind::InForce => !it.for_good,
-        _ => false,
-    }
+            | StateKind::PreChecking
+            | StateKind::AwaitingApproval
+            | StateKind::Executing
+            | StateKind::PostChecking
+            | StateKind::InForce
+            | StateKind::Stuck
+    )
 }

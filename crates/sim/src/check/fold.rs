@@ -1,8 +1,8 @@
 //! What a change makes of what the model knows of a transaction. Never judges it: that was done before.
 
-use staunch_model::{Cause, Change, FailureKind, IncidentId, StateKind, Timestamp, TransactionId};
+use staunch_model::{Cause, Change, FailureKind, StateKind, Timestamp, TransactionId};
 
-use super::Model;
+use super::{LET_GO, Model};
 
 impl Model {
     pub(super) fn fold(&mut self, id: TransactionId, change: &Change, now: Timestamp) {
@@ -80,19 +80,25 @@ impl Model {
                 it.ticket = dispatch.ticket;
             }
             Change::ReleaseVerified => it.kind = StateKind::Released,
-            Change::Resent(dispatch)
-            | Change::Lifted(dispatch)
-            | Change::RenewStarted { dispatch, .. }
-            | Change::RenewCheckStarted { dispatch, .. } => {
+            Change::RenewStarted { dispatch, .. } => {
+                it.ticket = dispatch.ticket;
+                it.renews = true;
+            }
+            Change::Resent(dispatch) | Change::Lifted(dispatch) | Change::RenewCheckStarted { dispatch, .. } => {
                 it.ticket = dispatch.ticket;
             }
-            Change::Renewed { lease_until } => it.lease_until = Some(*lease_until),
+            Change::Renewed { lease_until } => {
+                it.lease_until = Some(*lease_until);
+                it.renews = false;
+            }
+            Change::RenewFailed(_) => it.renews = false,
+            Change::Joined(incident) if *incident == it.incident => drop(it.joined.remove(&LET_GO)),
             Change::Joined(incident) => drop(it.joined.insert(*incident)),
             Change::LetGo(incident) => {
                 it.joined.remove(incident);
                 // Held by others only: what becomes of it is no longer the planning incident's concern.
                 if *incident == it.incident {
-                    it.joined.insert(IncidentId(0));
+                    it.joined.insert(LET_GO);
                 }
             }
             _ => {}

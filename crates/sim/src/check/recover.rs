@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    ActionKind, Cause, Change, Frame, IncidentId, Record, RecoverStep, RecoveryWait, StateKind, TransactionId, WatchId,
-    WatchOver, WatchVerdict,
+    ActionKind, Cause, Change, Frame, IncidentId, Record, RecoverStep, RecoveryEnd, RecoveryWait, StateKind,
+    TransactionId, WatchId, WatchOver, WatchVerdict,
 };
 
 use super::{Found, Invariant, Model, Tx, fail};
@@ -16,12 +16,25 @@ const UNHEALTHY_MAX: u32 = 2;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recoveries {
     watches: BTreeMap<(IncidentId, WatchId), Watched>,
+    /// How far each has come.
+    states: BTreeMap<IncidentId, Recovering>,
     /// What each recovery is lifting.
     lifting: BTreeMap<IncidentId, TransactionId>,
     /// The acts of recoveries: they contain nothing.
     acts: std::collections::BTreeSet<TransactionId>,
     /// What recoveries decided, whatever the age of the event.
     decided: std::collections::BTreeSet<TransactionId>,
+}
+
+/// How far a recovery has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recovering {
+    /// Nobody has started it.
+    Waiting,
+    Running,
+    /// It has ended before its end, and may be started again.
+    Stopped,
+    Recovered,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +49,11 @@ impl Recoveries {
     /// Whether `id` is an act of a recovery.
     pub(super) fn acts(&self, id: TransactionId) -> bool {
         self.acts.contains(&id)
+    }
+
+    /// How far the recovery of `incident` has come, where there can be one.
+    pub(super) fn of(&self, incident: IncidentId) -> Option<Recovering> {
+        self.states.get(&incident).copied()
     }
 
     /// Whether a recovery decided on `id`.
@@ -121,7 +139,20 @@ impl Model {
             Record::ContainedAgain { transaction, .. } => {
                 self.recoveries.decided.insert(*transaction);
             }
-            Record::RecoveryEnded { incident, .. } => drop(self.recoveries.lifting.remove(incident)),
+            Record::RecoveryPlanned { incident, .. } => {
+                self.recoveries.states.insert(*incident, Recovering::Waiting);
+            }
+            Record::RecoveryStarted { incident, .. } => {
+                self.recoveries.states.insert(*incident, Recovering::Running);
+            }
+            Record::RecoveryEnded { incident, end } => {
+                self.recoveries.lifting.remove(incident);
+                let state = match end {
+                    RecoveryEnd::Recovered => Recovering::Recovered,
+                    _ => Recovering::Stopped,
+                };
+                self.recoveries.states.insert(*incident, state);
+            }
             _ => {}
         }
         Ok(())
