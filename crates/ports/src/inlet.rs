@@ -2,7 +2,7 @@
 //!
 //! The inlet and whoever takes its lines count; `status` reads. Nothing is decided by these numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use schemars::JsonSchema;
@@ -22,6 +22,7 @@ pub struct InletTally {
     /// In microseconds; 0 before the first line.
     last_line: AtomicU64,
     failures: AtomicU64,
+    absent: AtomicBool,
     waiting: Mutex<Option<Box<str>>>,
     failing: Mutex<Option<Box<str>>>,
 }
@@ -46,6 +47,9 @@ pub struct InletReading {
     pub passed_over: u64,
     /// When a line was last taken.
     pub last_line: Option<Timestamp>,
+    /// Whether the file that it follows is not there at present.
+    #[serde(default)]
+    pub absent: bool,
     /// Why its lines cannot be taken at present.
     pub waiting: Option<String>,
     /// Why nothing can be read at present.
@@ -69,6 +73,7 @@ impl InletTally {
             passed_over: AtomicU64::new(0),
             last_line: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            absent: AtomicBool::new(false),
             waiting: Mutex::new(None),
             failing: Mutex::new(None),
         }
@@ -113,6 +118,11 @@ impl InletTally {
         self.passed_over.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Whether what it follows is not there.
+    pub fn absent(&self, absent: bool) {
+        self.absent.store(absent, Ordering::Relaxed);
+    }
+
     /// Lines wait because of `why`; with `None`, no longer.
     pub fn waits(&self, why: Option<&str>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Into::into);
@@ -145,6 +155,7 @@ impl InletTally {
             dropped: number(&self.dropped),
             passed_over: number(&self.passed_over),
             last_line: (last_line > 0).then(|| Timestamp::from_micros(last_line)),
+            absent: self.absent.load(Ordering::Relaxed),
             waiting: text(&self.waiting),
             failing: text(&self.failing),
             failures: number(&self.failures),

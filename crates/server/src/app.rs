@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use staunch_engine::EngineState;
+use staunch_model::text::clip;
 use staunch_model::{Operator, Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::Busy;
@@ -21,9 +22,10 @@ use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::etag;
-use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX};
+use crate::limits::{PATH_IN_LOG_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX};
 use crate::problem::Failed;
 use crate::service::Service;
+use crate::sometimes::Sometimes;
 
 pub(crate) type Shared = Arc<App>;
 
@@ -47,6 +49,10 @@ pub(crate) struct App {
     stopping: Option<watch::Receiver<bool>>,
     /// Requests from this machine need no token.
     open_to_loopback: bool,
+    /// The log was told of a token that is wrong.
+    told_of_tokens: Sometimes,
+    /// The log was told of events that a playbook matched, and from which nothing follows.
+    pub(crate) told_of_vain_matches: Sometimes,
 }
 
 /// How a request is let in.
@@ -140,6 +146,8 @@ impl App {
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             drill: Arc::default(),
             stopping,
+            told_of_tokens: Sometimes::default(),
+            told_of_vain_matches: Sometimes::default(),
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
             service,
         })
@@ -281,6 +289,11 @@ impl App {
             ));
         };
         let identity = self.who(presented).ok_or_else(|| {
+            // Many senders say nothing to anybody when they are turned away.
+            if self.told_of_tokens.is_due(self.service.handle.machine_now()) {
+                let path = Printable(clip(path, PATH_IN_LOG_MAX));
+                tracing::warn!(%from, %path, "a request was turned away: its token is wrong or was revoked");
+            }
             let hint = "ask an operator for a token: staunch token create";
             unauthorized("the token is wrong or was revoked", hint)
         })?;

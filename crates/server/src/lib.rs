@@ -17,6 +17,7 @@ mod problem;
 mod routes;
 pub mod senders;
 mod service;
+mod sometimes;
 pub mod tls;
 pub mod unpack;
 mod view;

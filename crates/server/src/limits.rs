@@ -141,3 +141,6 @@ pub(crate) const RESPONDER_PREFIX_MIN_V4: u8 = 16;
 /// The same of IPv6: the least that the registries allocate to a provider. 10,000 of the 2^32 there are are next to
 /// nothing.
 pub(crate) const RESPONDER_PREFIX_MIN_V6: u8 = 32;
+
+/// Bytes of the path of a request that the log is told of: those that there are have fewer.
+pub(crate) const PATH_IN_LOG_MAX: usize = 100;

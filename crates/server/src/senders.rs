@@ -10,7 +10,6 @@ mod secrets;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -22,6 +21,7 @@ pub use scheme::Scheme;
 
 use crate::auth;
 use crate::files::FileError;
+use crate::sometimes::Sometimes;
 use repeats::Repeats;
 use secrets::Secrets;
 
@@ -30,9 +30,6 @@ pub const SENDERS_MAX: usize = 64;
 
 /// How often files of secrets are looked at for changes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Between two lines in the log about one sender whose requests are turned away: strangers can cause them.
-const COMPLAIN_EVERY: Span = Span::from_mins(1);
 
 /// How long the id of a message is remembered at least. Standard Webhooks wants a message that was not confirmed sent
 /// again after 5 s, 5 min and 30 min, with the same id and another time.
@@ -109,7 +106,7 @@ struct Sender {
     secrets: Secrets,
     repeats: Arc<Repeats>,
     /// When the log was last told of a request that was turned away.
-    complained: AtomicU64,
+    complained: Sometimes,
 }
 
 /// Who has signed a request, and whether it has come before.
@@ -148,7 +145,7 @@ impl Senders {
                 window: it.window,
                 secrets,
                 repeats: Arc::default(),
-                complained: AtomicU64::new(0),
+                complained: Sometimes::default(),
             })
         };
         settings.into_iter().map(load).collect::<Result<_, _>>().map(Self)
@@ -233,11 +230,9 @@ impl Sender {
 
     /// Tells the log why a request was turned away, but not each time.
     fn complain(&self, why: &str, now: Timestamp) {
-        let (now, before) = (now.as_micros(), self.complained.load(Ordering::Relaxed));
-        if before != 0 && now.abs_diff(before) < COMPLAIN_EVERY.as_micros() {
+        if !self.complained.is_due(now) {
             return;
         }
-        self.complained.store(now, Ordering::Relaxed);
         tracing::warn!(
             sender = &*self.name,
             source = self.source,

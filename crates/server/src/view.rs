@@ -11,12 +11,13 @@ use std::net::IpAddr;
 
 use staunch_engine::{EngineState, exempt};
 use staunch_model::{
-    ActionKind, Cause, Failure, IncidentId, Mode, Span, State, StateKind, Target, Timestamp, Transaction, TransactionId,
+    ActionKind, Cause, Command, Failure, IncidentId, IncidentStatus, Mode, Printable, Span, State, StateKind, Target,
+    Timestamp, Transaction, TransactionId,
 };
 
 use crate::dto::{
-    ActionCount, Approval, Containment, ContextView, CopyView, DriftView, EvidenceView, FeedView, ListView, LookupView,
-    ModeBecause, ModeView, Protected, ReasonCount, SweepFailure,
+    ActionCount, Approval, CommandRow, Containment, ContextView, CopyView, DriftView, EvidenceView, FeedView, ListView,
+    LookupView, ModeBecause, ModeView, Protected, ReasonCount, SweepFailure,
 };
 use staunch_runtime::lookups::LookupReading;
 use staunch_runtime::telemetry::{ContextReading, CopyReading, FeedReading, ListReading, Telemetry};
@@ -125,8 +126,41 @@ pub(crate) fn mode(state: &EngineState) -> ModeView {
         breaker_open: state.breaker_open,
         set: state.mode_set,
         policy,
+        set_by: None,
         explanation,
     }
+}
+
+/// Puts into `mode` who set it, by the last `command` that set one. One that set another mode is not that of this one,
+/// as when the index is behind.
+pub(crate) fn name_who_set(mode: &mut ModeView, command: Option<CommandRow>) {
+    let asked = |it: &CommandRow| serde_json::from_value(it.command.clone()).ok();
+    let Some((it, set)) = command
+        .and_then(|it| Some((asked(&it)?, it)))
+        .and_then(|(asked, it)| match asked {
+            Command::SetMode(set) if mode.set == Some(set) => Some((it, set)),
+            _ => None,
+        })
+    else {
+        return;
+    };
+    let reason = match it.reason.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", Printable(&it.reason)),
+    };
+    mode.explanation = format!(
+        "{} set the mode to {set} at {}{reason}; the configuration says {}",
+        Printable(&it.by),
+        it.at,
+        mode.policy
+    );
+    mode.set_by = Some(it);
+}
+
+/// Until when the closed incident `id` takes up further events, of which nothing follows.
+pub(crate) fn absorbs_until(state: &EngineState, id: IncidentId, now: Timestamp) -> Option<Timestamp> {
+    let it = state.incidents.get(&id)?;
+    (it.status == IncidentStatus::Closed && now < it.absorbs_until).then_some(it.absorbs_until)
 }
 
 /// The kinds of action that the last sweep could not verify.

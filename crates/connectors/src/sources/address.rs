@@ -20,6 +20,12 @@ pub fn read(text: &str) -> Option<IpAddr> {
     text.parse::<Ipv6Addr>().ok().map(|ip| IpAddr::from(ip).to_canonical())
 }
 
+/// The address of a network that has only this one: `192.0.2.1/32`, `2001:db8::1/128`.
+pub(super) fn of_one(network: &str) -> Option<IpAddr> {
+    let network: IpNet = network.parse().ok()?;
+    (network.prefix_len() == network.max_prefix_len()).then(|| network.addr().to_canonical())
+}
+
 /// Four octets in decimal, without leading zeros. By hand because an alert has four addresses and the standard
 /// library's reader tries more than this one form; a test compares the two.
 fn dotted(text: &[u8]) -> Option<Ipv4Addr> {

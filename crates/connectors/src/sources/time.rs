@@ -13,6 +13,24 @@ const SECONDS_MAX: u64 = 253_402_207_200;
 #[must_use]
 pub fn read(text: &str) -> Option<Timestamp> {
     let (head, rest) = text.as_bytes().split_at_checked(19)?;
+    let (micros, zone) = fraction(rest)?;
+    at(head, micros, zone)
+}
+
+/// The time that `text` is, as Go writes one: `2022-02-16 14:31:23.329233 +0100 CET`, and behind that what its monotonic
+/// clock says (`m=+6.235`). The number tells the zone, its name is not read.
+#[must_use]
+pub fn read_of_go(text: &str) -> Option<Timestamp> {
+    let (head, rest) = text.as_bytes().split_at_checked(19)?;
+    let (micros, zone) = fraction(rest)?;
+    let (zone, name) = zone.strip_prefix(b" ")?.split_at_checked(5)?;
+    (head.get(10) == Some(&b' ') && name.starts_with(b" "))
+        .then(|| at(head, micros, zone))
+        .flatten()
+}
+
+/// The time at the second `head` and `micros` microseconds, in `zone`.
+fn at(head: &[u8], micros: u64, zone: &[u8]) -> Option<Timestamp> {
     let &[
         y0,
         y1,
@@ -42,7 +60,6 @@ pub fn read(text: &str) -> Option<Timestamp> {
     if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let (micros, zone) = fraction(rest)?;
     let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second.min(59);
     let seconds = seconds - offset(zone)?;
     u64::try_from(seconds)
@@ -156,6 +173,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn times_of_go_are_read() {
+        for (text, expect) in [
+            (
+                "2026-11-29 12:34:18.931099543 +0000 UTC",
+                Some("2026-11-29T12:34:18.931099Z"),
+            ),
+            ("2026-11-29 12:34:18 +0000 UTC", Some("2026-11-29T12:34:18Z")),
+            (
+                "2020-10-26 09:50:32.055535505 +0100 CET m=+6.235529150",
+                Some("2020-10-26T08:50:32.055535Z"),
+            ),
+            ("2026-11-29 12:34:18.9 -0330 -0330", Some("2026-11-29T16:04:18.9Z")),
+            ("2026-11-29T12:34:18 +0000 UTC", None),
+            ("2026-11-29 12:34:18 +0000", None),
+            ("2026-11-29 12:34:18 +00:00 UTC", None),
+            ("2026-11-29 12:34:18 UTC", None),
+            ("2026-11-29 12:34:18. +0000 UTC", None),
+            ("2026-11-29 12:34:18", None),
+        ] {
+            let expect = expect.map(|it| read(it).expect("a time"));
+            assert_eq!(read_of_go(text), expect, "{text}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
@@ -172,7 +214,7 @@ mod tests {
 
         #[test]
         fn any_text_is_safe(text in "\\PC*") {
-            let _ = read(&text);
+            let _ = (read(&text), read_of_go(&text));
         }
     }
 }

@@ -48,27 +48,35 @@ fn brute_force_is_told_from_noise() {
     }
 }
 
-/// Scenarios of CrowdSec's hub, whose severity is always unknown, with the kind of the decision that came along.
+/// Scenarios of CrowdSec's hub, whose severity is always unknown, with the kind of the decision that came along. Of
+/// what is nothing to remedy CrowdSec says no word.
 #[test]
 fn what_crowdsec_bans_is_told_from_what_it_does_not() {
     let compiled = built_in("crowdsec-block");
-    for (scenario, decision, expect) in [
-        ("crowdsecurity/ssh-bf", "ban", true),
-        ("crowdsecurity/http-probing", "ban", true),
-        ("manual 'ban' from 'localhost'", "ban", true),
-        ("crowdsecurity/ssh-bf", "", true),
-        ("crowdsecurity/ssh-slow-bf_user-enum", "", true),
-        ("crowdsecurity/http-bf-wordpress_bf", "", true),
-        ("crowdsecurity/http-generic-bf", "captcha", false),
-        ("crowdsecurity/http-crawl-non_statics", "", false),
-        ("crowdsecurity/bf-of-something-else", "", false),
-        ("", "", false),
+    let to_remedy = Raw::new(serde_json::json!({ "remediation": true }));
+    let refused = Raw::new(serde_json::json!({ "remediation": false }));
+    let nothing = Raw::new(serde_json::json!({}));
+    for (scenario, decision, raw, expect) in [
+        ("crowdsecurity/ssh-bf", "ban", &to_remedy, true),
+        ("crowdsecurity/http-probing", "ban", &to_remedy, true),
+        ("manual 'ban' from 'localhost'", "ban", &nothing, true),
+        ("crowdsecurity/ssh-bf", "", &to_remedy, true),
+        ("crowdsecurity/ssh-slow-bf_user-enum", "", &to_remedy, true),
+        ("crowdsecurity/http-bf-wordpress_bf", "", &to_remedy, true),
+        ("crowdsecurity/ssh-bf", "", &nothing, false),
+        ("crowdsecurity/ssh-bf", "", &refused, false),
+        ("crowdsecurity/http-generic-bf", "captcha", &to_remedy, false),
+        ("crowdsecurity/http-crawl-non_statics", "", &to_remedy, false),
+        ("crowdsecurity/bf-of-something-else", "", &to_remedy, false),
+        ("", "", &to_remedy, false),
     ] {
-        assert_eq!(
-            fires(&compiled, Severity::Unknown, scenario, decision),
-            expect,
-            "{scenario} {decision}"
-        );
+        let event = EventView {
+            severity: Severity::Unknown,
+            signature: scenario,
+            category: decision,
+            ..alert(raw)
+        };
+        assert_eq!((compiled.program.when)(&event), expect, "{scenario} {decision}");
     }
 }
 

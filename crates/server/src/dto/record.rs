@@ -60,6 +60,10 @@ pub struct IncidentAnswer {
     /// lead to nothing there.
     #[serde(default)]
     pub exempted: Vec<ProtectionView>,
+    /// Until when further events of it are counted in it and nothing follows from them, although it is closed; `None`
+    /// when the next one opens a new incident, and while it is open.
+    #[serde(default)]
+    pub absorbs_until: Option<Timestamp>,
     /// How far the answer follows the journal.
     pub index: IndexView,
 }

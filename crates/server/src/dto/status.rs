@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, InstallationId, Mode, Span, Timestamp};
 use staunch_ports::InletReading;
 
-use super::{DrillUnderWay, ProtectionView};
+use super::{CommandRow, DrillUnderWay, ProtectionView};
 
 /// Whether Staunch is alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -303,6 +303,9 @@ pub struct ModeView {
     pub breaker_open: Option<Timestamp>,
     /// The mode set by a person; `None` while the policy's word holds.
     pub set: Option<Mode>,
+    /// The command that set it; `None` as long as the index does not have it, and while no person's word holds.
+    #[serde(default)]
+    pub set_by: Option<CommandRow>,
     /// The policy's word.
     pub policy: Mode,
     /// All of that in a sentence.

@@ -47,6 +47,7 @@ pub(crate) async fn take(
         },
     };
     let body::Bytes { bytes, share } = body;
+    let name = source.clone();
     let (done, answer) = oneshot::channel();
     let reply: TakenReplier = Box::new(move |result| {
         // Its events were in memory until now, whether or not the client has waited.
@@ -73,6 +74,17 @@ pub(crate) async fn take(
         Ok(Err(_)) | Err(_) => return Err(Failed::in_doubt()),
     };
     let taken: Taken = result?.into();
+    let vain = taken.without_key + taken.beyond_limit;
+    if vain > 0 && app.told_of_vain_matches.is_due(app.service.handle.machine_now()) {
+        // Who sent it reads it in the answer, if anybody reads that.
+        let (without_key, beyond_limit) = (taken.without_key, taken.beyond_limit);
+        tracing::warn!(
+            source = name,
+            without_key,
+            beyond_limit,
+            "playbooks matched, and nothing follows: `staunch source test` shows why"
+        );
+    }
     if taken.malformed > 0 && taken.accepted == 0 && taken.ignored == 0 {
         return Err(nothing_readable(taken));
     }

@@ -18,8 +18,9 @@ use super::drills;
 use crate::app::{App, Shared};
 use crate::dto::{
     Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER,
-    INDEX_TROUBLE_HEADER, IncidentAnswer, IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices,
-    PageQuery, ProtectionQuery, ProtectionView, Protections, RecoveryView, Status, TransactionQuery, Transactions,
+    INDEX_TROUBLE_HEADER, IncidentAnswer, IncidentQuery, Incidents, IndexView, ModeBecause, ModeView, NoticeQuery,
+    Notices, PageQuery, ProtectionQuery, ProtectionView, Protections, RecoveryView, Status, TransactionQuery,
+    Transactions,
 };
 use crate::etag::{self, ClockPart};
 use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
@@ -49,7 +50,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         installation: Default::default(),
         started: app.started,
         uptime: Span::from_secs(app.started_at.elapsed().as_secs()),
-        mode: app.ask(view::mode).await?,
+        mode: set_by(&app, app.ask(view::mode).await?).await,
         drill: drills::under_way(service),
         configuration_read: configured.as_ref().map(|it| it.read_at),
         at_next_start: configured.map_or_else(Vec::new, |it| it.at_next_start),
@@ -121,7 +122,18 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
 
 /// How far Staunch goes by itself.
 pub(crate) async fn mode(State(app): State<Shared>) -> Result<Json<ModeView>, Failed> {
-    app.ask(view::mode).await.map(Json)
+    let mode = app.ask(view::mode).await?;
+    Ok(Json(set_by(&app, mode).await))
+}
+
+/// `mode` with who set it, when that was a person and the index knows who.
+async fn set_by(app: &Shared, mut mode: ModeView) -> ModeView {
+    if mode.because == ModeBecause::Operator {
+        // An index that fails is no reason to say nothing of the mode.
+        let asked = app.look_up(IndexReader::mode_command).await;
+        view::name_who_set(&mut mode, asked.ok().flatten());
+    }
+    mode
 }
 
 /// Everything that holds something in the world, or a page of it.
@@ -343,13 +355,10 @@ pub(crate) async fn incidents(
         text: query.text,
         since: query.since,
         before: query.before,
-        limit,
+        limit: limit + 1,
     };
-    let (incidents, index) = from_index(&app, move |index| index.incidents(&filter)).await?;
-    let next = incidents
-        .last()
-        .map(|it| it.id)
-        .filter(|_| incidents.len() == limit as usize);
+    let (mut incidents, index) = from_index(&app, move |index| index.incidents(&filter)).await?;
+    let next = cut(&mut incidents, limit, |it| it.id);
     Ok(indexed(&index.clone(), Incidents { incidents, next, index }))
 }
 
@@ -370,18 +379,20 @@ pub(crate) async fn incident(
                 .iter()
                 .filter_map(|it| it.target.parse().ok())
                 .collect();
-            let (protected, exempted) = app
+            let (protected, exempted, absorbs_until) = app
                 .ask(move |state| {
                     let now = now.max(state.now);
                     let live = ids.iter().filter_map(|id| state.transactions.get(id));
                     let protected = live.filter_map(|it| view::protected(state, it, now)).collect();
-                    (protected, view::exempted_around(state, &addresses, now))
+                    let exempted = view::exempted_around(state, &addresses, now);
+                    (protected, exempted, view::absorbs_until(state, id, now))
                 })
                 .await?;
             let answer = IncidentAnswer {
                 detail,
                 protected,
                 exempted,
+                absorbs_until,
                 index: index.clone(),
             };
             Ok(indexed(&index, answer))
@@ -420,13 +431,10 @@ pub(crate) async fn transactions(
         state: query.state,
         target: query.target,
         before: query.before,
-        limit,
+        limit: limit + 1,
     };
-    let (transactions, index) = from_index(&app, move |index| index.transactions(&filter)).await?;
-    let next = transactions
-        .last()
-        .map(|it| it.id)
-        .filter(|_| transactions.len() == limit as usize);
+    let (mut transactions, index) = from_index(&app, move |index| index.transactions(&filter)).await?;
+    let next = cut(&mut transactions, limit, |it| it.id);
     Ok(indexed(
         &index.clone(),
         Transactions {
@@ -444,11 +452,8 @@ pub(crate) async fn commands(
 ) -> Result<Response, Failed> {
     let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let limit = limit(query.limit)?;
-    let (commands, index) = from_index(&app, move |index| index.commands(query.before, limit)).await?;
-    let next = commands
-        .last()
-        .map(|it| it.lsn)
-        .filter(|_| commands.len() == limit as usize);
+    let (mut commands, index) = from_index(&app, move |index| index.commands(query.before, limit + 1)).await?;
+    let next = cut(&mut commands, limit, |it| it.lsn);
     Ok(indexed(&index.clone(), Commands { commands, next, index }))
 }
 
@@ -459,11 +464,8 @@ pub(crate) async fn notices(
 ) -> Result<Response, Failed> {
     let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let limit = limit(query.limit)?;
-    let (notices, index) = from_index(&app, move |index| index.notices(query.before, limit)).await?;
-    let next = notices
-        .last()
-        .map(|it| it.id)
-        .filter(|_| notices.len() == limit as usize);
+    let (mut notices, index) = from_index(&app, move |index| index.notices(query.before, limit + 1)).await?;
+    let next = cut(&mut notices, limit, |it| it.id);
     Ok(indexed(&index.clone(), Notices { notices, next, index }))
 }
 
@@ -492,6 +494,14 @@ fn indexed(index: &IndexView, answer: impl Serialize) -> Response {
         headers.insert(INDEX_TROUBLE_HEADER, trouble);
     }
     (headers, Json(answer)).into_response()
+}
+
+/// Leaves `limit` of `rows`, of which one more was asked for, and says behind which the next page begins, if there is
+/// one.
+fn cut<T, K>(rows: &mut Vec<T>, limit: u32, key: impl Fn(&T) -> K) -> Option<K> {
+    let is_more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    rows.last().map(key).filter(|_| is_more)
 }
 
 fn limit(asked: Option<u32>) -> Result<u32, Failed> {

@@ -172,6 +172,8 @@ fn incidents_come_in_pages_and_what_is_not_there_is_not_found() {
     assert_eq!((ids(&first), first.next), (vec![5, 4], Some(IncidentId(4))));
     let second = page("?limit=4&before=INC-4");
     assert_eq!((ids(&second), second.next), (vec![3, 2, 1], None));
+    let exactly = page("?limit=3&before=INC-4");
+    assert_eq!((ids(&exactly), exactly.next), (vec![3, 2, 1], None));
     assert_eq!(ids(&page("?status=open&playbook=brute&text=113.3")), [3]);
     assert_eq!(ids(&page("?status=closed")), [0; 0]);
     let since = format!("?since={}", super::world::ManualClock::START);
@@ -299,6 +301,25 @@ fn the_mode_is_set_and_says_who_set_it() {
         (mode().mode, mode().because, mode().policy),
         (Mode::Observe, ModeBecause::Operator, Mode::Enforce)
     );
+    staunch.wait_for_index();
+    let status: Status = staunch.client().get(path::STATUS).json();
+    for view in [mode(), status.mode] {
+        let by = view.set_by.expect("the index has it");
+        let explanation = format!(
+            "{} set the mode to observe at {} (calm down); the configuration says enforce",
+            by.by, by.at
+        );
+        assert_eq!((&*by.reason, view.explanation), ("calm down", explanation));
+    }
+    for (set, reason) in [("approve", "more again"), ("observe", "calmer")] {
+        affected(
+            &staunch,
+            path::MODE,
+            &format!(r#"{{"mode": "{set}", "reason": "{reason}"}}"#),
+        );
+        staunch.wait_for_index();
+        assert_eq!(mode().set_by.map(|it| it.reason), Some(reason.to_owned()));
+    }
     event(&staunch, "brute", ADDRESS);
     staunch.wait_for_index();
     until("it only observes", || {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 use staunch_model::{Judgement, Printable, Span, StateKind, Timestamp, Verdict};
-use staunch_server::dto::{Approval, Approvals, Containment, Containments, DriftView, FormerView, path};
+use staunch_server::dto::{Approval, Approvals, Containment, Containments, DriftView, FormerView, Status, path};
 
 use crate::cli::ContainmentCommand;
 use crate::client::{Client, Patience};
@@ -25,8 +25,26 @@ pub(super) fn run(command: &ContainmentCommand) -> Result<Exit, Fault> {
     } else {
         let found: Containments = client.get(path::CONTAINMENTS, &json!({}))?;
         output.show(&found, |output| containments_text(output, &found))?;
+        if !show.json && found.containments.is_empty() {
+            name_awaiting(&client)?;
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// Says how many wait for a person: why nothing is contained, as likely as not.
+fn name_awaiting(client: &Client) -> Result<(), Fault> {
+    let status: Status = client.get(path::STATUS, &json!({}))?;
+    if status.awaiting_approval > 0 {
+        let waits = match status.awaiting_approval {
+            1 => "1 act waits".to_owned(),
+            count => format!("{count} acts wait"),
+        };
+        say(&format!(
+            "{waits} for a person: `staunch containment list --awaiting` shows why"
+        ));
+    }
+    Ok(())
 }
 
 /// What is contained within `networks`.

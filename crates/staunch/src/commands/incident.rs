@@ -238,7 +238,7 @@ fn list_text(output: &Output, found: &Incidents) -> String {
         })
         .collect();
     if found.next.is_some() {
-        say("there are more; raise --limit to see them");
+        say("there are older ones; raise --limit to see them");
     }
     output.table(&["id", "outcome", "opened", "events", "key and playbook"], &rows)
 }
@@ -302,6 +302,17 @@ fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
         line("closed", format!("{} ({})", clock(closed, at), relative(closed, at)));
     }
     line("events", it.events.to_string());
+    if let Some(until) = answer.absorbs_until {
+        line(
+            "further",
+            format!(
+                "until {} ({}) further events of it are counted here, and nothing follows from them; the next one after \
+                 that opens a new incident",
+                clock(until, at),
+                relative(until, at)
+            ),
+        );
+    }
     for exempted in &answer.exempted {
         let why = exempted_text(exempted, at);
         line(

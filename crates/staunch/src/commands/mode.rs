@@ -85,6 +85,7 @@ mod tests {
             because: ModeBecause::Policy,
             breaker_open,
             set,
+            set_by: None,
             policy: Mode::Enforce,
             explanation: String::new(),
         };

@@ -354,5 +354,8 @@ fn followed(it: &InletReading, now: Timestamp) -> String {
         Some(at) => text.push_str(&format!(", last {}", relative(at, now))),
         None => text.push_str(", none so far"),
     }
+    if it.absent {
+        text.push_str("; THE FILE IS NOT THERE");
+    }
     text
 }

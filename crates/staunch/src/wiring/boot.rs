@@ -58,7 +58,10 @@ pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
             }
         }
         let write = || {
-            let (boot, machine) = (fs::read_to_string(BOOT)?, fs::read_to_string(MACHINE)?);
+            let read = |path: &str| {
+                fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+            };
+            let (boot, machine) = (read(BOOT)?, read(MACHINE)?);
             whole::replace(
                 &file,
                 &format!("{}\n{}\n", boot.trim(), machine.trim()),

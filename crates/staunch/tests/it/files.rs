@@ -62,7 +62,12 @@ fn a_followed_file_is_contained_from_through_rotation_and_kills() {
 fn a_file_that_is_not_there_is_said_to_be_read_once_it_appears_and_is() {
     in_namespace("files::absent", || {
         let home = Home::new(&format!("{SMALL}[[sources.files]]\npath = \"eve.json\"\n"));
-        let _server = home.serve();
+        let server = home.serve();
+        let says = || {
+            let shown = server.ok(&["status"]);
+            shown.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        wait_until("the word in the status", || says().contains("THE FILE IS NOT THERE"));
         wait_until("the warning", || {
             home.log()
                 .contains("the file is not there: it is read, from its beginning, once it appears")
@@ -70,6 +75,7 @@ fn a_file_that_is_not_there_is_said_to_be_read_once_it_appears_and_is() {
         append(&home, "later.json", &["203.0.113.1"]);
         fs::rename(home.path("later.json"), home.path("eve.json")).expect("it is our directory");
         wait_until("the block", || element("203.0.113.1").is_some());
+        wait_until("the end of it", || !says().contains("NOT THERE"));
     });
 }
 

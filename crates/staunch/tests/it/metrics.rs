@@ -234,5 +234,13 @@ fn a_scrape_needs_more_than_a_senders_token() {
         assert_eq!(status(None), 401);
         assert_eq!(status(Some(&sender)), 403);
         assert_eq!(status(Some(&viewer)), 200);
+        // A sender that is turned away seldom says so anywhere.
+        let turned_away = || home.log().matches("its token is wrong or was revoked").count();
+        assert_eq!(turned_away(), 0);
+        for _ in 0..3 {
+            assert_eq!(status(Some("stn_none-of-ours")), 401);
+        }
+        wait_until("a word in the log", || turned_away() == 1);
+        assert!(!home.log().contains("none-of-ours"), "{}", home.log());
     });
 }

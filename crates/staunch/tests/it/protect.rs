@@ -157,6 +157,35 @@ fn what_is_released_with_trust_is_seen_again_and_left_alone() {
     });
 }
 
+/// What was released without trust is left alone for a while, too, and that is no secret.
+#[test]
+fn whoever_looks_for_what_was_released_is_told_until_when_its_events_are_only_counted() {
+    in_namespace("protect::counted", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        assert!(!server.ok(&["incident", "show", "INC-1"]).contains("further"));
+        server.ok(&["release", "TX-1", "--reason", "oops", "--yes", "--wait", "10s"]);
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the second event", || {
+            server.json::<Value>(&["incident", "show", "INC-1"])["incident"]["events"] == 2
+        });
+        let shown = server.ok(&["incident", "show", "INC-1"]);
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("further events of it are counted here, and nothing follows from them"),
+            "{shown}"
+        );
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        let incident: Value = server.json(&["incident", "show", "INC-1"]);
+        let until = incident["absorbs_until"].as_str().expect("a time");
+        let opened = incident["incident"]["opened"].as_str().expect("a time");
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        assert_eq!(at(until).since(at(opened)), Span::from_mins(10));
+    });
+}
+
 /// Nothing happens to an address that was released as a mistake: whoever wonders is told why, wherever they look first.
 #[test]
 fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {

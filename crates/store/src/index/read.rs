@@ -22,7 +22,7 @@ pub(super) use columns::content_hash;
 use columns::{command_row, notice_row};
 use queries::{below, collect, detail, happened, incidents, place_behind, position, rows, transactions};
 
-/// The most rows of one answer.
+/// The most rows of one page.
 pub const ROWS_MAX: u32 = 1_000;
 
 /// Connections that are kept open for the next question.
@@ -46,7 +46,7 @@ pub struct IncidentFilter {
     pub since: Option<Timestamp>,
     /// Only those with a lower id.
     pub before: Option<IncidentId>,
-    /// How many: at most [`ROWS_MAX`], which also holds for 0.
+    /// How many: at most one more than [`ROWS_MAX`], by which is known that there are more; 0 stands for that.
     pub limit: u32,
 }
 
@@ -59,7 +59,7 @@ pub struct TransactionFilter {
     pub target: Option<String>,
     /// Only those with a lower id.
     pub before: Option<TransactionId>,
-    /// How many: at most [`ROWS_MAX`], which also holds for 0.
+    /// How many: at most one more than [`ROWS_MAX`], by which is known that there are more; 0 stands for that.
     pub limit: u32,
 }
 
@@ -180,7 +180,7 @@ impl IndexReader {
         self.ask("transactions", |db| transactions(db, filter))
     }
 
-    /// Commands, newest first: the last `limit` (at most [`ROWS_MAX`], also for 0) before frame `before`.
+    /// Commands, newest first: the last `limit` (as in [`IncidentFilter::limit`]) before frame `before`.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -191,7 +191,19 @@ impl IndexReader {
         })
     }
 
-    /// Notices, newest first: the last `limit` (at most [`ROWS_MAX`], also for 0) before `before`.
+    /// The last command that set the mode and was not refused.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn mode_command(&self) -> Result<Option<CommandRow>, IndexError> {
+        self.ask("who set the mode", |db| {
+            let sql = "SELECT * FROM commands WHERE command LIKE '{\"setmode\":%' AND refused IS NULL \
+                       ORDER BY lsn DESC LIMIT 1";
+            Ok(collect(db, sql, &[], command_row)?.pop())
+        })
+    }
+
+    /// Notices, newest first: the last `limit` (as in [`IncidentFilter::limit`]) before `before`.
     ///
     /// # Errors
     /// [`IndexError`].

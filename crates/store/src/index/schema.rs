@@ -1,7 +1,7 @@
 //! The tables. A change of any of them needs a new [`VERSION`]: an index of another version is thrown away and rebuilt.
 
 /// The version of the tables and of how they are filled.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Marks the file as ours: `STNI`.
 pub(super) const APPLICATION_ID: i64 = 0x5354_4e49;
@@ -121,6 +121,7 @@ CREATE TABLE commands (
     affected TEXT NOT NULL,
     refused TEXT
 ) STRICT;
+CREATE INDEX commands_of_mode ON commands (lsn) WHERE command LIKE '{\"setmode\":%' AND refused IS NULL;
 
 CREATE TABLE command_targets (
     lsn INTEGER NOT NULL,

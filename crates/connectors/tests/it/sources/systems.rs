@@ -93,7 +93,7 @@ fn kubernetes_audit() {
 
 #[test]
 fn crowdsec() {
-    check("crowdsec", 4);
+    check("crowdsec", 5);
 }
 
 #[test]

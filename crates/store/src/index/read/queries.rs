@@ -204,7 +204,7 @@ pub(super) fn collect<T>(
 }
 
 pub(super) fn rows(limit: u32) -> i64 {
-    i64::from(if limit == 0 { ROWS_MAX } else { limit.min(ROWS_MAX) })
+    i64::from(if limit == 0 { ROWS_MAX } else { limit.min(ROWS_MAX + 1) })
 }
 
 pub(super) fn below(id: Option<u64>) -> i64 {
