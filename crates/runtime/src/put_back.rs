@@ -7,27 +7,29 @@
 use staunch_engine::EngineState;
 use staunch_engine::exempt::protection;
 use staunch_engine::limits::HOLD_MARGIN;
-use staunch_model::{ActionKind, Description, Outcome, StateKind, Timestamp};
+use staunch_model::{ActionKind, Description, Failure, Outcome, StateKind, Timestamp};
 use staunch_ports::{Action, ExecuteRequest};
 
 /// Requests that are handed over at once.
 const AT_ONCE: usize = 256;
 
 /// Has the drivers of `kinds` put back what is in force at `now` by `before`; `protected` is what is never touched from
-/// now on.
+/// now on. Returns what people are to be told: of each kind, what is not in place any more, and why.
 pub(crate) fn put_back(
     before: &EngineState,
     protected: &EngineState,
     actions: &mut [Box<dyn Action>],
     kinds: &[ActionKind],
     now: Timestamp,
-) {
+) -> Vec<String> {
+    let mut troubles = Vec::new();
     for action in actions {
         let Description { kind, driver, .. } = action.describe();
         if !kinds.contains(&kind) || before.driver(kind).is_none_or(|then| then.driver != driver) {
             continue;
         }
         let mut requests = requests(before, kind, now);
+        let in_force = requests.len();
         requests.retain(|it| {
             let found = it.target.address().and_then(|ip| protection(protected, ip, now));
             if let Some((network, _)) = &found {
@@ -46,12 +48,33 @@ pub(crate) fn put_back(
             }
         }
         let of = requests.len();
-        if let Some(failure) = failed {
+        if let Some(failure) = &failed {
             tracing::error!(%kind, done, of, %failure, "the machine was started anew: not all that was in force is put back");
         } else if of > 0 {
             tracing::info!(%kind, done, "the machine was started anew: what was in force is put back");
         }
+        troubles.extend(trouble(kind, in_force, of, done, failed.as_ref()));
     }
+    troubles
+}
+
+/// What is said when of `in_force` containments of `kind` `tried` were to be put back, and `done` are.
+fn trouble(kind: ActionKind, in_force: usize, tried: usize, done: usize, failed: Option<&Failure>) -> Option<String> {
+    let mut why = Vec::new();
+    if let Some(failure) = failed {
+        why.push(format!("{} could not be put back: {failure}", tried - done));
+    }
+    if tried < in_force {
+        why.push(format!("{} may not be touched any more", in_force - tried));
+    }
+    if why.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "this machine was started anew, which lifts what the kernel held: of {in_force} containments of {kind} in force, \
+         {}. Nobody else has removed them; the next sweep finds them missing and ends them",
+        why.join("; ")
+    ))
 }
 
 fn requests(state: &EngineState, kind: ActionKind, now: Timestamp) -> Vec<ExecuteRequest> {

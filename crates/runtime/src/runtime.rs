@@ -200,6 +200,7 @@ impl Runtime {
         let sweep_interval = policy.limits.sweep_interval.to_std();
         let epoch = parts.journal.open_epoch()?;
         // Nobody else writes to the journal from here on, so nobody else holds what is in force.
+        let mut troubles = Vec::new();
         if !parts.lost.is_empty() {
             let mut protected = engine.clone();
             protected.step(&Input::Policy(Arc::new(policy.clone())), clock.now());
@@ -207,7 +208,7 @@ impl Runtime {
                 protected.step(&Input::Listed(Arc::new(change)), clock.now());
             }
             let (before, protected) = (engine.state(), protected.state());
-            put_back(before, protected, &mut parts.actions, &parts.lost, clock.now());
+            troubles = put_back(before, protected, &mut parts.actions, &parts.lost, clock.now());
         }
         let telemetry = Arc::new(Telemetry::default());
         if let Some(log) = parts.log {
@@ -289,6 +290,11 @@ impl Runtime {
             build: parts.build,
         };
         event_loop.take_first(started).map_err(StartError::FirstFrame)?;
+        for what in troubles {
+            event_loop
+                .take_first(Input::Trouble(what.into()))
+                .map_err(StartError::FirstFrame)?;
+        }
         let seat = Arc::new(Seat::new());
         let watching = engine_thread("engine-2", &seat, None)?;
         let event_loop = [engine_thread("engine-1", &seat, Some(event_loop))?, watching];

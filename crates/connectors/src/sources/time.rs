@@ -17,8 +17,8 @@ pub fn read(text: &str) -> Option<Timestamp> {
     at(head, micros, zone)
 }
 
-/// The time that `text` is, as Go writes one: `2022-02-16 14:31:23.329233 +0100 CET`, and behind that what its monotonic
-/// clock says (`m=+6.235`). The number tells the zone, its name is not read.
+/// The time that `text` is, as Go writes one: `2022-02-16 14:31:23.329233 +0100 CET`, and behind that what its
+/// monotonic clock says (`m=+6.235`). The number tells the zone, its name is not read.
 #[must_use]
 pub fn read_of_go(text: &str) -> Option<Timestamp> {
     let (head, rest) = text.as_bytes().split_at_checked(19)?;

@@ -7,6 +7,7 @@ mod followers;
 mod in_place;
 mod journal;
 mod preserve;
+mod put_back;
 mod recovery;
 mod world;
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use staunch_model::{
-    ActionKind, Description, Failure, Observation, Outcome, Owner, Permissions, Presence, RiskClass, Span, Target,
-    TransactionId, UndoClass,
+    ActionKind, Description, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence, RiskClass, Span,
+    Target, TransactionId, UndoClass,
 };
 use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 
@@ -15,6 +15,8 @@ use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 pub(crate) enum Fault {
     /// It is carried out, and then the driver panics.
     ActAndPanic,
+    /// It is refused.
+    Refuse,
 }
 
 /// A verb of the driver.
@@ -181,6 +183,9 @@ impl Action for Driver {
     fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
         self.enter(Verb::Execute, requests.len());
         let fault = self.0.change(|inner| {
+            if inner.fault == Some(Fault::Refuse) {
+                return inner.fault.take();
+            }
             for request in requests {
                 inner.log.executed += 1;
                 inner.objects.insert(request.target.clone(), request.transaction);
@@ -188,6 +193,10 @@ impl Action for Driver {
             inner.fault.take()
         });
         assert_ne!(fault, Some(Fault::ActAndPanic), "the test asked for this panic");
+        if fault == Some(Fault::Refuse) {
+            let failure = Failure::new(FailureKind::Denied, "not permitted");
+            return vec![Outcome::DidNotHappen(failure); requests.len()];
+        }
         vec![Outcome::Landed; requests.len()]
     }
 
