@@ -218,6 +218,10 @@ impl Turn<'_> {
         if is(Mutant::DenyRefused) {
             return Err(format!("{id} is not to be denied"));
         }
+        if is(Mutant::DenyApproves) {
+            self.change(id, Change::Approved { by: by.name.clone() });
+            return Ok(vec![id]);
+        }
         let reason = Box::new(RefusalReason::Denied { by: by.name.clone() });
         self.change(
             id,

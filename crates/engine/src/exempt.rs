@@ -207,7 +207,7 @@ impl Turn<'_> {
                 continue;
             };
             let longer = |it: &Exemption| it.until.is_none_or(|end| end >= until);
-            if !self.state.exemptions.get(network, self.now).is_some_and(longer) {
+            if !self.state.exemptions.get(network, self.now).is_some_and(longer) && !is(Mutant::TrustForgotten) {
                 self.exempt(network, ExemptionCause::Trusted, Some(until), by);
             }
         }

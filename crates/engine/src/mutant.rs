@@ -86,6 +86,10 @@ pub enum Mutant {
     RefusalIsDone,
     /// Everything is released but one.
     ReleaseLeavesOne,
+    /// A denial lets act.
+    DenyApproves,
+    /// Trust is answered as given, and is not.
+    TrustForgotten,
     /// A renewal ends a lease earlier without being asked to.
     RenewalShortens,
     /// Releasing an incident lifts what others hold too.
@@ -132,7 +136,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 63] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -173,6 +177,8 @@ impl Mutant {
         Self::DenyRefused,
         Self::RefusalIsDone,
         Self::ReleaseLeavesOne,
+        Self::DenyApproves,
+        Self::TrustForgotten,
         Self::RenewalShortens,
         Self::ReleaseTakesAll,
         Self::ProtectionUnrecorded,

@@ -47,7 +47,7 @@ pub struct InletReading {
     pub passed_over: u64,
     /// When a line was last taken.
     pub last_line: Option<Timestamp>,
-    /// Whether the file that it follows is not there at present.
+    /// Whether there is nothing to follow: no file has appeared under the name yet, and none is being read.
     #[serde(default)]
     pub absent: bool,
     /// Why its lines cannot be taken at present.

@@ -25,10 +25,20 @@ pub(crate) fn put_back(
     let mut troubles = Vec::new();
     for action in actions {
         let Description { kind, driver, .. } = action.describe();
-        if !kinds.contains(&kind) || before.driver(kind).is_none_or(|then| then.driver != driver) {
+        if !kinds.contains(&kind) {
             continue;
         }
         let mut requests = requests(before, kind, now);
+        if before.driver(kind).is_none_or(|then| then.driver != driver) {
+            if !requests.is_empty() {
+                let count = requests.len();
+                troubles.push(format!(
+                    "this machine was started anew, which lifts what the kernel held: {count} containments of {kind} were \
+                     put in place by another driver, and are not put back"
+                ));
+            }
+            continue;
+        }
         let in_force = requests.len();
         requests.retain(|it| {
             let found = it.target.address().and_then(|ip| protection(protected, ip, now));
@@ -62,7 +72,7 @@ pub(crate) fn put_back(
 fn trouble(kind: ActionKind, in_force: usize, tried: usize, done: usize, failed: Option<&Failure>) -> Option<String> {
     let mut why = Vec::new();
     if let Some(failure) = failed {
-        why.push(format!("{} could not be put back: {failure}", tried - done));
+        why.push(format!("{} are not known to be back: {failure}", tried - done));
     }
     if tried < in_force {
         why.push(format!("{} may not be touched any more", in_force - tried));
@@ -72,7 +82,7 @@ fn trouble(kind: ActionKind, in_force: usize, tried: usize, done: usize, failed:
     }
     Some(format!(
         "this machine was started anew, which lifts what the kernel held: of {in_force} containments of {kind} in force, \
-         {}. Nobody else has removed them; the next sweep finds them missing and ends them",
+         {}. Nobody else has removed them; the next sweep ends those that it misses",
         why.join("; ")
     ))
 }

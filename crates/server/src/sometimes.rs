@@ -12,7 +12,7 @@ const EVERY: Span = Span::from_mins(1);
 pub(crate) struct Sometimes(AtomicU64);
 
 impl Sometimes {
-    /// Whether it is time to tell; if so, it is told by whoever asks.
+    /// Whether the log is to be told at `now`. A yes counts as told.
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         let now = now.as_micros();
         let tell = |before| (before == 0 || now.abs_diff(before) >= EVERY.as_micros()).then_some(now);

@@ -131,8 +131,8 @@ pub(crate) fn mode(state: &EngineState) -> ModeView {
     }
 }
 
-/// Puts into `mode` who set it, by the last `command` that set one. One that set another mode is not that of this one,
-/// as when the index is behind.
+/// Puts into `mode` who set it, by the last `command` that set one. A command that set another mode is left out: the
+/// index is behind.
 pub(crate) fn name_who_set(mode: &mut ModeView, command: Option<CommandRow>) {
     let asked = |it: &CommandRow| serde_json::from_value(it.command.clone()).ok();
     let Some((it, set)) = command

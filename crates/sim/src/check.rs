@@ -74,7 +74,9 @@ struct Tx {
     waits_since: Timestamp,
     /// Its place in the order of coming into force.
     completed: u64,
-    /// Who holds it besides the incident that planned it; `INC-0` when that one has let go.
+    /// Whether the incident that planned it holds it.
+    held: bool,
+    /// Who holds it besides that one.
     joined: BTreeSet<IncidentId>,
     /// A new lease is on its way.
     renews: bool,
@@ -94,20 +96,19 @@ struct Tx {
 
 impl Tx {
     fn is_held_by(&self, incident: IncidentId) -> bool {
-        let planned = incident == self.incident && !self.joined.contains(&LET_GO);
-        planned || self.joined.contains(&incident)
+        (incident == self.incident && self.held) || self.joined.contains(&incident)
     }
 
     /// Whether anybody but `incident` holds it.
     fn is_held_by_others(&self, incident: IncidentId) -> bool {
-        let planner = (!self.joined.contains(&LET_GO)).then_some(self.incident);
-        let mut holders = planner.into_iter().chain(self.joined.iter().copied());
-        holders.any(|holder| holder != incident && holder != LET_GO)
+        (incident != self.incident && self.held) || self.joined.iter().any(|holder| *holder != incident)
+    }
+
+    /// Whether the incident that planned it holds it, and nobody else.
+    fn is_of_one(&self) -> bool {
+        self.held && self.joined.is_empty()
     }
 }
-
-/// Among those who hold a transaction: the incident that planned it does not any more.
-const LET_GO: IncidentId = IncidentId(0);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
@@ -340,6 +341,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         approved_late: false,
         waits_since: Timestamp::EPOCH,
         completed: 0,
+        held: true,
         joined: BTreeSet::new(),
         renews: false,
         failed: false,

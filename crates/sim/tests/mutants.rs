@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 61] = {
+const NAMED: [(Mutant, Invariant); 63] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -55,6 +55,8 @@ const NAMED: [(Mutant, Invariant); 61] = {
         (M::DenyRefused, I::CommandsAnswered),
         (M::RefusalIsDone, I::CommandsAnswered),
         (M::ReleaseLeavesOne, I::CommandsAnswered),
+        (M::DenyApproves, I::CommandsAnswered),
+        (M::TrustForgotten, I::CommandsAnswered),
         (M::RenewalShortens, I::CommandsAnswered),
         (M::ReleaseTakesAll, I::CommandsAnswered),
         (M::ProtectionUnrecorded, I::CommandsAnswered),

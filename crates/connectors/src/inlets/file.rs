@@ -79,7 +79,7 @@ fn follow(settings: FileSettings, tally: &InletTally, mut sink: Sink, stop: &Sto
             }
         };
         let Some(lines) = piece else {
-            tally.absent(reader.has_no_file());
+            tally.absent(!failing && reader.has_no_file());
             tally.dropped(reader.lost());
             reader.rest();
             watch.wait(LOOK_INTERVAL);

@@ -22,8 +22,9 @@ pub fn read(text: &str) -> Option<IpAddr> {
 
 /// The address of a network that has only this one: `192.0.2.1/32`, `2001:db8::1/128`.
 pub(super) fn of_one(network: &str) -> Option<IpAddr> {
-    let network: IpNet = network.parse().ok()?;
-    (network.prefix_len() == network.max_prefix_len()).then(|| network.addr().to_canonical())
+    let (ip, bits) = network.split_once('/')?;
+    let all = if ip.contains(':') { "128" } else { "32" };
+    read(ip).filter(|_| bits == all)
 }
 
 /// Four octets in decimal, without leading zeros. By hand because an alert has four addresses and the standard
@@ -134,6 +135,24 @@ mod tests {
             let network = ipnet::Ipv4Net::new(network.into(), prefix).expect("a prefix");
             let ip = if near { Ipv4Addr::from(network.network().to_bits() ^ (ip & 0x8000_0101)) } else { ip.into() };
             prop_assert_eq!(Networks::new(&[network.into()]).contains(ip.into()), network.contains(&ip));
+        }
+    }
+
+    #[test]
+    fn a_network_of_one_address_is_that_address() {
+        for (text, expect) in [
+            ("192.0.2.1/32", Some("192.0.2.1")),
+            ("2001:db8::1/128", Some("2001:db8::1")),
+            ("::ffff:192.0.2.1/128", Some("192.0.2.1")),
+            ("192.0.2.1/24", None),
+            ("192.0.2.1", None),
+            ("010.0.0.1/32", None),
+            ("2001:db8::1/32", None),
+            ("192.0.2.1/032", None),
+            ("192.0.2.1/32/32", None),
+        ] {
+            let expect = expect.map(|ip| ip.parse::<IpAddr>().expect("an address"));
+            assert_eq!(of_one(text), expect, "{text}");
         }
     }
 

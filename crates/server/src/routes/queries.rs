@@ -13,6 +13,7 @@ use serde::Serialize;
 use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
+use tokio::time::timeout;
 
 use super::drills;
 use crate::app::{App, Shared};
@@ -23,7 +24,7 @@ use crate::dto::{
     Transactions,
 };
 use crate::etag::{self, ClockPart};
-use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
+use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX, WHO_TIMEOUT};
 use crate::problem::Failed;
 use crate::view;
 
@@ -129,9 +130,10 @@ pub(crate) async fn mode(State(app): State<Shared>) -> Result<Json<ModeView>, Fa
 /// `mode` with who set it, when that was a person and the index knows who.
 async fn set_by(app: &Shared, mut mode: ModeView) -> ModeView {
     if mode.because == ModeBecause::Operator {
-        // An index that fails is no reason to say nothing of the mode.
-        let asked = app.look_up(IndexReader::mode_command).await;
-        view::name_who_set(&mut mode, asked.ok().flatten());
+        // An index that fails or hangs is no reason to say nothing of the mode.
+        let asked = timeout(WHO_TIMEOUT, app.look_up(IndexReader::mode_command)).await;
+        let command = asked.ok().and_then(Result::ok).flatten();
+        view::name_who_set(&mut mode, command);
     }
     mode
 }

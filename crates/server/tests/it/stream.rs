@@ -155,6 +155,7 @@ fn what_happens_is_told_in_order_and_again_from_any_place() {
 fn who_is_cut_off_before_anything_was_told_misses_nothing() {
     let staunch = Staunch::start(Options::default());
     let client = staunch.client();
+    staunch.wait_for_index();
     let mut cut = Told::open(&client, path::STREAM);
     cut.wait_for_place();
     let place = cut.id.clone();

@@ -114,7 +114,7 @@ impl Model {
                     !self.recoveries.acts(**later)
                         && other.incident == it.incident
                         && other.kind == StateKind::InForce
-                        && other.joined.is_empty()
+                        && other.is_of_one()
                         && other.completed > it.completed
                 });
                 if let Some((later, _)) = later {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use staunch_model::{
-    Change, Command, Frame, IncidentId, Input, Record, ReleaseScope, Span, StateKind, Target, Timestamp, TransactionId,
+    Change, Command, Frame, IncidentId, Input, Policy, Record, RefusalReason, ReleaseScope, Span, StateKind, Target,
+    Timestamp, TransactionId,
 };
 
 use super::recover::Recovering;
@@ -17,16 +19,18 @@ pub(super) enum Answer {
     /// It cannot be done.
     Refused,
     /// It can.
-    Done(Done),
+    Done(Deed),
 }
 
 /// What a command has to be done to.
 #[derive(Default)]
-pub(super) struct Done {
+pub(super) struct Deed {
     /// What is named in the answer, and changes.
     affected: BTreeSet<TransactionId>,
-    /// What others hold too, and which is let go only.
-    let_go: BTreeSet<TransactionId>,
+    /// What others hold too, and which is let go only, and by whom.
+    let_go: BTreeSet<(TransactionId, IncidentId)>,
+    /// What is exempted from containment from then on, and until when; `None` for always.
+    exempted: Option<(IpNet, Option<Timestamp>)>,
 }
 
 impl Model {
@@ -38,7 +42,7 @@ impl Model {
         };
         let can = |can: bool| {
             Some(if can {
-                Answer::Done(Done::default())
+                Answer::Done(Deed::default())
             } else {
                 Answer::Refused
             })
@@ -55,22 +59,30 @@ impl Model {
             Command::Release(ReleaseScope::Transaction(id)) => Some(self.release_of(*id)),
             Command::ReleaseTrusting {
                 scope: ReleaseScope::Transaction(id),
-                ..
+                trust,
             } => {
                 let target = self.transactions.get(id).map(|it| &it.target);
-                Some(match target {
-                    Some(Target::Address(_)) => self.release_of(*id),
-                    _ => Answer::Refused,
-                })
+                let Some(Target::Address(ip)) = target else {
+                    return Some(Answer::Refused);
+                };
+                let mut answer = self.release_of(*id);
+                if let Answer::Done(deed) = &mut answer {
+                    // What is exempted for longer stays so.
+                    let (network, until) = (IpNet::from(*ip), now + *trust);
+                    let lasts = |end: &Option<Timestamp>| end.is_none_or(|end| end >= until);
+                    let is_longer = self.exempt.get(&network).is_some_and(lasts);
+                    deed.exempted = (!is_longer).then_some((network, Some(until)));
+                }
+                Some(answer)
             }
             Command::Release(ReleaseScope::All) => {
                 let all = self.transactions.iter().filter(|(_, it)| can_be_released(it));
                 let affected: BTreeSet<_> = all.map(|(id, _)| *id).collect();
                 let is_one_turn = affected.len() <= RELEASED_AT_ONCE_MAX;
                 is_one_turn.then(|| {
-                    Answer::Done(Done {
+                    Answer::Done(Deed {
                         affected,
-                        ..Done::default()
+                        ..Deed::default()
                     })
                 })
             }
@@ -81,14 +93,19 @@ impl Model {
                 shorten,
             } => {
                 // Of one that is too long, `leases-end` holds.
-                if *lease > self.policy.as_ref()?.limits.lease_max {
+                let policy = self.policy.as_ref()?;
+                if *lease > policy.limits.lease_max {
                     return None;
                 }
                 let it = self.transactions.get(transaction);
-                let renews = it.is_some_and(|it| self.can_be_renewed(it, *lease, *shorten, now));
+                let renews = it.is_some_and(|it| self.can_be_renewed(it, policy, *lease, *shorten, now));
                 Some(if renews { to_one(*transaction) } else { Answer::Refused })
             }
-            Command::SetMode(_) | Command::Protect { .. } => can(true),
+            Command::SetMode(_) => can(true),
+            Command::Protect { network, lasts } => Some(Answer::Done(Deed {
+                exempted: Some((*network, lasts.map(|lasts| now + lasts))),
+                ..Deed::default()
+            })),
             Command::Unprotect { network } => {
                 let until = self.exempt.get(network);
                 can(until.is_some_and(|until| until.is_none_or(|until| now < until)))
@@ -111,11 +128,11 @@ impl Model {
         if !self.incidents.get(&id).is_some_and(|it| it.status != Status::Forgotten) {
             return Answer::Refused;
         }
-        let mut done = Done::default();
+        let mut done = Deed::default();
         for (transaction, it) in self.transactions.iter().filter(|(_, it)| it.is_held_by(id)) {
             if it.is_held_by_others(id) {
                 if it.kind != StateKind::Stuck && can_be_called_off(it.kind) {
-                    done.let_go.insert(*transaction);
+                    done.let_go.insert((*transaction, id));
                 }
             } else if can_be_released(it) {
                 done.affected.insert(*transaction);
@@ -125,8 +142,7 @@ impl Model {
     }
 
     /// A lease that runs is set anew, and ends sooner only if that was asked for.
-    fn can_be_renewed(&self, it: &Tx, lease: Span, shorten: bool, now: Timestamp) -> bool {
-        let Some(policy) = &self.policy else { return false };
+    fn can_be_renewed(&self, it: &Tx, policy: &Policy, lease: Span, shorten: bool, now: Timestamp) -> bool {
         let (Some(end), StateKind::InForce) = (it.lease_until, it.kind) else {
             return false;
         };
@@ -156,21 +172,31 @@ impl Model {
         };
         let done_before = &frame.records[..place];
         let what = match (&frame.records[place], expected) {
-            (Record::CommandRefused { .. }, Answer::Refused) => return Ok(()),
+            (Record::CommandRefused { .. }, Answer::Refused) if done_before.is_empty() => return Ok(()),
+            (Record::CommandRefused { .. }, Answer::Refused) => {
+                format!("{command:?} is refused, and something is done")
+            }
             (Record::CommandRefused { why }, Answer::Done(_)) => {
                 format!("{command:?} is refused, and can be done: {why}")
             }
             (_, Answer::Refused) => format!("{command:?} is done, and cannot be"),
             (Record::CommandDone { affected }, Answer::Done(done)) => {
                 let told: BTreeSet<_> = affected.iter().copied().collect();
+                let changed: BTreeSet<_> = done_before.iter().filter_map(changed).collect();
                 let let_go: BTreeSet<_> = done_before.iter().filter_map(let_go).collect();
+                let exempted = done_before.iter().find_map(exempted);
+                let wrong = |record: &&Record| !fits(command, record, now);
                 if told != done.affected {
                     format!("{command:?} is done to {told:?}, and has to be to {:?}", done.affected)
-                } else if let Some(id) = done.affected.iter().find(|id| !is_changed(done_before, **id)) {
-                    format!("{command:?} is done, and nothing of {id} has changed")
+                } else if changed != done.affected {
+                    format!("{command:?} is done to {told:?}, and {changed:?} have changed")
+                } else if let Some(record) = done_before.iter().find(wrong) {
+                    format!("{command:?} is answered with {record:?}")
                 } else if let_go != done.let_go {
                     format!("{command:?} lets go of {let_go:?}, and has to of {:?}", done.let_go)
-                } else if !is_carried_out(command, done_before, now) {
+                } else if exempted != done.exempted {
+                    format!("{command:?} exempts {exempted:?}, and has to {:?}", done.exempted)
+                } else if !is_carried_out(command, done_before) {
                     format!("{command:?} is done, and nothing says what it did")
                 } else {
                     return Ok(());
@@ -183,47 +209,75 @@ impl Model {
 }
 
 fn to_one(id: TransactionId) -> Answer {
-    Answer::Done(Done {
+    Answer::Done(Deed {
         affected: BTreeSet::from([id]),
-        ..Done::default()
+        ..Deed::default()
     })
 }
 
-fn is_changed(records: &[Record], id: TransactionId) -> bool {
-    let is_it = |record: &Record| matches!(record, Record::Transaction { transaction, .. } if *transaction == id);
-    records.iter().any(is_it)
-}
-
-fn let_go(record: &Record) -> Option<TransactionId> {
+/// The transaction that `record` changes, other than by letting it go.
+fn changed(record: &Record) -> Option<TransactionId> {
     match record {
         Record::Transaction {
-            transaction,
             change: Change::LetGo(_),
-        } => Some(*transaction),
+            ..
+        } => None,
+        Record::Transaction { transaction, .. } => Some(*transaction),
         _ => None,
     }
 }
 
-/// Whether `records` say that what `command` asks for is so, where that is nothing of a transaction.
-fn is_carried_out(command: &Command, records: &[Record], now: Timestamp) -> bool {
+fn let_go(record: &Record) -> Option<(TransactionId, IncidentId)> {
+    match record {
+        Record::Transaction {
+            transaction,
+            change: Change::LetGo(incident),
+        } => Some((*transaction, *incident)),
+        _ => None,
+    }
+}
+
+fn exempted(record: &Record) -> Option<(IpNet, Option<Timestamp>)> {
+    match record {
+        Record::Exempted(it) => Some((it.network, it.until)),
+        _ => None,
+    }
+}
+
+/// Whether what `record` changes of a transaction is what `command` asks for.
+fn fits(command: &Command, record: &Record, now: Timestamp) -> bool {
+    let Record::Transaction { change, .. } = record else {
+        return true;
+    };
+    match (command, change) {
+        (_, Change::LetGo(_)) => true,
+        (Command::Approve(_), change) => matches!(change, Change::Approved { .. }),
+        (Command::Deny(_), Change::Refused { reason, .. }) => matches!(**reason, RefusalReason::Denied { .. }),
+        (Command::Deny(_), _) => false,
+        (Command::Renew { lease, .. }, change) => {
+            matches!(change, Change::RenewStarted { until, .. } if *until == now + *lease)
+        }
+        (_, change) => matches!(
+            change,
+            Change::Refused { .. } | Change::RollbackStarted { .. } | Change::ReleaseStarted { .. }
+        ),
+    }
+}
+
+/// Whether `records` say that what `command` asks for is so, where that is nothing of a transaction or an exemption.
+fn is_carried_out(command: &Command, records: &[Record]) -> bool {
     let says = |record: &Record| match (command, record) {
         (Command::SetMode(asked), Record::ModeSet { mode }) => mode == asked,
-        (Command::Protect { network, lasts }, Record::Exempted(it)) => {
-            it.network == *network && it.until == lasts.map(|lasts| now + lasts)
-        }
         (Command::Unprotect { network: asked }, Record::ExemptionEnded { network }) => network == asked,
         (Command::Recover(asked), Record::RecoveryStarted { incident, .. })
         | (Command::StopRecovery(asked), Record::RecoveryEnded { incident, .. }) => incident == asked,
         _ => false,
     };
-    match command {
-        Command::SetMode(_)
-        | Command::Protect { .. }
-        | Command::Unprotect { .. }
-        | Command::Recover(_)
-        | Command::StopRecovery(_) => records.iter().any(says),
-        _ => true,
-    }
+    let is_said = matches!(
+        command,
+        Command::SetMode(_) | Command::Unprotect { .. } | Command::Recover(_) | Command::StopRecovery(_)
+    );
+    !is_said || records.iter().any(says)
 }
 
 /// Whether there is anything of it to call off, to undo or to lift, that has not begun to be.

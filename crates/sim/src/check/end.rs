@@ -74,7 +74,7 @@ impl Model {
             let stays = self.transactions.iter().find(|(id, it)| {
                 it.incident == failed.incident
                     && it.kind == StateKind::InForce
-                    && it.joined.is_empty()
+                    && it.is_of_one()
                     && !it.for_good
                     && contains(id)
             });

@@ -2,7 +2,7 @@
 
 use staunch_model::{Cause, Change, FailureKind, StateKind, Timestamp, TransactionId};
 
-use super::{LET_GO, Model};
+use super::Model;
 
 impl Model {
     pub(super) fn fold(&mut self, id: TransactionId, change: &Change, now: Timestamp) {
@@ -92,15 +92,10 @@ impl Model {
                 it.renews = false;
             }
             Change::RenewFailed(_) => it.renews = false,
-            Change::Joined(incident) if *incident == it.incident => drop(it.joined.remove(&LET_GO)),
+            Change::Joined(incident) if *incident == it.incident => it.held = true,
             Change::Joined(incident) => drop(it.joined.insert(*incident)),
-            Change::LetGo(incident) => {
-                it.joined.remove(incident);
-                // Held by others only: what becomes of it is no longer the planning incident's concern.
-                if *incident == it.incident {
-                    it.joined.insert(LET_GO);
-                }
-            }
+            Change::LetGo(incident) if *incident == it.incident => it.held = false,
+            Change::LetGo(incident) => drop(it.joined.remove(incident)),
             _ => {}
         }
     }

@@ -188,7 +188,7 @@ impl Model {
             **id != lifted
                 && other.incident == incident
                 // What another incident holds too is only let go.
-                && other.joined.is_empty()
+                && other.is_of_one()
                 && other.kind == StateKind::InForce
                 && earlier(other)
                 && !other.for_good

@@ -197,7 +197,7 @@ impl IndexReader {
     /// [`IndexError`].
     pub fn mode_command(&self) -> Result<Option<CommandRow>, IndexError> {
         self.ask("who set the mode", |db| {
-            let sql = "SELECT * FROM commands WHERE command LIKE '{\"setmode\":%' AND refused IS NULL \
+            let sql = "SELECT * FROM commands INDEXED BY commands_of_mode WHERE command LIKE '{\"setmode\":%' AND refused IS NULL \
                        ORDER BY lsn DESC LIMIT 1";
             Ok(collect(db, sql, &[], command_row)?.pop())
         })
