@@ -47,7 +47,7 @@ pub struct InletReading {
     pub passed_over: u64,
     /// When a line was last taken.
     pub last_line: Option<Timestamp>,
-    /// Whether there is nothing to follow: no file has appeared under the name yet, and none is being read.
+    /// Whether there is no file under the name that it follows.
     #[serde(default)]
     pub absent: bool,
     /// Why its lines cannot be taken at present.

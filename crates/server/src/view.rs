@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use staunch_engine::{EngineState, exempt};
+use staunch_model::text::clip;
 use staunch_model::{
     ActionKind, Cause, Command, Failure, IncidentId, IncidentStatus, Mode, Printable, Span, State, StateKind, Target,
     Timestamp, Transaction, TransactionId,
@@ -131,6 +132,9 @@ pub(crate) fn mode(state: &EngineState) -> ModeView {
     }
 }
 
+/// Bytes of a reason in the sentence about the mode, which has to stay one that can be taken in; the whole is beside it.
+const REASON_IN_SENTENCE_MAX: usize = 60;
+
 /// Puts into `mode` who set it, by the last `command` that set one. A command that set another mode is left out: the
 /// index is behind.
 pub(crate) fn name_who_set(mode: &mut ModeView, command: Option<CommandRow>) {
@@ -144,9 +148,10 @@ pub(crate) fn name_who_set(mode: &mut ModeView, command: Option<CommandRow>) {
     else {
         return;
     };
-    let reason = match it.reason.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", Printable(&it.reason)),
+    let reason = match clip(&it.reason, REASON_IN_SENTENCE_MAX) {
+        "" => String::new(),
+        whole if whole.len() == it.reason.len() => format!(" (\"{}\")", Printable(whole)),
+        part => format!(" (\"{}...\")", Printable(part)),
     };
     mode.explanation = format!(
         "{} set the mode to {set} at {}{reason}; the configuration says {}",
@@ -157,10 +162,13 @@ pub(crate) fn name_who_set(mode: &mut ModeView, command: Option<CommandRow>) {
     mode.set_by = Some(it);
 }
 
-/// Until when the closed incident `id` takes up further events, of which nothing follows.
+/// Until when the closed incident `id` takes up further events, of which nothing follows. A playbook that is no longer
+/// in force has none.
 pub(crate) fn absorbs_until(state: &EngineState, id: IncidentId, now: Timestamp) -> Option<Timestamp> {
     let it = state.incidents.get(&id)?;
-    (it.status == IncidentStatus::Closed && now < it.absorbs_until).then_some(it.absorbs_until)
+    let mut playbooks = state.policy.iter().flat_map(|policy| &policy.playbooks);
+    let absorbs = it.status == IncidentStatus::Closed && now < it.absorbs_until;
+    (absorbs && playbooks.any(|playbook| playbook.hash == *it.playbook)).then_some(it.absorbs_until)
 }
 
 /// The kinds of action that the last sweep could not verify.

@@ -57,7 +57,8 @@ pub fn start(settings: FileSettings, tally: Arc<InletTally>, sink: Sink) -> io::
 
 fn follow(settings: FileSettings, tally: &InletTally, mut sink: Sink, stop: &Stop) {
     let shown = settings.path.display().to_string();
-    let watch = Watch::of(&settings.path);
+    let path = settings.path.clone();
+    let watch = Watch::of(&path);
     let mut reader = Reader::new(settings);
     let mut failing = false;
     while !stop.is_asked() {
@@ -79,7 +80,7 @@ fn follow(settings: FileSettings, tally: &InletTally, mut sink: Sink, stop: &Sto
             }
         };
         let Some(lines) = piece else {
-            tally.absent(!failing && reader.has_no_file());
+            tally.absent(matches!(path.try_exists(), Ok(false)));
             tally.dropped(reader.lost());
             reader.rest();
             watch.wait(LOOK_INTERVAL);

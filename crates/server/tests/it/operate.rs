@@ -306,7 +306,7 @@ fn the_mode_is_set_and_says_who_set_it() {
     for view in [mode(), status.mode] {
         let by = view.set_by.expect("the index has it");
         let explanation = format!(
-            "{} set the mode to observe at {} (calm down); the configuration says enforce",
+            "{} set the mode to observe at {} (\"calm down\"); the configuration says enforce",
             by.by, by.at
         );
         assert_eq!((&*by.reason, view.explanation), ("calm down", explanation));

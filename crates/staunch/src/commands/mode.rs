@@ -8,7 +8,7 @@ use staunch_server::dto::{ModeRequest, ModeView, path};
 use crate::cli::ModeArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, confirm, say};
+use crate::output::{Output, Tone, confirm, say, wrap};
 
 pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
@@ -68,7 +68,7 @@ fn text(output: &Output, view: &ModeView) -> String {
     format!(
         "{}\n  {}\n",
         output.paint(tone, view.mode.name()),
-        Printable(&view.explanation)
+        wrap(&Printable(&view.explanation).to_string(), 2)
     )
 }
 

@@ -76,6 +76,10 @@ fn a_file_that_is_not_there_is_said_to_be_read_once_it_appears_and_is() {
         fs::rename(home.path("later.json"), home.path("eve.json")).expect("it is our directory");
         wait_until("the block", || element("203.0.113.1").is_some());
         wait_until("the end of it", || !says().contains("NOT THERE"));
+        fs::remove_file(home.path("eve.json")).expect("it is our file");
+        wait_until("the word after it was removed", || {
+            says().contains("THE FILE IS NOT THERE")
+        });
     });
 }
 

@@ -86,11 +86,6 @@ impl Reader {
         Ok(handing.map(|open| &open.buffer[..open.handed]))
     }
 
-    /// Whether there is no file at present: none under the name, and none that is read to its end.
-    pub(super) fn has_no_file(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Finds a file with whole lines.
     fn find(&mut self) -> io::Result<Option<usize>> {
         loop {
