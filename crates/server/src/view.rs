@@ -132,7 +132,7 @@ pub(crate) fn mode(state: &EngineState) -> ModeView {
     }
 }
 
-/// Bytes of a reason in the sentence about the mode, which has to stay one that can be taken in; the whole is beside it.
+/// Bytes of a reason in the sentence about the mode, which has to stay short; the whole is beside it.
 const REASON_IN_SENTENCE_MAX: usize = 60;
 
 /// Puts into `mode` who set it, by the last `command` that set one. A command that set another mode is left out: the
