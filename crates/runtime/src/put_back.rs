@@ -33,8 +33,8 @@ pub(crate) fn put_back(
             if !requests.is_empty() {
                 let count = requests.len();
                 troubles.push(format!(
-                    "this machine was started anew, which lifts what the kernel held: {count} containments of {kind} were \
-                     put in place by another driver, and are not put back"
+                    "this machine was started anew, which lifts what the kernel held. {kind}: {count} in force by another \
+                     driver, not put back"
                 ));
             }
             continue;
@@ -72,17 +72,17 @@ pub(crate) fn put_back(
 fn trouble(kind: ActionKind, in_force: usize, tried: usize, done: usize, failed: Option<&Failure>) -> Option<String> {
     let mut why = Vec::new();
     if let Some(failure) = failed {
-        why.push(format!("{} are not known to be back: {failure}", tried - done));
+        why.push(format!("{} not known to be back: {failure}", tried - done));
     }
     if tried < in_force {
-        why.push(format!("{} may not be touched any more", in_force - tried));
+        why.push(format!("{} not to be touched any more", in_force - tried));
     }
     if why.is_empty() {
         return None;
     }
     Some(format!(
-        "this machine was started anew, which lifts what the kernel held: of {in_force} containments of {kind} in force, \
-         {}. Nobody else has removed them; the next sweep ends those that it misses",
+        "this machine was started anew, which lifts what the kernel held. {kind}: {in_force} in force, {}. \
+         Nobody else has removed them; the next sweep ends those that it misses",
         why.join("; ")
     ))
 }

@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use staunch_engine::EngineState;
-use staunch_model::text::clip;
 use staunch_model::{Operator, Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::Busy;
@@ -22,7 +21,7 @@ use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::etag;
-use crate::limits::{PATH_IN_LOG_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX};
+use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX};
 use crate::problem::Failed;
 use crate::service::Service;
 use crate::sometimes::Sometimes;
@@ -291,8 +290,9 @@ impl App {
         let identity = self.who(presented).ok_or_else(|| {
             // Many senders say nothing to anybody when they are turned away.
             if self.told_of_tokens.is_due(self.service.handle.machine_now()) {
-                let path = Printable(clip(path, PATH_IN_LOG_MAX));
-                tracing::warn!(%from, %path, "a request was turned away: its token is wrong or was revoked");
+                // Not where it was sent to: some put the token there, too.
+                let posts_events = right == Right::Send;
+                tracing::warn!(%from, posts_events, "a request was turned away: its token is wrong or was revoked");
             }
             let hint = "ask an operator for a token: staunch token create";
             unauthorized("the token is wrong or was revoked", hint)

@@ -142,8 +142,5 @@ pub(crate) const RESPONDER_PREFIX_MIN_V4: u8 = 16;
 /// nothing.
 pub(crate) const RESPONDER_PREFIX_MIN_V6: u8 = 32;
 
-/// Bytes of the path of a request that the log is told of: those that there are have fewer.
-pub(crate) const PATH_IN_LOG_MAX: usize = 100;
-
 /// How long the index may take to say who set the mode, which is then said without a name.
 pub(crate) const WHO_TIMEOUT: Duration = Duration::from_secs(1);

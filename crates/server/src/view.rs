@@ -138,20 +138,19 @@ const REASON_IN_SENTENCE_MAX: usize = 60;
 /// Puts into `mode` who set it, by the last `command` that set one. A command that set another mode is left out: the
 /// index is behind.
 pub(crate) fn name_who_set(mode: &mut ModeView, command: Option<CommandRow>) {
-    let asked = |it: &CommandRow| serde_json::from_value(it.command.clone()).ok();
-    let Some((it, set)) = command
-        .and_then(|it| Some((asked(&it)?, it)))
-        .and_then(|(asked, it)| match asked {
-            Command::SetMode(set) if mode.set == Some(set) => Some((it, set)),
-            _ => None,
-        })
-    else {
+    let Some(it) = command else { return };
+    let Ok(Command::SetMode(set)) = serde_json::from_value(it.command.clone()) else {
         return;
     };
-    let reason = match clip(&it.reason, REASON_IN_SENTENCE_MAX) {
-        "" => String::new(),
-        whole if whole.len() == it.reason.len() => format!(" (\"{}\")", Printable(whole)),
-        part => format!(" (\"{}...\")", Printable(part)),
+    if mode.set != Some(set) {
+        return;
+    }
+    let part = clip(&it.reason, REASON_IN_SENTENCE_MAX);
+    let rest = if part.len() < it.reason.len() { "..." } else { "" };
+    // Within quotes of ours, so that it cannot end the sentence in its own way.
+    let reason = match Printable(part).to_string().replace('"', "'") {
+        nothing if nothing.is_empty() => nothing,
+        said => format!(" (\"{said}{rest}\")"),
     };
     mode.explanation = format!(
         "{} set the mode to {set} at {}{reason}; the configuration says {}",

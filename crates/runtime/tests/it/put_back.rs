@@ -62,7 +62,7 @@ fn what_cannot_be_put_back_is_told_with_its_reason_before_a_sweep_misses_it() {
     let (runtime, told) = started_anew(&journal, &world);
     let first = told.recv_timeout(LIMIT).expect("people are told");
     for part in [
-        "of 1 containments of block-ip in force, 1 are not known to be back: ",
+        "block-ip: 1 in force, 1 not known to be back: ",
         "not permitted",
         "Nobody else has removed them",
     ] {

@@ -125,7 +125,7 @@ fn entry(output: &Output, compiled: &staunch_playbook::Compiled) -> String {
     let systems: Vec<String> = program.systems.iter().map(ToString::to_string).collect();
     let modes = playbook.modes;
     let mut text = format!(
-        "{}\n  {}\n  from {}\n  acts by what they may harm: low {}, medium {}, high {}\n",
+        "{}\n  {}\n  from {}\n  acts by risk class of the action: low {}, medium {}, high {}\n",
         output.paint(Tone::Strong, &Printable(&playbook.name).to_string()),
         wrap(&Printable(&playbook.summary).to_string(), 2),
         Printable(&systems.join(", ")),

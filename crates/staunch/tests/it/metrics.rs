@@ -238,7 +238,10 @@ fn a_scrape_needs_more_than_a_senders_token() {
         let turned_away = || home.log().matches("its token is wrong or was revoked").count();
         assert_eq!(turned_away(), 0);
         for _ in 0..3 {
-            assert_eq!(status(Some("stn_none-of-ours")), 401);
+            let path = "v1/events/stn_none-of-ours";
+            let request = agent.post(format!("{}/{path}", server.url));
+            let request = request.header("authorization", "Bearer stn_none-of-ours");
+            assert_eq!(request.send("{}").expect("it answers").status().as_u16(), 401);
         }
         wait_until("a word in the log", || turned_away() == 1);
         assert!(!home.log().contains("none-of-ours"), "{}", home.log());

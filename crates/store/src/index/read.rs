@@ -46,7 +46,7 @@ pub struct IncidentFilter {
     pub since: Option<Timestamp>,
     /// Only those with a lower id.
     pub before: Option<IncidentId>,
-    /// How many: at most one more than [`ROWS_MAX`], by which is known that there are more; 0 stands for that.
+    /// How many: at most one more than [`ROWS_MAX`], by which is known that there are more; 0 stands for [`ROWS_MAX`].
     pub limit: u32,
 }
 
@@ -59,7 +59,7 @@ pub struct TransactionFilter {
     pub target: Option<String>,
     /// Only those with a lower id.
     pub before: Option<TransactionId>,
-    /// How many: at most one more than [`ROWS_MAX`], by which is known that there are more; 0 stands for that.
+    /// How many: at most one more than [`ROWS_MAX`], by which is known that there are more; 0 stands for [`ROWS_MAX`].
     pub limit: u32,
 }
 
