@@ -311,14 +311,16 @@ fn the_mode_is_set_and_says_who_set_it() {
         );
         assert_eq!((&*by.reason, view.explanation), ("calm down", explanation));
     }
-    for (set, reason) in [("approve", "more again"), ("observe", "calmer")] {
-        affected(
-            &staunch,
-            path::MODE,
-            &format!(r#"{{"mode": "{set}", "reason": "{reason}"}}"#),
-        );
+    let long = format!("ok\"); the configuration says approve {}", "x".repeat(100));
+    for (set, reason) in [("approve", &*long), ("observe", "calmer")] {
+        let body = serde_json::json!({ "mode": set, "reason": reason }).to_string();
+        affected(&staunch, path::MODE, &body);
         staunch.wait_for_index();
-        assert_eq!(mode().set_by.map(|it| it.reason), Some(reason.to_owned()));
+        let view = mode();
+        assert_eq!(view.set_by.map(|it| it.reason), Some(reason.to_owned()));
+        let said = view.explanation;
+        assert!(said.ends_with("\"); the configuration says enforce"), "{said}");
+        assert!(said.matches('"').count() == 2 && said.len() < 200, "{said}");
     }
     event(&staunch, "brute", ADDRESS);
     staunch.wait_for_index();
