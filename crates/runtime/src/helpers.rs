@@ -25,9 +25,6 @@ const FOLLOWED_MAX: usize = 2_048;
 /// of when there is some, whether or not another frame comes.
 const LOOK_AFTER_MAX: Duration = Duration::from_secs(3);
 
-/// How much nicer threads are that can wait: a tenth of the processor is left to them when others want all of it.
-const NICENESS: i32 = 10;
-
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
@@ -62,7 +59,6 @@ pub(crate) fn follower(
     let known = Arc::clone(&newest);
     let name = follower.name().to_owned();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        step_back();
         let mut look_at = Instant::now() + interval;
         let mut is_behind = false;
         loop {
@@ -97,15 +93,6 @@ pub(crate) fn follower(
     })?;
     let feed = Feed { frames: sender, newest };
     Ok((feed, thread))
-}
-
-/// Puts the calling thread behind all others of the program: what it does can wait, and containment must not wait for
-/// it. In a burst the index works as much as the engine does.
-fn step_back() {
-    // For Linux, which this is for, a thread is a process here.
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!(%error, "a thread that can wait takes its turn with all others");
-    }
 }
 
 /// Has `follower` take from the journal what found no room and was followed by nothing, at the end of a burst.

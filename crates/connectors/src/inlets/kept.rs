@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,6 +51,11 @@ impl<T: PartialEq + Serialize + DeserializeOwned> Kept<T> {
     /// What is kept, as far as it is known.
     pub(super) const fn place(&self) -> Option<&T> {
         self.place.as_ref()
+    }
+
+    /// When it was kept last; `None` when that is not known.
+    pub(super) fn kept_at(&self) -> Option<SystemTime> {
+        fs::metadata(&self.path).and_then(|it| it.modified()).ok()
     }
 
     /// What is kept holds no longer.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{Command, Frame, Mode, StateKind, Timestamp};
 use staunch_ports::{Follower, Journal as _, Lsn};
 use staunch_runtime::Parts;
@@ -136,45 +136,4 @@ fn the_end_of_a_burst_is_followed_without_another_frame() {
     go_on.send(()).expect("it waits");
     runtime.stop().expect("it stops cleanly");
     assert_eq!(*position.lock().expect("nobody panics with it"), journal.tail().lsn);
-}
-
-/// How nice this thread is.
-fn niceness() -> i32 {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux has it");
-    // proc_pid_stat(5): the 19th field, counted behind the name, which is the second and ends with a parenthesis.
-    let (_, rest) = stat.rsplit_once(") ").expect("a name");
-    let nice = rest.split(' ').nth(16).expect("19 fields");
-    nice.parse().expect("a number")
-}
-
-/// Tells how nice the thread is that it runs on.
-struct Nice(Sender<i32>);
-
-impl Follower for Nice {
-    fn name(&self) -> &'static str {
-        "nice"
-    }
-
-    fn follow(&mut self, _: Lsn, _: Timestamp, _: &Frame) {
-        self.0.send(niceness()).expect("the test waits");
-    }
-
-    fn position(&self) -> Lsn {
-        Lsn(0)
-    }
-
-    fn catch_up(&mut self, _: Lsn) {}
-}
-
-#[test]
-fn who_follows_stands_behind_who_contains() {
-    let (journal, world) = (GatedJournal::default(), World::default());
-    let (sender, nice) = unbounded();
-    let parts = Parts {
-        followers: vec![Box::new(Nice(sender))],
-        ..parts(&journal, &world)
-    };
-    let runtime = start_of(parts, playbook());
-    assert_eq!(nice.recv_timeout(LIMIT), Ok((niceness() + 10).min(19)));
-    runtime.stop().expect("it stops cleanly");
 }

@@ -20,6 +20,9 @@ pub(super) struct Place {
     head: String,
     /// Bytes that were taken.
     pub(super) offset: u64,
+    /// Whether that was all of it, and it had no name any more: there is nothing left to be found.
+    #[serde(default)]
+    pub(super) is_over: bool,
 }
 
 impl Place {
@@ -33,6 +36,7 @@ impl Place {
             head_bytes: head_bytes as u64,
             head: head(file, head_bytes)?,
             offset,
+            is_over: found.nlink() == 0 && found.len() == offset,
         })
     }
 

@@ -162,6 +162,14 @@ impl Reader {
             }
             return Ok(());
         };
+        if place.is_over {
+            // Its number may be that of another file by now. What was begun and rotated since was written to since.
+            let kept_at = self.kept.kept_at().unwrap_or(SystemTime::UNIX_EPOCH);
+            let since = rotated(&path)?.into_iter().filter(|(modified, _)| *modified >= kept_at);
+            self.backlog.extend(since.map(|(_, file)| file));
+            self.kept.forget();
+            return Ok(());
+        }
         if let Some(file) = open(&path)?
             && place.is_in(&file)?
         {

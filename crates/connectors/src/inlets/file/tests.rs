@@ -220,6 +220,39 @@ fn what_is_gone_before_it_was_read_counts_as_lost() {
 }
 
 #[test]
+fn what_was_read_to_its_end_before_it_was_removed_is_no_loss() {
+    let rig = Rig::new();
+    rig.append("eve.json", "an old one\n");
+    fs::rename(rig.path("eve.json"), rig.path("eve.json.1")).expect("it is our directory");
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+    File::open(rig.path("eve.json.1"))
+        .and_then(|file| file.set_modified(old))
+        .expect("it is our file");
+    rig.append("eve.json", "one\n");
+    let remove_while_read = |rig: &Rig, expect: &str| {
+        let mut reader = rig.reader(Begin::Start);
+        assert_eq!(all(&mut reader), expect);
+        fs::remove_file(rig.path("eve.json")).expect("it is our directory");
+        assert_eq!(all(&mut reader), "");
+        assert_eq!(reader.lost(), 0);
+    };
+    remove_while_read(&rig, "one\n");
+    // The next one begins like it, may have its number, and is rotated before somebody reads again.
+    rig.append("eve.json", "one\ntwo\n");
+    fs::rename(rig.path("eve.json"), rig.path("eve.json.2")).expect("it is our directory");
+    rig.append("eve.json", "three\n");
+    remove_while_read(&rig, "one\ntwo\nthree\n");
+    let mut reader = rig.reader(Begin::Start);
+    assert_eq!((all(&mut reader), reader.lost()), (String::new(), 0));
+    // Half a line is one.
+    let rig = Rig::new();
+    rig.append("eve.json", "four\nhalf");
+    remove_while_read(&rig, "four\n");
+    let mut reader = rig.reader(Begin::Start);
+    assert_eq!((all(&mut reader), reader.lost()), (String::new(), 1));
+}
+
+#[test]
 fn many_lines_come_in_pieces_that_a_decoder_takes() {
     let rig = Rig::new();
     let mut reader = rig.reader(Begin::Start);
