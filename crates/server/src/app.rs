@@ -15,13 +15,15 @@ use staunch_ports::Lsn;
 use staunch_runtime::Busy;
 use staunch_store::index::{IndexError, IndexReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::etag;
-use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX};
+use crate::limits::{
+    INDEX_LOOK_INTERVAL, INDEX_WAIT_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX,
+};
 use crate::problem::Failed;
 use crate::service::Service;
 use crate::sometimes::Sometimes;
@@ -184,8 +186,24 @@ impl App {
         Ok(answer?)
     }
 
-    /// Asks the index.
+    /// Asks the index, which is given a moment to take in what was durable before: whoever was told of something finds
+    /// it.
     pub(crate) async fn look_up<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&IndexReader) -> Result<R, IndexError> + Send + 'static,
+    ) -> Result<R, Failed> {
+        if let (Some(index), Some(durable)) = (&self.service.index, self.journal_lsn()) {
+            let until = Instant::now() + INDEX_WAIT_MAX;
+            // What it lacks after that, the answer tells.
+            while index.is_awaited(Lsn(durable)) && Instant::now() < until {
+                sleep(INDEX_LOOK_INTERVAL).await;
+            }
+        }
+        self.look_up_now(question).await
+    }
+
+    /// Asks the index as it is.
+    pub(crate) async fn look_up_now<R: Send + 'static>(
         &self,
         question: impl FnOnce(&IndexReader) -> Result<R, IndexError> + Send + 'static,
     ) -> Result<R, Failed> {

@@ -219,6 +219,7 @@ impl Index {
             .query_row("SELECT position, last_now FROM progress", [], read)
             .map_err(failed)?;
         self.position = Lsn(position.unsigned_abs());
+        self.shared.set_reached(self.position);
         self.last_now = Timestamp::from_micros(now.unsigned_abs());
         self.names = names(&self.db).map_err(failed)?;
         Ok(())
@@ -305,6 +306,7 @@ impl Index {
             })?;
         self.uncommitted = 0;
         self.shared.set_trouble(None);
+        self.shared.set_reached(self.position);
         Ok(())
     }
 

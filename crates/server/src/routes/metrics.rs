@@ -37,7 +37,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
         None => unverified_one_by_one(&app, now).await?,
     };
     // An index that fails is no reason to say nothing of the rest.
-    let position = app.look_up(IndexReader::position).await.ok();
+    let position = app.look_up_now(IndexReader::position).await.ok();
     let lag = position.and_then(|position| app.index_view(position).lag);
     let mut registry = Registry::with_prefix("staunch");
     let telemetry = app.service.handle.telemetry();

@@ -113,7 +113,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
     };
     status.journal_lsn = app.journal_lsn();
     // An index that fails is no reason to say nothing of the rest.
-    status.index = match app.look_up(IndexReader::position).await {
+    status.index = match app.look_up_now(IndexReader::position).await {
         Ok(position) => Some(app.index_view(position)),
         // One that could not be opened yet has nothing, and says why.
         Err(_) => app.index_trouble().map(|_| app.index_view(Lsn(0))),

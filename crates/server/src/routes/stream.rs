@@ -50,7 +50,7 @@ pub(crate) async fn happening(
                     .hint("leave it out to be told what happens from now on")
             })?,
         (None, Some(lsn)) => app.look_up(move |index| index.place(Lsn(lsn))).await?,
-        (None, None) => app.look_up(|index| index.place(index.position()?)).await?,
+        (None, None) => app.look_up_now(|index| index.place(index.position()?)).await?,
     };
     let follower = Follower {
         place,
@@ -150,7 +150,7 @@ impl Follower {
             };
             Ok((position, some, end))
         };
-        let asked = self.app.look_up(read).await;
+        let asked = self.app.look_up_now(read).await;
         // What is wrong with the index is in the log; that it takes too long is said nowhere else.
         let (position, some, end) = asked.map_err(|_| "the index of the journal gives no answer".to_owned())?;
         self.place = end;

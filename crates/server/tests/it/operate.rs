@@ -125,6 +125,24 @@ fn a_containment_is_shown_released_and_remembered() {
 }
 
 #[test]
+fn whoever_was_told_of_something_finds_it() {
+    let staunch = Staunch::start(Options::default());
+    staunch.wait_for_index();
+    staunch.index_gate.close();
+    event(&staunch, "brute", "203.0.113.1");
+    staunch.index_gate.wait_for_arrivals(1);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| staunch.client().get("/v1/incidents/INC-1"));
+        // Answered after the question, as a rule: without the index, which is what the question waits for.
+        let status: Status = staunch.client().get(path::STATUS).json();
+        assert!(status.index.is_some_and(|it| it.lag != Some(0)));
+        staunch.index_gate.open();
+        let answer: IncidentAnswer = asked.join().expect("it does not panic").json();
+        assert_eq!(answer.detail.incident.key, "203.0.113.1");
+    });
+}
+
+#[test]
 fn an_incident_that_the_index_does_not_have_yet_is_told_from_one_that_never_was() {
     let staunch = Staunch::start(Options::default());
     staunch.wait_for_index();

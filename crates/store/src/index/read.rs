@@ -79,9 +79,17 @@ pub(super) struct Shared {
     damaged: AtomicBool,
     /// Whether the file is known to be of this journal; false until the writer has looked, when it is awaited.
     fits: AtomicBool,
-    /// Why the writer cannot enter frames; `None` while it can.
-    trouble: Mutex<Option<Box<str>>>,
+    writer: Mutex<Writer>,
     idle: Mutex<Vec<(u64, Connection)>>,
+}
+
+/// How the writer is.
+#[derive(Debug, Default)]
+struct Writer {
+    /// The last frame that a question can see; [`Lsn`] 0 in a process that does not write.
+    reached: Lsn,
+    /// Why it cannot enter frames; `None` while it can.
+    trouble: Option<Box<str>>,
 }
 
 impl Shared {
@@ -91,7 +99,7 @@ impl Shared {
             generation: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             fits: AtomicBool::new(true),
-            trouble: Mutex::new(None),
+            writer: Mutex::new(Writer::default()),
             idle: Mutex::new(Vec::new()),
         })
     }
@@ -113,11 +121,20 @@ impl Shared {
 
     /// Takes note of why frames cannot be entered, or that they can.
     pub(super) fn set_trouble(&self, why: Option<Box<str>>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        self.writer().trouble = why;
     }
 
     pub(super) fn has_trouble(&self) -> bool {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.writer().trouble.is_some()
+    }
+
+    /// Takes note of what questions can see from now on.
+    pub(super) fn set_reached(&self, position: Lsn) {
+        self.writer().reached = position;
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(u64, Connection)>> {
@@ -144,8 +161,15 @@ impl IndexReader {
     /// write the index.
     #[must_use]
     pub fn trouble(&self) -> Option<Box<str>> {
-        let trouble = self.shared.trouble.lock();
-        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.writer().trouble.clone()
+    }
+
+    /// Whether the frame at `position` is on its way into the index: questions do not see it yet, and nothing is known
+    /// that keeps it out. True for every frame in a process that does not write the index.
+    #[must_use]
+    pub fn is_awaited(&self, position: Lsn) -> bool {
+        let writer = self.shared.writer();
+        writer.reached < position && writer.trouble.is_none()
     }
 
     /// The last frame in the index.
