@@ -25,6 +25,10 @@ const FOLLOWED_MAX: usize = 2_048;
 /// of when there is some, whether or not another frame comes.
 const LOOK_AFTER_MAX: Duration = Duration::from_secs(3);
 
+/// The shortest time between two flushes of a follower while frames keep coming: in a burst, each is a transaction of
+/// the index, which would take more of the processor than the engine does.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
@@ -61,11 +65,17 @@ pub(crate) fn follower(
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let mut look_at = Instant::now() + interval;
         let mut is_behind = false;
+        // Until when frames are taken before they are flushed; `None` when all are.
+        let mut flush_at: Option<Instant> = None;
+        let mut flushed = Instant::now();
         loop {
-            let first = match frames.recv_deadline(look_at) {
+            let first = match frames.recv_deadline(flush_at.unwrap_or(look_at)) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return close_gap(follower.as_mut(), &known),
+                Err(RecvTimeoutError::Disconnected) => {
+                    close_gap(follower.as_mut(), &known);
+                    return follower.flush();
+                }
             };
             if Instant::now() >= look_at {
                 follower.look_after();
@@ -74,8 +84,8 @@ pub(crate) fn follower(
                 }
                 look_at = Instant::now() + interval;
             }
-            let Some(first) = first else { continue };
-            for (lsn, now, frame) in std::iter::once(first).chain(frames.try_iter().take(4_096)) {
+            for (lsn, now, frame) in first.into_iter().chain(frames.try_iter().take(4_096)) {
+                flush_at.get_or_insert(flushed + FLUSH_INTERVAL);
                 if lsn > follower.position().next() {
                     // One that stays behind, as on a full disk, was counted when it fell behind.
                     if !std::mem::replace(&mut is_behind, true) {
@@ -88,7 +98,11 @@ pub(crate) fn follower(
                 }
                 is_behind &= lsn > follower.position();
             }
-            follower.flush();
+            if flush_at.is_some_and(|at| Instant::now() >= at) {
+                follower.flush();
+                flush_at = None;
+                flushed = Instant::now();
+            }
         }
     })?;
     let feed = Feed { frames: sender, newest };

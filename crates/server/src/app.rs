@@ -307,10 +307,10 @@ impl App {
         };
         let identity = self.who(presented).ok_or_else(|| {
             // Many senders say nothing to anybody when they are turned away.
-            if self.told_of_tokens.is_due(self.service.handle.machine_now()) {
+            if let Some(untold) = self.told_of_tokens.happened(self.service.handle.machine_now()) {
                 // Not where it was sent to: some put the token there, too.
                 let posts_events = right == Right::Send;
-                tracing::warn!(%from, posts_events, "a request was turned away: its token is wrong or was revoked");
+                tracing::warn!(%from, posts_events, untold, "a request was turned away: its token is wrong or was revoked");
             }
             let hint = "ask an operator for a token: staunch token create";
             unauthorized("the token is wrong or was revoked", hint)

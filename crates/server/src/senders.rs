@@ -230,13 +230,14 @@ impl Sender {
 
     /// Tells the log why a request was turned away, but not each time.
     fn complain(&self, why: &str, now: Timestamp) {
-        if !self.complained.is_due(now) {
+        let Some(untold) = self.complained.happened(now) else {
             return;
-        }
+        };
         tracing::warn!(
             sender = &*self.name,
             source = self.source,
             why,
+            untold,
             "a signed request was turned away"
         );
     }

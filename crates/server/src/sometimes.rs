@@ -7,16 +7,28 @@ use staunch_model::{Span, Timestamp};
 /// Between two lines in the log about the same.
 const EVERY: Span = Span::from_mins(1);
 
-/// When the log was last told of something; never, at first.
+/// When the log was last told of something, and how often it happened since.
 #[derive(Debug, Default)]
-pub(crate) struct Sometimes(AtomicU64);
+pub(crate) struct Sometimes {
+    /// In microseconds; 0 before the first time.
+    told_at: AtomicU64,
+    untold: AtomicU64,
+}
 
 impl Sometimes {
-    /// Whether the log is to be told at `now`. A yes counts as told.
-    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+    /// It has happened at `now`. When the log is to be told, how often it was not told of before. That counts as told.
+    pub(crate) fn happened(&self, now: Timestamp) -> Option<u64> {
         let now = now.as_micros();
         let tell = |before| (before == 0 || now.abs_diff(before) >= EVERY.as_micros()).then_some(now);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, tell).is_ok()
+        let is_due = self
+            .told_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, tell)
+            .is_ok();
+        if is_due {
+            return Some(self.untold.swap(0, Ordering::Relaxed));
+        }
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        None
     }
 }
 
@@ -29,9 +41,9 @@ mod tests {
         let sometimes = Sometimes::default();
         let start = Timestamp::from_micros(1_700_000_000_000_000);
         let at = |secs| start + Span::from_secs(secs);
-        let told: Vec<_> = [0, 1, 59, 60, 61, 200].map(|secs| sometimes.is_due(at(secs))).into();
-        assert_eq!(told, [true, false, false, true, false, true]);
+        let told = [0, 1, 59, 60, 61, 200].map(|secs| sometimes.happened(at(secs)));
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
         // A clock that was set back does not silence it for long.
-        assert!(sometimes.is_due(at(0)));
+        assert_eq!(sometimes.happened(at(0)), Some(0));
     }
 }

@@ -7,6 +7,7 @@ mod check;
 mod context;
 mod evidence;
 mod feeds;
+mod form;
 mod health;
 mod http;
 mod jobs;

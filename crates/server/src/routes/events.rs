@@ -75,13 +75,16 @@ pub(crate) async fn take(
     };
     let taken: Taken = result?.into();
     let vain = taken.without_key + taken.beyond_limit;
-    if vain > 0 && app.told_of_vain_matches.is_due(app.service.handle.machine_now()) {
+    if vain > 0
+        && let Some(untold) = app.told_of_vain_matches.happened(app.service.handle.machine_now())
+    {
         // Who sent it reads it in the answer, if anybody reads that.
         let (without_key, beyond_limit) = (taken.without_key, taken.beyond_limit);
         tracing::warn!(
             source = name,
             without_key,
             beyond_limit,
+            untold,
             "playbooks matched, and nothing follows: `staunch source test` shows why"
         );
     }

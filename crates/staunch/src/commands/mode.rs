@@ -26,11 +26,25 @@ pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
     confirm(&question(&before, wanted), args.change.yes)?;
     client.command(path::MODE, &ModeRequest { mode: wanted, reason })?;
     let after: ModeView = client.get(path::MODE, &json!({}))?;
+    must_still_be(wanted, &after)?;
     Output::new(show.json).show(&after, |output| text(output, &after))?;
     if wanted == Mode::Observe {
         say("what is in force stays in force until its lease ends; `staunch release --all` lifts it");
     }
     Ok(Exit::Ok)
+}
+
+/// Between the order and the look somebody else may have given another: whoever asked for `wanted` must not take that
+/// mode for it.
+fn must_still_be(wanted: Mode, after: &ModeView) -> Result<(), Fault> {
+    if after.set == Some(wanted) {
+        return Ok(());
+    }
+    let message = format!(
+        "the mode was set to {wanted}, and somebody has ordered another one since: it is {} now",
+        after.mode
+    );
+    Err(Fault::new(Exit::Failed, message).hint("`staunch mode` says who, when and why"))
 }
 
 /// What is asked before the mode is `wanted`.
@@ -77,6 +91,23 @@ mod tests {
     use staunch_server::dto::ModeBecause;
 
     use super::*;
+
+    #[test]
+    fn an_order_that_another_one_followed_is_no_success() {
+        let after = ModeView {
+            mode: Mode::Enforce,
+            because: ModeBecause::Operator,
+            breaker_open: None,
+            set: Some(Mode::Enforce),
+            set_by: None,
+            policy: Mode::Enforce,
+            explanation: String::new(),
+        };
+        assert!(must_still_be(Mode::Enforce, &after).is_ok());
+        let fault = must_still_be(Mode::Observe, &after).expect_err("it is another");
+        assert_eq!(fault.exit, Exit::Failed);
+        assert!(fault.told().ends_with("it is enforce now"), "{}", fault.told());
+    }
 
     #[test]
     fn the_question_says_when_the_mode_is_so_already() {

@@ -11,7 +11,7 @@ use staunch_model::Printable;
 
 use super::mistake::Mistake;
 use super::salvage::{self, Salvage};
-use super::{Config, check};
+use super::{Config, check, form};
 use crate::exit::{Exit, Fault, MistakeInFile};
 use crate::files::{is_missing, read_bounded};
 use crate::output::{answers_in_json, say, say_rendered, warn_json, warn_of};
@@ -70,7 +70,7 @@ impl Unusable {
             Self::Mistaken { file, text, mistakes } => {
                 let told = told(&mistakes, &file, &text);
                 Fault::new(Exit::Usage, counted(mistakes.len(), &file))
-                    .hint("mend it and try again; nothing was changed")
+                    .hint("mend what is wrong and try again; nothing was changed")
                     .with_mistakes(told)
             }
         }
@@ -202,9 +202,9 @@ pub(crate) fn read(named: Option<&Path>) -> Result<Loaded, Unusable> {
 /// Reads and checks `text`.
 ///
 /// # Errors
-/// What is wrong with it: the first mistake of form, or all values that cannot work.
+/// What is wrong with it: the keys and values that cannot be read, or else all values that cannot work.
 pub(crate) fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
-    let config: Config = toml::from_str(text).map_err(|error| vec![Mistake::of_form(text, &error)])?;
+    let config: Config = toml::from_str(text).map_err(|error| form::mistakes(text, &error))?;
     let mistakes = check::check(&config, text);
     if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
 }

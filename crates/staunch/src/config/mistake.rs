@@ -56,7 +56,7 @@ impl Mistake {
             // What is known is in the hint.
             Some(("field", written, _)) => format!("unknown key `{written}`"),
             Some((_, written, _)) => format!("unknown value `{written}`"),
-            None => message.to_owned(),
+            None => of_table(message),
         };
         Self {
             span: within(text, &span),
@@ -170,6 +170,14 @@ fn quoted(rest: &str) -> Option<(&str, Vec<&str>)> {
         None => (rest.rsplit_once('`')?.0, ""),
     };
     Some((written, known.split('`').skip(1).step_by(2).collect()))
+}
+
+/// `message`, which may end with the name that a table has in our code, in the words of whoever wrote the file.
+fn of_table(message: &str) -> String {
+    match message.rsplit_once("expected struct ") {
+        Some((before, name)) if name.chars().all(char::is_alphanumeric) => format!("{before}expected a table"),
+        _ => message.to_owned(),
+    }
 }
 
 /// The hint for a word that is none of `known`.
