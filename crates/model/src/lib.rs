@@ -7,6 +7,7 @@ pub mod action;
 pub mod brief;
 pub mod command;
 pub mod custody;
+pub mod encoded;
 pub mod event;
 pub mod evidence;
 pub mod few;
@@ -42,6 +43,7 @@ pub use custody::{
     EvidenceSource, Handled, Handling, HandlingAction, LogEntry, Logged, Manifest, ManifestDraft, MissedArtefact,
     NotCustody, Receipt, Storage, Taken, Tlp, WriteOnce,
 };
+pub use encoded::encode_onto;
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
 pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};
 pub use few::{Few, Seldom};

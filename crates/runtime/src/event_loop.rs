@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use staunch_engine::Engine;
-use staunch_model::{ActionKind, Frame, Input};
+use staunch_model::{ActionKind, Frame, Input, encode_onto};
 use staunch_ports::{AppendError, Clock, Epoch, Journal};
 use thiserror::Error;
 
@@ -260,7 +260,7 @@ impl EventLoop {
         }
         let pending = &mut self.state.pending;
         let start = pending.bytes.len();
-        pending.bytes = postcard::to_extend(&*frame, std::mem::take(&mut pending.bytes))
+        pending.bytes = encode_onto(&*frame, std::mem::take(&mut pending.bytes))
             .map_err(|error| LoopError::Encode(error.to_string()))?;
         pending
             .frames

@@ -80,8 +80,8 @@ pub(crate) const PLANS_MAX: usize = 4;
 /// How long a question waits for its turn and for the answer. A loop that takes longer is not healthy.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest time that a question waits for the index to take in what was durable when it was asked. It follows within
-/// milliseconds; after a start, or on a disk that is slow, it may need longer, and the answer says how far behind it is.
+/// The longest time that a question waits for the index to take in what was durable when it was asked. It follows
+/// within milliseconds. After a start, or on a slow disk, it may need longer, and the answer says how far behind it is.
 pub(crate) const INDEX_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// How often a question that waits for the index looks at it: a transaction of the index takes about as long.

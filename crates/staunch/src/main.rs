@@ -4,7 +4,6 @@
 //! through its API, so that everything an operator does is recorded.
 
 mod actor;
-mod allocator;
 mod anchors;
 mod api_key;
 mod backtest;
@@ -54,6 +53,11 @@ mod wiring;
 mod words;
 
 use std::process::ExitCode;
+
+/// The C library's, with one arena for the memory that more of them keep, had the engine wait for the index in a burst
+/// (docs/adr/0038-jemalloc.md). What it keeps is set where it is compiled, in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|it| it == jobs::LAUNCH) {

@@ -6,10 +6,10 @@ use staunch_model::{Incident, IncidentId, Transaction, TransactionId};
 /// more pieces, and what others free between them is seldom large enough for anything else.
 const CHUNK_BYTES: usize = 8 << 10;
 
-/// Bytes of a full chunk of what comes in the order of its ids, and mostly goes in it. From 128 KiB on the allocator
-/// maps a piece by itself (`crates/staunch/src/allocator.rs`) unless the heap has a hole for it: most do not lie
-/// between what the server allocates and frees all the time. This is 33 pages with the allocator's own 16 bytes.
-const MAPPED_CHUNK_BYTES: usize = 33 * 4_096 - 16;
+/// Bytes of a full chunk of what comes in the order of its ids, and mostly goes in it. Pieces as large do not lie
+/// between those that the server allocates and frees all the time, and the program's allocator has a class of just this
+/// size.
+const LARGE_CHUNK_BYTES: usize = 128 << 10;
 
 /// What entries are ordered by. Keys are small, and are cloned for the bounds of chunks.
 pub trait Key: Ord + Clone {
@@ -85,7 +85,7 @@ macro_rules! by_id {
     ($($value:ty, $id:ty);*) => {$(
         impl Entry<$id> for $value {
             type Value = Self;
-            const CHUNK_BYTES: usize = MAPPED_CHUNK_BYTES;
+            const CHUNK_BYTES: usize = LARGE_CHUNK_BYTES;
             fn fits(key: &$id, value: &Self) -> bool {
                 *key == value.id
             }

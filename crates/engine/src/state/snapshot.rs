@@ -2,7 +2,7 @@
 //!
 //! Never trusts the bytes: what no history leads to is refused, and what is derived is not among them.
 
-use staunch_model::{ContentHash, IncidentId, IncidentStatus, StateKind, Transaction};
+use staunch_model::{ContentHash, IncidentId, IncidentStatus, StateKind, Transaction, encode_onto};
 
 use super::EngineState;
 use super::index::{Index, key_hash};
@@ -36,7 +36,7 @@ impl EngineState {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let begun = SNAPSHOT_FORM.to_vec();
-        postcard::to_extend(self, begun).expect("every type of the state can be encoded")
+        encode_onto(self, begun).expect("every type of the state can be encoded")
     }
 
     /// Writes what [`EngineState::encode`] returns to `out`, piece by piece.

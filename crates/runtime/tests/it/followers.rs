@@ -1,6 +1,7 @@
 //! Who follows the journal: each from a place of its own.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{Command, Frame, Mode, StateKind, Timestamp};
@@ -136,4 +137,60 @@ fn the_end_of_a_burst_is_followed_without_another_frame() {
     go_on.send(()).expect("it waits");
     runtime.stop().expect("it stops cleanly");
     assert_eq!(*position.lock().expect("nobody panics with it"), journal.tail().lsn);
+}
+
+/// What a follower took, what it was told to show of that, and how often.
+#[derive(Default)]
+struct Shown {
+    taken: Lsn,
+    shown: Lsn,
+    times: u128,
+}
+
+struct Shows(Arc<Mutex<Shown>>);
+
+impl Follower for Shows {
+    fn name(&self) -> &'static str {
+        "shows"
+    }
+
+    fn follow(&mut self, lsn: Lsn, _: Timestamp, _: &Frame) {
+        self.0.lock().expect("nobody panics with it").taken = lsn;
+    }
+
+    fn position(&self) -> Lsn {
+        self.0.lock().expect("nobody panics with it").taken
+    }
+
+    fn flush(&mut self) {
+        let mut it = self.0.lock().expect("nobody panics with it");
+        it.shown = it.taken;
+        it.times += 1;
+    }
+
+    fn catch_up(&mut self, until: Lsn) {
+        self.0.lock().expect("nobody panics with it").taken = Lsn(until.0 - 1);
+    }
+}
+
+#[test]
+fn what_keeps_coming_is_flushed_a_hundred_times_a_second_and_all_of_it_in_the_end() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let shown = Arc::default();
+    let begun = Instant::now();
+    let parts = Parts {
+        followers: vec![Box::new(Shows(Arc::clone(&shown)))],
+        ..parts(&journal, &world)
+    };
+    let runtime = start_of(parts, playbook());
+    let handle = runtime.handle();
+    for _ in 0..1_000 {
+        command(&handle, Command::SetMode(Mode::Enforce));
+    }
+    runtime.stop().expect("it stops cleanly");
+    let it = shown.lock().expect("nobody panics with it");
+    assert_eq!(it.shown, journal.tail().lsn);
+    // The first at once, and the last two when it ends.
+    let most = begun.elapsed().as_millis() / 10 + 3;
+    assert!(it.times <= most, "{} of at most {most}", it.times);
 }

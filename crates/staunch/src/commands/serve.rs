@@ -61,7 +61,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
 
 /// Serves until it is asked to stop, or until `input` has ended and what came of it has settled.
 pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, Fault> {
-    crate::allocator::use_one_arena();
     let read_at = now();
     let Loaded { mut config, file, .. } = config::load(args.data.config.config.as_deref())?;
     let started_with = config.clone();

@@ -1,4 +1,4 @@
-//! Keys and values that cannot be read, of a configuration that is TOML. All of them are looked for, not only the first.
+//! Keys and values of a configuration that cannot be read. All of them are looked for, not only the first.
 
 use std::mem;
 use std::ops::Range;

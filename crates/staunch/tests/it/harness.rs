@@ -316,12 +316,6 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// The environment that its process was started with, as the kernel has it.
-    pub(crate) fn environment(&self) -> Vec<String> {
-        let raw = fs::read_to_string(format!("/proc/{}/environ", self.child.id())).expect("it is ours");
-        raw.split('\0').map(str::to_owned).collect()
-    }
-
     /// Runs a command against it.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = staunch(arguments);
