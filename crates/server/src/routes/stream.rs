@@ -50,7 +50,7 @@ pub(crate) async fn happening(
                     .hint("leave it out to be told what happens from now on")
             })?,
         (None, Some(lsn)) => app.look_up(move |index| index.place(Lsn(lsn))).await?,
-        (None, None) => app.look_up_now(|index| index.place(index.position()?)).await?,
+        (None, None) => app.look_up(|index| index.place(index.position()?)).await?,
     };
     let follower = Follower {
         place,
