@@ -19,5 +19,5 @@ pub use domains::{DomainOptions, DomainTeller};
 pub use hosts::HostTeller;
 pub use jobs::JobTeller;
 pub use own_addresses::{DiscoverError, RESOLV_CONF, Sessions, protections, resolver_addresses};
-pub use processes::{ProcessFinder, ProcessOptions, ProcessOptionsError};
+pub use processes::{ProcessFinder, ProcessOptions, ProcessOptionsError, is_in_first_pid_namespace};
 pub use this_host::ThisHost;

@@ -90,6 +90,8 @@ pub enum Mutant {
     DenyApproves,
     /// Trust is answered as given, and is not.
     TrustForgotten,
+    /// Trust and protections last for as long as they are asked for.
+    ExemptionUnbounded,
     /// A renewal ends a lease earlier without being asked to.
     RenewalShortens,
     /// Releasing an incident lifts what others hold too.
@@ -136,7 +138,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 64] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -179,6 +181,7 @@ impl Mutant {
         Self::ReleaseLeavesOne,
         Self::DenyApproves,
         Self::TrustForgotten,
+        Self::ExemptionUnbounded,
         Self::RenewalShortens,
         Self::ReleaseTakesAll,
         Self::ProtectionUnrecorded,

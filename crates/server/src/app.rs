@@ -259,6 +259,15 @@ impl App {
         Some(Printable(&trouble).to_string())
     }
 
+    /// Tells the log, now and then, of a request that was turned away: many senders say nothing to anybody.
+    fn tell_of_token(&self, from: Origin, right: Right, why: &str) {
+        if let Some(untold) = self.told_of_tokens.happened(self.service.handle.machine_now()) {
+            // Not where it was sent to: some put the token there, too.
+            let posts_events = right == Right::Send;
+            tracing::warn!(%from, posts_events, untold, why, "a request was turned away");
+        }
+    }
+
     /// Whether `request` may be made, and who makes it.
     fn admit(&self, request: &Request, peer: &Peer) -> Result<Option<Entry>, Failed> {
         let from = peer.from;
@@ -300,18 +309,17 @@ impl App {
                     from,
                 })));
             }
+            // Whoever looks around without one is no sensor that was set up wrong.
+            if right == Right::Send {
+                self.tell_of_token(from, right, "it has no token");
+            }
             return Err(unauthorized(
                 "no token was given",
                 "send the header Authorization: Bearer <token>",
             ));
         };
         let identity = self.who(presented).ok_or_else(|| {
-            // Many senders say nothing to anybody when they are turned away.
-            if let Some(untold) = self.told_of_tokens.happened(self.service.handle.machine_now()) {
-                // Not where it was sent to: some put the token there, too.
-                let posts_events = right == Right::Send;
-                tracing::warn!(%from, posts_events, untold, "a request was turned away: its token is wrong or was revoked");
-            }
+            self.tell_of_token(from, right, "its token is wrong or was revoked");
             let hint = "ask an operator for a token: staunch token create";
             unauthorized("the token is wrong or was revoked", hint)
         })?;

@@ -91,7 +91,7 @@ pub enum Order {
     Protect(u8, Span),
     /// Protect a place no longer.
     Unprotect(u8),
-    /// Release a transaction, and trust its target for so long.
+    /// Release a transaction or an incident, and trust its targets for so long.
     ReleaseTrusting(u64, Span),
     /// Recover an incident.
     Recover(u64),

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 63] = {
+const NAMED: [(Mutant, Invariant); 64] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -57,6 +57,7 @@ const NAMED: [(Mutant, Invariant); 63] = {
         (M::ReleaseLeavesOne, I::CommandsAnswered),
         (M::DenyApproves, I::CommandsAnswered),
         (M::TrustForgotten, I::CommandsAnswered),
+        (M::ExemptionUnbounded, I::CommandsAnswered),
         (M::RenewalShortens, I::CommandsAnswered),
         (M::ReleaseTakesAll, I::CommandsAnswered),
         (M::ProtectionUnrecorded, I::CommandsAnswered),

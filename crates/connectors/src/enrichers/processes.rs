@@ -17,7 +17,7 @@
 
 mod programs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use nix::time::{ClockId, clock_gettime};
@@ -33,6 +33,15 @@ use programs::{Exe, Programs};
 /// The link of a process in the machine's first PID namespace (`PROC_PID_INIT_INO` in the kernel's
 /// `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether this process is in the machine's first PID namespace, whose numbers sensors report; `proc` is where procfs is
+/// mounted.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn is_in_first_pid_namespace(proc: &Path) -> io::Result<bool> {
+    Ok(fs::read_link(proc.join("self/ns/pid"))?.as_os_str() == FIRST_PID_NAMESPACE)
+}
 
 /// How far ahead of the clock an event may be: sensors round. It was this machine's clock that it was stamped by.
 const AHEAD_MAX: Span = Span::from_secs(1);
@@ -181,9 +190,8 @@ impl ProcessFinder {
         if self.options.any_pid_namespace {
             return Ok(());
         }
-        let link = fs::read_link(self.proc.path("self/ns/pid"));
-        let link = link.map_err(|error| unreadable("which PID namespace Staunch is in", &error))?;
-        if link.as_os_str() == FIRST_PID_NAMESPACE {
+        let is_first = is_in_first_pid_namespace(&self.proc.path(""));
+        if is_first.map_err(|error| unreadable("which PID namespace Staunch is in", &error))? {
             return Ok(());
         }
         Err(

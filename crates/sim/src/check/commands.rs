@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
 use staunch_model::{
     Change, Command, Frame, IncidentId, Input, Policy, Record, RefusalReason, ReleaseScope, Span, StateKind, Target,
     Timestamp, TransactionId,
@@ -30,7 +31,7 @@ pub(super) struct Deed {
     /// What others hold too, and which is let go only, and by whom.
     let_go: BTreeSet<(TransactionId, IncidentId)>,
     /// What is exempted from containment from then on, and until when; `None` for always.
-    exempted: Option<(IpNet, Option<Timestamp>)>,
+    exempted: BTreeSet<(IpNet, Option<Timestamp>)>,
 }
 
 impl Model {
@@ -57,23 +58,25 @@ impl Model {
                 _ => Some(Answer::Refused),
             },
             Command::Release(ReleaseScope::Transaction(id)) => Some(self.release_of(*id)),
+            Command::ReleaseTrusting { trust, .. } if !is_within(*trust, TRUST_MAX) => Some(Answer::Refused),
             Command::ReleaseTrusting {
                 scope: ReleaseScope::Transaction(id),
                 trust,
             } => {
                 let target = self.transactions.get(id).map(|it| &it.target);
-                let Some(Target::Address(ip)) = target else {
+                if !matches!(target, Some(Target::Address(_))) {
                     return Some(Answer::Refused);
-                };
-                let mut answer = self.release_of(*id);
-                if let Answer::Done(deed) = &mut answer {
-                    // What is exempted for longer stays so.
-                    let (network, until) = (IpNet::from(*ip), now + *trust);
-                    let lasts = |end: &Option<Timestamp>| end.is_none_or(|end| end >= until);
-                    let is_longer = self.exempt.get(&network).is_some_and(lasts);
-                    deed.exempted = (!is_longer).then_some((network, Some(until)));
                 }
-                Some(answer)
+                Some(self.trusting(self.release_of(*id), now + *trust))
+            }
+            Command::ReleaseTrusting {
+                scope: ReleaseScope::Incident(id),
+                trust,
+            } => {
+                // Of what is none, only what still counts as the incident's is in the way.
+                let mut its = self.transactions.values().filter(|it| it.was_held_by(*id));
+                let is_known = its.all(|it| matches!(it.target, Target::Address(_)));
+                is_known.then(|| self.trusting(self.release_of_incident(*id), now + *trust))
             }
             Command::Release(ReleaseScope::All) => {
                 let all = self.transactions.iter().filter(|(_, it)| can_be_released(it));
@@ -102,8 +105,9 @@ impl Model {
                 Some(if renews { to_one(*transaction) } else { Answer::Refused })
             }
             Command::SetMode(_) => can(true),
+            Command::Protect { lasts: Some(lasts), .. } if !is_within(*lasts, EXEMPTION_MAX) => Some(Answer::Refused),
             Command::Protect { network, lasts } => Some(Answer::Done(Deed {
-                exempted: Some((*network, lasts.map(|lasts| now + lasts))),
+                exempted: BTreeSet::from([(*network, lasts.map(|lasts| now + lasts))]),
                 ..Deed::default()
             })),
             Command::Unprotect { network } => {
@@ -114,6 +118,18 @@ impl Model {
             Command::StopRecovery(id) => can(self.recoveries.of(*id) == Some(Recovering::Running)),
             _ => None,
         }
+    }
+
+    /// `answer` when what is let go is trusted until `until` besides. What is exempted for longer stays so.
+    fn trusting(&self, mut answer: Answer, until: Timestamp) -> Answer {
+        if let Answer::Done(deed) = &mut answer {
+            let targets = deed.affected.iter().filter_map(|id| self.transactions.get(id));
+            let networks = targets.filter_map(|it| it.target.address()).map(IpNet::from);
+            let lasts = |end: &Option<Timestamp>| end.is_none_or(|end| end >= until);
+            let new = networks.filter(|network| !self.exempt.get(network).is_some_and(lasts));
+            deed.exempted = new.map(|network| (network, Some(until))).collect();
+        }
+        answer
     }
 
     fn release_of(&self, id: TransactionId) -> Answer {
@@ -184,7 +200,7 @@ impl Model {
                 let told: BTreeSet<_> = affected.iter().copied().collect();
                 let changed: BTreeSet<_> = done_before.iter().filter_map(changed).collect();
                 let let_go: BTreeSet<_> = done_before.iter().filter_map(let_go).collect();
-                let exempted = done_before.iter().find_map(exempted);
+                let exempted: BTreeSet<_> = done_before.iter().filter_map(exempted).collect();
                 let wrong = |record: &&Record| !fits(command, record, now);
                 if told != done.affected {
                     format!("{command:?} is done to {told:?}, and has to be to {:?}", done.affected)
@@ -213,6 +229,11 @@ fn to_one(id: TransactionId) -> Answer {
         affected: BTreeSet::from([id]),
         ..Deed::default()
     })
+}
+
+/// Whether something may last for so long.
+fn is_within(span: Span, max: Span) -> bool {
+    span > Span::ZERO && span <= max
 }
 
 /// The transaction that `record` changes, other than by letting it go.

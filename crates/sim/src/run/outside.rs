@@ -213,7 +213,11 @@ impl Sim<'_> {
             Order::Recover(which) => Command::Recover(incident(which)),
             Order::StopRecovery(which) => Command::StopRecovery(incident(which)),
             Order::ReleaseTrusting(which, trust) => Command::ReleaseTrusting {
-                scope: ReleaseScope::Transaction(transaction(which)),
+                scope: if which % 3 == 0 {
+                    ReleaseScope::Incident(incident(which))
+                } else {
+                    ReleaseScope::Transaction(transaction(which))
+                },
                 trust,
             },
         }

@@ -106,6 +106,9 @@ fn more_events(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
     happenings.sort_by_key(|(at, _)| *at);
 }
 
+/// Longer than anything may be protected or trusted for.
+const TOO_LONG: Span = Span::from_hours(20 * 366 * 24);
+
 /// In one of four runs people protect targets and trust what they release. Drawn by itself, so that it changes nothing
 /// about the other runs.
 fn exemptions(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
@@ -114,7 +117,8 @@ fn exemptions(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
         return;
     }
     for _ in 0..1 + chance.below(4) {
-        let lasts = Span::from_micros(chance.pick(&[2_000, 3_000_000, 60_000_000, 7_200_000_000]));
+        let lasts =
+            Span::from_micros(chance.pick(&[2_000, 3_000_000, 60_000_000, 7_200_000_000, TOO_LONG.as_micros()]));
         let order = match chance.below(8) {
             0..=3 => Order::Protect(number(&mut chance), lasts),
             4 => Order::Unprotect(number(&mut chance)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use staunch_model::Printable;
 
 use super::case::Case;
 use super::{Play, say, scene};
@@ -50,7 +51,11 @@ impl Play {
         };
         let kept = contained && before("flows") && before("sockets");
         self.claim(kept, "its flows and sockets were sealed before anything was done");
-        let silent = case.beacon.is_silent();
+        if !contained {
+            list(&detail["transactions"]).iter().for_each(|it| say(&how_it_is(it)));
+        }
+        // A block alone silences it, too.
+        let silent = contained && case.beacon.is_silent();
         if case.freezes() {
             self.claim(
                 silent,
@@ -58,7 +63,10 @@ impl Play {
             );
         } else {
             self.claim(silent, "then the address was blocked: the attacker hears nothing");
-            say("(Groups of cgroup v2 cannot be made here, so the process was not frozen.)");
+            say(
+                "(The process was not frozen: for that groups of cgroup v2 have to be made, and processes to have the \
+                 numbers that sensors report, which they have not in a PID namespace of its own.)",
+            );
         }
         self.prove(&case)?;
         Ok(case)
@@ -305,4 +313,10 @@ fn transaction(detail: &Value, kind: &str) -> String {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How an act that should be in force stands.
+fn how_it_is(transaction: &Value) -> String {
+    let part = |name: &str| transaction[name].as_str().unwrap_or_default();
+    format!("({} is {}. {})", part("kind"), part("state"), Printable(part("reason")))
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 use staunch_connectors::actions::freeze_process::cgroup2_mount;
+use staunch_connectors::enrichers::is_in_first_pid_namespace;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 
@@ -50,9 +51,12 @@ pub(super) fn setup(freezes: bool) -> Setup {
     }
 }
 
-/// Whether this user may make groups of cgroup v2 inside of the own one and move processes between them, which is what
-/// it takes to freeze a process.
+/// Whether this user may make groups of cgroup v2 inside of the own one and move processes between them, and whether
+/// processes have the numbers here that sensors report, which is what it takes to freeze one.
 pub(super) fn can_freeze() -> bool {
+    if !is_in_first_pid_namespace(Path::new("/proc")).unwrap_or(false) {
+        return false;
+    }
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
     let Some((mount, own)) = cgroup2_mount(Path::new("/proc")).ok().zip(own) else {

@@ -224,16 +224,16 @@ fn a_scrape_needs_more_than_a_senders_token() {
             .http_status_as_error(false)
             .build()
             .new_agent();
-        let status = |token: Option<&str>| {
+        let status = |server: &Server, token: Option<&str>| {
             let mut request = agent.get(format!("{}/metrics", server.url));
             if let Some(token) = token {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             request.call().expect("it answers").status().as_u16()
         };
-        assert_eq!(status(None), 401);
-        assert_eq!(status(Some(&sender)), 403);
-        assert_eq!(status(Some(&viewer)), 200);
+        assert_eq!(status(&server, None), 401);
+        assert_eq!(status(&server, Some(&sender)), 403);
+        assert_eq!(status(&server, Some(&viewer)), 200);
         // A sender that is turned away seldom says so anywhere.
         let turned_away = || home.log().matches("its token is wrong or was revoked").count();
         assert_eq!(turned_away(), 0);
@@ -245,5 +245,14 @@ fn a_scrape_needs_more_than_a_senders_token() {
         }
         wait_until("a word in the log", || turned_away() == 1);
         assert!(!home.log().contains("none-of-ours"), "{}", home.log());
+        drop(server);
+        let Ok(server) = home.try_serve(&[]) else {
+            panic!("{}", home.log())
+        };
+        assert_eq!(status(&server, None), 401, "whoever looks around is no sensor");
+        let request = agent.post(format!("{}/v1/events/falco", server.url));
+        assert_eq!(request.send("{}").expect("it answers").status().as_u16(), 401);
+        let untold = || home.log().contains("untold=0 why=\"it has no token\"");
+        wait_until("a word in the log", untold);
     });
 }
