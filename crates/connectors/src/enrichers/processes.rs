@@ -34,8 +34,7 @@ use programs::{Exe, Programs};
 /// `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Whether this process is in the machine's first PID namespace, whose numbers sensors report; `proc` is where procfs is
-/// mounted.
+/// Whether this process is in the machine's first PID namespace, whose numbers sensors report. At `proc` is procfs.
 ///
 /// # Errors
 /// When the kernel does not tell.
