@@ -3,8 +3,7 @@
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 
-/// Appends to `bytes` what is kept of `value`: the same as postcard's own functions for vectors, which take longer
-/// since they go byte by byte.
+/// Appends to `bytes` what is kept of `value`: the same as [`postcard::to_extend`], which goes byte by byte.
 ///
 /// # Errors
 /// As [`postcard::serialize_with_flavor`]: for a value that the format has no form for.

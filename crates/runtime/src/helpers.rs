@@ -1,7 +1,7 @@
 //! Helper threads: followers, the drift sweep and the refresh of enrichers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,13 +37,17 @@ pub(crate) struct Feed {
     frames: Sender<Followed>,
     /// The newest durable frame, whether or not it found room on the way.
     newest: Arc<AtomicU64>,
+    /// A frame has found no room since the follower looked for such.
+    overflowed: Arc<AtomicBool>,
 }
 
 impl Feed {
     /// Hands a frame on, and waits for nobody: what finds no room is fetched from the journal by the follower.
     pub(crate) fn put(&self, followed: Followed) {
         self.newest.store(followed.0.0, Ordering::Release);
-        drop(self.frames.try_send(followed));
+        if self.frames.try_send(followed).is_err() {
+            self.overflowed.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -61,6 +65,8 @@ pub(crate) fn follower(
     let (sender, frames): (_, Receiver<Followed>) = bounded(FOLLOWED_MAX);
     let newest = Arc::new(AtomicU64::new(0));
     let known = Arc::clone(&newest);
+    let overflowed = Arc::new(AtomicBool::new(false));
+    let is_short = Arc::clone(&overflowed);
     let name = follower.name().to_owned();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let mut look_at = Instant::now() + interval;
@@ -77,12 +83,15 @@ pub(crate) fn follower(
                     return follower.flush();
                 }
             };
+            // Nothing comes behind the end of a burst, which may be what found no room.
+            let mut may_lack = first.is_none() && is_short.swap(false, Ordering::AcqRel);
             if Instant::now() >= look_at {
                 follower.look_after();
-                if first.is_none() {
-                    close_gap(follower.as_mut(), &known);
-                }
+                may_lack |= first.is_none();
                 look_at = Instant::now() + interval;
+            }
+            if may_lack {
+                close_gap(follower.as_mut(), &known);
             }
             for (lsn, now, frame) in first.into_iter().chain(frames.try_iter().take(4_096)) {
                 flush_at.get_or_insert(flushed + FLUSH_INTERVAL);
@@ -105,7 +114,11 @@ pub(crate) fn follower(
             }
         }
     })?;
-    let feed = Feed { frames: sender, newest };
+    let feed = Feed {
+        frames: sender,
+        newest,
+        overflowed,
+    };
     Ok((feed, thread))
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct App {
     open_to_loopback: bool,
     /// The log was told of a token that is wrong.
     told_of_tokens: Sometimes,
+    /// The log was told of events without a token.
+    told_of_strangers: Sometimes,
     /// The log was told of events that a playbook matched, and from which nothing follows.
     pub(crate) told_of_vain_matches: Sometimes,
 }
@@ -148,6 +150,7 @@ impl App {
             drill: Arc::default(),
             stopping,
             told_of_tokens: Sometimes::default(),
+            told_of_strangers: Sometimes::default(),
             told_of_vain_matches: Sometimes::default(),
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
             service,
@@ -260,8 +263,8 @@ impl App {
     }
 
     /// Tells the log, now and then, of a request that was turned away: many senders say nothing to anybody.
-    fn tell_of_token(&self, from: Origin, right: Right, why: &str) {
-        if let Some(untold) = self.told_of_tokens.happened(self.service.handle.machine_now()) {
+    fn tell_of_token(&self, told: &Sometimes, from: Origin, right: Right, why: &str) {
+        if let Some(untold) = told.happened(self.service.handle.machine_now()) {
             // Not where it was sent to: some put the token there, too.
             let posts_events = right == Right::Send;
             tracing::warn!(%from, posts_events, untold, why, "a request was turned away");
@@ -311,7 +314,7 @@ impl App {
             }
             // Whoever looks around without one is no sensor that was set up wrong.
             if right == Right::Send {
-                self.tell_of_token(from, right, "it has no token");
+                self.tell_of_token(&self.told_of_strangers, from, right, "it has no token");
             }
             return Err(unauthorized(
                 "no token was given",
@@ -319,7 +322,7 @@ impl App {
             ));
         };
         let identity = self.who(presented).ok_or_else(|| {
-            self.tell_of_token(from, right, "its token is wrong or was revoked");
+            self.tell_of_token(&self.told_of_tokens, from, right, "its token is wrong or was revoked");
             let hint = "ask an operator for a token: staunch token create";
             unauthorized("the token is wrong or was revoked", hint)
         })?;

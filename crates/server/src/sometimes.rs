@@ -16,7 +16,8 @@ pub(crate) struct Sometimes {
 }
 
 impl Sometimes {
-    /// It has happened at `now`. When the log is to be told, how often it was not told of before. That counts as told.
+    /// Takes note that it happened at `now`. When the log is to be told, says how often it was not told before; that
+    /// counts as told.
     pub(crate) fn happened(&self, now: Timestamp) -> Option<u64> {
         let now = now.as_micros();
         let tell = |before| (before == 0 || now.abs_diff(before) >= EVERY.as_micros()).then_some(now);

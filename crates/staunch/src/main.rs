@@ -54,8 +54,8 @@ mod words;
 
 use std::process::ExitCode;
 
-/// The C library's, with one arena for the memory that more of them keep, had the engine wait for the index in a burst
-/// (docs/adr/0038-jemalloc.md). What it keeps is set where it is compiled, in `.cargo/config.toml`.
+/// One whose threads seldom wait for each other, and which keeps little (docs/adr/0038-jemalloc.md). How much is set
+/// where it is compiled, in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -409,7 +409,7 @@ impl Follower for Index {
         }
         tracing::warn!(path = %self.path.display(), "the file of the index has vanished: it is rebuilt from the journal");
         if let Err(error) = self.start_over("its file has vanished") {
-            tracing::warn!(error = %WithCauses(&error), "the index could not be rebuilt");
+            self.failed(error);
         }
     }
 

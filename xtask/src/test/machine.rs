@@ -44,6 +44,11 @@ const NEEDS: &[Need] = &[
         is_there: has_compiler,
     },
     Need {
+        package: "make",
+        what_for: "compiles the allocator",
+        is_there: has_make,
+    },
+    Need {
         package: "libc6-dev",
         what_for: "compiles the bundled SQLite",
         is_there: has_c_headers,
@@ -118,6 +123,10 @@ fn has_unbound() -> bool {
 
 fn has_compiler() -> bool {
     shell::is_installed("cc") || shell::is_installed("gcc")
+}
+
+fn has_make() -> bool {
+    shell::is_installed("make")
 }
 
 fn has_c_headers() -> bool {

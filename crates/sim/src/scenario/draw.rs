@@ -3,6 +3,7 @@
 //! Never asks anything but the seed: the same seed is the same run. What most runs are without has draws of its own, so
 //! that it changes nothing about the others.
 
+use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
 use staunch_model::{ActionKind, Mode, Span};
 
 use super::places::PLACES;
@@ -108,6 +109,8 @@ fn more_events(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
 
 /// Longer than anything may be protected or trusted for.
 const TOO_LONG: Span = Span::from_hours(20 * 366 * 24);
+
+const _: () = assert!(TOO_LONG.as_micros() > EXEMPTION_MAX.as_micros() && TOO_LONG.as_micros() > TRUST_MAX.as_micros());
 
 /// In one of four runs people protect targets and trust what they release. Drawn by itself, so that it changes nothing
 /// about the other runs.

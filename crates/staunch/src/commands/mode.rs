@@ -40,10 +40,8 @@ fn must_still_be(wanted: Mode, after: &ModeView) -> Result<(), Fault> {
     if after.set == Some(wanted) {
         return Ok(());
     }
-    let message = format!(
-        "the mode was set to {wanted}, and somebody has ordered another one since: it is {} now",
-        after.mode
-    );
+    let other = after.set.map_or("that of the configuration", Mode::name);
+    let message = format!("the mode was set to {wanted}, and somebody has ordered another one since: {other}");
     Err(Fault::new(Exit::Failed, message).hint("`staunch mode` says who, when and why"))
 }
 
@@ -88,6 +86,7 @@ fn text(output: &Output, view: &ModeView) -> String {
 
 #[cfg(test)]
 mod tests {
+    use staunch_model::Timestamp;
     use staunch_server::dto::ModeBecause;
 
     use super::*;
@@ -95,9 +94,9 @@ mod tests {
     #[test]
     fn an_order_that_another_one_followed_is_no_success() {
         let after = ModeView {
-            mode: Mode::Enforce,
-            because: ModeBecause::Operator,
-            breaker_open: None,
+            mode: Mode::Observe,
+            because: ModeBecause::Breaker,
+            breaker_open: Some(Timestamp::EPOCH),
             set: Some(Mode::Enforce),
             set_by: None,
             policy: Mode::Enforce,
@@ -106,7 +105,7 @@ mod tests {
         assert!(must_still_be(Mode::Enforce, &after).is_ok());
         let fault = must_still_be(Mode::Observe, &after).expect_err("it is another");
         assert_eq!(fault.exit, Exit::Failed);
-        assert!(fault.told().ends_with("it is enforce now"), "{}", fault.told());
+        assert!(fault.told().ends_with("since: enforce"), "{}", fault.told());
     }
 
     #[test]

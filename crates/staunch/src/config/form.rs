@@ -1,4 +1,5 @@
-//! Keys and values of a configuration that cannot be read. All of them are looked for, not only the first.
+//! Keys and values of a configuration that cannot be read. Twenty of them are looked for, not only the first; what is
+//! missing is told only when it is the first, because it may be what was left out.
 
 use std::mem;
 use std::ops::Range;
@@ -9,8 +10,9 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 use super::Config;
 use super::mistake::Mistake;
 
-/// The most that are told at once. Who has more has another file than was meant.
-const MISTAKES_MAX: usize = 20;
+/// The most that are told at once, and that are looked for, since each look reads the whole again. Who has more has
+/// another file than was meant.
+pub(super) const MISTAKES_MAX: usize = 20;
 
 /// What is wrong with `text`, of which the reader says `first`, in the order of the file. What is no TOML ends with
 /// that.
@@ -20,14 +22,14 @@ pub(super) fn mistakes(text: &str, first: &Error) -> Vec<Mistake> {
         return mistakes;
     };
     let mut at = first.span();
-    // What is wrong is left out, and the rest is read again.
-    while let Some(span) = at.take()
-        && mistakes.len() < MISTAKES_MAX
-        && remove(table.get_mut(), &span)
-    {
+    for _ in 1..MISTAKES_MAX {
+        // What is wrong is left out, and the rest is read again.
+        if !at.take().is_some_and(|span| remove(table.get_mut(), &span)) {
+            break;
+        }
         if let Err(error) = Config::deserialize(Deserializer::from(table.clone())) {
-            // What is missing may be what was left out.
-            if !error.message().contains("missing field") {
+            let of_what_is_left = ["missing field", "invalid length"];
+            if !of_what_is_left.iter().any(|it| error.message().contains(it)) {
                 mistakes.push(Mistake::of_form(text, &error));
             }
             at = error.span();
@@ -44,7 +46,7 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     for (key, mut value) in mem::take(table) {
         if !is_removed {
             is_removed = remove_within(value.get_mut(), span);
-            if !is_removed && (begins_in(span, &key.span()) || begins_in(span, &value.span())) {
+            if !is_removed && (key.span().contains(&span.start) || value.span().contains(&span.start)) {
                 is_removed = true;
                 continue;
             }
@@ -64,7 +66,7 @@ fn remove_within(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
     for mut value in mem::replace(array, DeArray::new()) {
         if !is_removed {
             is_removed = remove_within(value.get_mut(), span);
-            if !is_removed && begins_in(span, &value.span()) {
+            if !is_removed && value.span().contains(&span.start) {
                 is_removed = true;
                 continue;
             }
@@ -72,10 +74,6 @@ fn remove_within(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
         array.push(value);
     }
     is_removed
-}
-
-fn begins_in(span: &Range<usize>, place: &Range<usize>) -> bool {
-    place.contains(&span.start)
 }
 
 #[cfg(test)]
@@ -116,6 +114,16 @@ mod tests {
             &["invalid type: integer `3`, expected a string"],
         );
         says("[[sources.files]]\nsource = \"suricata\"\n", &["missing field `path`"]);
+        let mistakes = parse("[never_touch]\nnetworks = [[\"192.0.2.0/24\", 5]]\n").expect_err("it is a list");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+
+    #[test]
+    fn no_more_are_told_than_anybody_reads() {
+        let one = "[[sources.files]]\npath = \"x\"\nsource = \"suricata\"\nsorce = 1\n";
+        assert_eq!(parse(&one.repeat(500)).expect_err("there are some").len(), 20);
+        // Of these the first is told, and they are not looked through to the end all the same.
+        says(&"[[sources.files]]\n".repeat(500), &["missing field `path`"]);
     }
 
     #[test]

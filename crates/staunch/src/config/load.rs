@@ -132,7 +132,12 @@ fn told(mistakes: &[Mistake], file: &str, text: &str) -> Vec<MistakeInFile> {
 }
 
 fn counted(mistakes: usize, file: &str) -> String {
-    let noun = if mistakes == 1 { "mistake" } else { "mistakes" };
+    let noun = match mistakes {
+        1 => "mistake",
+        // Of those of form no more are looked for.
+        form::MISTAKES_MAX => "mistakes or more",
+        _ => "mistakes",
+    };
     format!("{mistakes} {noun} in the configuration {}", Printable(file))
 }
 

@@ -318,5 +318,9 @@ fn list(value: &Value) -> &[Value] {
 /// How an act that should be in force stands.
 fn how_it_is(transaction: &Value) -> String {
     let part = |name: &str| transaction[name].as_str().unwrap_or_default();
-    format!("({} is {}. {})", part("kind"), part("state"), Printable(part("reason")))
+    let reason = match part("reason") {
+        "" => String::new(),
+        why => format!(": {}", Printable(why)),
+    };
+    format!("({} is {}{reason})", part("kind"), part("state"))
 }

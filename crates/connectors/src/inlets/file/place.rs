@@ -20,14 +20,15 @@ pub(super) struct Place {
     head: String,
     /// Bytes that were taken.
     pub(super) offset: u64,
-    /// Whether that was all of it, and it had no name any more: there is nothing left to be found.
+    /// Whether all was taken of what was followed then, and none of it had a name any more: what was not taken is not
+    /// there to be found. Whoever still had it open may have written more.
     #[serde(default)]
     pub(super) is_over: bool,
 }
 
 impl Place {
-    /// The place `offset` in `file`.
-    pub(super) fn of(file: &File, offset: u64) -> io::Result<Self> {
+    /// The place `offset` in `file`, and whether all `is_over`.
+    pub(super) fn of(file: &File, offset: u64, is_over: bool) -> io::Result<Self> {
         let found = file.metadata()?;
         let head_bytes = HEAD_BYTES.min(usize::try_from(offset).unwrap_or(HEAD_BYTES));
         Ok(Self {
@@ -36,7 +37,7 @@ impl Place {
             head_bytes: head_bytes as u64,
             head: head(file, head_bytes)?,
             offset,
-            is_over: found.nlink() == 0 && found.len() == offset,
+            is_over,
         })
     }
 

@@ -143,8 +143,10 @@ impl Reader {
         // A file without a name is gone with the process: its place would be found nowhere, and that of the next be
         // lost.
         let named = self.files.iter().find(|open| has_name(&open.file));
-        if let Some(oldest) = named.or(self.files.front()) {
-            self.kept.keep(Place::of(&oldest.file, oldest.taken));
+        let unread = || self.files.iter().find(|open| !open.is_over());
+        if let Some(oldest) = named.or_else(unread).or(self.files.front()) {
+            let is_over = self.backlog.is_empty() && self.files.iter().all(Open::is_over);
+            self.kept.keep(Place::of(&oldest.file, oldest.taken, is_over));
         }
     }
 
@@ -163,6 +165,10 @@ impl Reader {
             return Ok(());
         };
         if place.is_over {
+            tracing::info!(
+                file = %path.display(),
+                "what was being read before the restart had been removed: what somebody wrote to it since is not read"
+            );
             // Its number may be that of another file by now. What was begun and rotated since was written to since.
             let kept_at = self.kept.kept_at().unwrap_or(SystemTime::UNIX_EPOCH);
             let since = rotated(&path)?.into_iter().filter(|(modified, _)| *modified >= kept_at);
@@ -231,6 +237,12 @@ impl Open {
             idle_since: None,
             overlong: 0,
         }
+    }
+
+    /// Whether it has no name any more, and all of it was taken.
+    fn is_over(&self) -> bool {
+        let found = self.file.metadata();
+        found.is_ok_and(|it| it.nlink() == 0 && it.len() == self.taken) && self.buffer.is_empty()
     }
 
     fn byte_before(&self, offset: u64) -> io::Result<u8> {

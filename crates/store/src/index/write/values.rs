@@ -1,7 +1,7 @@
 //! Values as SQLite keeps them.
 
 use serde::Serialize;
-use staunch_model::{IncidentStatus, Timestamp, encode_onto};
+use staunch_model::{IncidentStatus, Timestamp};
 
 /// A number as SQLite keeps it. Ids and times beyond its range do not occur in a million years.
 pub(in crate::index) fn int(number: u64) -> i64 {
@@ -21,7 +21,7 @@ pub(in crate::index) const fn status(status: IncidentStatus) -> &'static str {
 
 /// Values that are only shown are kept as the journal keeps them, which is smaller and quicker than JSON.
 pub(super) fn packed(value: &impl Serialize) -> Vec<u8> {
-    encode_onto(value, Vec::new()).expect("every type of the journal can be encoded")
+    postcard::to_stdvec(value).expect("every type of the journal can be encoded")
 }
 
 pub(super) fn json(value: &impl Serialize) -> String {
