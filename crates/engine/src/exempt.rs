@@ -191,6 +191,11 @@ impl Turn<'_> {
             }
         };
         let targets = named.iter().filter_map(|id| self.state.transactions.get(id));
+        // Of what an incident has let go it lifts nothing.
+        let targets = targets.filter(|it| match scope {
+            ReleaseScope::Incident(id) => it.is_held_by(id),
+            _ => true,
+        });
         let networks: Option<Vec<IpNet>> = targets.map(|it| network_of(&it.target)).collect();
         let networks = networks.ok_or("trust is given to addresses: release without trust what is none")?;
         // Before anything is let go: a command does all of what it says, or nothing.

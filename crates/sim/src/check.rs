@@ -95,10 +95,6 @@ struct Tx {
 }
 
 impl Tx {
-    fn was_held_by(&self, incident: IncidentId) -> bool {
-        incident == self.incident || self.joined.contains(&incident)
-    }
-
     fn is_held_by(&self, incident: IncidentId) -> bool {
         (incident == self.incident && self.held) || self.joined.contains(&incident)
     }

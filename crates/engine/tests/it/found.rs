@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use staunch_model::{
-    ActionKind, Command, Found, GuardName, Input, NoticeLevel, Policy, Record, ReleaseScope, RiskClass, Span,
-    StateKind, Target, TargetFacts, TransactionId, Verdict,
+    ActionKind, Command, Found, GuardName, IncidentId, Input, NoticeLevel, Policy, Record, ReleaseScope, RiskClass,
+    Span, StateKind, Target, TargetFacts, TransactionId, Verdict,
 };
 
 use crate::build;
@@ -205,6 +205,31 @@ fn trust_is_for_addresses() {
     );
     assert_eq!(sim.command(Command::Release(scope)), Ok(vec![TransactionId(1)]));
     assert!(sim.told(NoticeLevel::Page).is_empty());
+}
+
+#[test]
+fn what_an_incident_has_let_go_of_keeps_no_trust_from_the_rest() {
+    let mut sim = freezing(|_| {});
+    found(&mut sim, MINER, facts(None));
+    sim.event("enforce", MINER);
+    sim.run_until_kind(1, StateKind::InForce);
+    sim.event("other", MINER);
+    let second = ReleaseScope::Incident(IncidentId(2));
+    let trusting = Command::ReleaseTrusting {
+        scope: second,
+        trust: Span::from_hours(1),
+    };
+    assert!(sim.command(trusting.clone()).is_err(), "it holds the process");
+    assert_eq!(
+        sim.command(Command::Release(second)),
+        Ok(Vec::new()),
+        "the first still does"
+    );
+    assert_eq!(sim.command(trusting), Ok(Vec::new()));
+    assert_eq!(
+        sim.state().transactions[&TransactionId(1)].state.kind(),
+        StateKind::InForce
+    );
 }
 
 /// Nothing is known of an account, a host or a domain by its name alone either.

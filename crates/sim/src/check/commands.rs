@@ -73,10 +73,11 @@ impl Model {
                 scope: ReleaseScope::Incident(id),
                 trust,
             } => {
-                // Of what is none, only what still counts as the incident's is in the way.
-                let mut its = self.transactions.values().filter(|it| it.was_held_by(*id));
-                let is_known = its.all(|it| matches!(it.target, Target::Address(_)));
-                is_known.then(|| self.trusting(self.release_of_incident(*id), now + *trust))
+                let mut held = self.transactions.values().filter(|it| it.is_held_by(*id));
+                if held.any(|it| !matches!(it.target, Target::Address(_))) {
+                    return Some(Answer::Refused);
+                }
+                Some(self.trusting(self.release_of_incident(*id), now + *trust))
             }
             Command::Release(ReleaseScope::All) => {
                 let all = self.transactions.iter().filter(|(_, it)| can_be_released(it));
