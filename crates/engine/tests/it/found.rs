@@ -219,7 +219,7 @@ fn what_an_incident_has_let_go_of_keeps_no_trust_from_the_rest() {
         scope: second,
         trust: Span::from_hours(1),
     };
-    assert!(sim.command(trusting.clone()).is_err(), "it holds the process");
+    assert!(sim.command(trusting).is_err(), "it holds the process");
     assert_eq!(
         sim.command(Command::Release(second)),
         Ok(Vec::new()),
