@@ -17,7 +17,7 @@ pub trait Follower: Send {
     /// The last frame taken.
     fn position(&self) -> Lsn;
 
-    /// Makes what was taken visible to readers. Called when no frame is waiting.
+    /// Makes what was taken visible to readers. Called moments after a frame was taken, and when no more will come.
     fn flush(&mut self) {}
 
     /// Frames were passed over because the follower was too slow: takes those before `until` from the journal itself.

@@ -56,7 +56,7 @@ impl Mistake {
             // What is known is in the hint.
             Some(("field", written, _)) => format!("unknown key `{written}`"),
             Some((_, written, _)) => format!("unknown value `{written}`"),
-            None => of_table(message),
+            None => in_words(message),
         };
         Self {
             span: within(text, &span),
@@ -172,12 +172,17 @@ fn quoted(rest: &str) -> Option<(&str, Vec<&str>)> {
     Some((written, known.split('`').skip(1).step_by(2).collect()))
 }
 
-/// `message`, which may end with the name that a table has in our code, in the words of whoever wrote the file.
-fn of_table(message: &str) -> String {
-    match message.rsplit_once("expected struct ") {
-        Some((before, name)) if name.chars().all(char::is_alphanumeric) => format!("{before}expected a table"),
-        _ => message.to_owned(),
-    }
+/// `message`, which may end with the name that a type has in our code, in the words of whoever wrote the file.
+fn in_words(message: &str) -> String {
+    let Some((before, name)) = message.rsplit_once("expected ") else {
+        return message.to_owned();
+    };
+    let words = match name.strip_prefix("struct ") {
+        Some(name) if name.chars().all(char::is_alphanumeric) => "a table",
+        _ if matches!(name, "u8" | "u16" | "u32" | "u64" | "usize") => "a whole number",
+        _ => name,
+    };
+    format!("{before}expected {words}")
 }
 
 /// The hint for a word that is none of `known`.
@@ -384,6 +389,19 @@ mod tests {
             "unknown value `enforced`",
             "did you mean `enforce`?",
         );
+    }
+
+    #[test]
+    fn types_are_named_as_who_writes_the_file_knows_them() {
+        for (text, what) in [
+            (
+                "[limits]\nacts_per_hour_max = \"many\"\n",
+                "invalid type: string \"many\", expected a whole number",
+            ),
+            ("http = 1\n", "invalid type: integer `1`, expected a table"),
+        ] {
+            says(text, what, "docs/reference/configuration.md says what each key takes");
+        }
     }
 
     /// The words of the reader put what was written between the same quotes.
