@@ -76,8 +76,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[--json] [block|triage|durable|prefixes|reload|storm|lookup|replay|backtest|evidence|memory|vault...]",
-        summary: "measure the bars of the project, or only the named ones, each beside its floor",
+        arguments: "[--json] [--against PROGRAM | block|triage|durable|prefixes|reload|storm|lookup|replay|backtest|evidence|memory|vault...]",
+        summary: "measure the bars of the project, or only the named ones, each beside its floor; or another build in turn with this",
         run: bench::run,
     },
     Task {

@@ -41,43 +41,7 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
 
 fn in_namespace() -> Result<Vec<Row>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    enter_new_net().map_err(|error| text(&error))?;
-    let attacker = Attacker::start()?;
-    let mut links = Links::open(TIMEOUT).map_err(|error| text(&error))?;
-    links.set_up("lo").map_err(|error| text(&error))?;
-    links.create_pair("veth0", "veth1").map_err(|error| text(&error))?;
-    links
-        .move_link("veth1", &Destination::Handle(&attacker.namespace))
-        .map_err(|error| text(&error))?;
-    links
-        .add_address("veth0", IpAddr::V4(VICTIM), 24)
-        .map_err(|error| text(&error))?;
-    links.set_up("veth0").map_err(|error| text(&error))?;
-    attacker.go()?;
-    links
-        .add_route(
-            Some((IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), 15)),
-            IpAddr::V4(ATTACKER),
-            None,
-        )
-        .map_err(|error| text(&error))?;
-    let receiver = UdpSocket::bind((VICTIM, 9_999)).map_err(|error| text(&error))?;
-    receiver
-        .set_read_timeout(Some(Duration::from_millis(20)))
-        .map_err(|error| text(&error))?;
-    let last = Arc::new(AtomicU64::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    let thread = {
-        let (last, stop) = (last.clone(), stop.clone());
-        std::thread::spawn(move || {
-            let mut bytes = [0; 8];
-            while !stop.load(Ordering::Relaxed) {
-                if let Ok((8, _)) = receiver.recv_from(&mut bytes) {
-                    last.fetch_max(u64::from_le_bytes(bytes), Ordering::Relaxed);
-                }
-            }
-        })
-    };
+    let field = Field::set_up()?;
     let floor_server = floor_server()?;
     let mut floor_connection = TcpStream::connect(floor_server).map_err(|error| text(&error))?;
     floor_connection.set_nodelay(true).map_err(|error| text(&error))?;
@@ -88,23 +52,18 @@ fn in_namespace() -> Result<Vec<Row>, String> {
     // Floor and figure take turns, so that whatever else the machine does hits both.
     for turn in 0..ROUNDS / TURN {
         let rounds = turn * TURN..(turn + 1) * TURN;
-        let address = |at: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 1)) + at);
         for round in rounds.clone() {
-            floor.push(attacker.time(address(round * 2), &last, |source| {
+            floor.push(field.time(source(round * 2), |source| {
                 post(&mut floor_connection, "/", alert(source).as_bytes()).map(|_| ())
             })?);
         }
         for round in rounds.clone() {
-            ours.push(attacker.time(address(round * 2 + 1), &last, |source| {
-                server.post(&mut connection, alert(source).as_bytes()).map(|_| ())
-            })?);
+            ours.push(field.time_alert(&server, &mut connection, source(round * 2 + 1))?);
         }
         for _ in rounds {
             syncs.push(file.time()?);
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    let _ = thread.join();
     let verified = server.status("/in_force")?;
     if verified < u64::from(ROUNDS) {
         return Err(format!("only {verified} of {ROUNDS} blocks were verified"));
@@ -138,6 +97,95 @@ fn in_namespace() -> Result<Vec<Row>, String> {
             numbers: vec![("p99_ms", ours99), ("floor_p99_ms", floor99)],
         },
     ])
+}
+
+/// The address that sends in round `at`.
+pub(crate) fn source(at: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 1)) + at)
+}
+
+/// Two hosts, each a namespace: the one that is protected, of the thread that set this up, and the attacker's.
+pub(crate) struct Field {
+    attacker: Attacker,
+    /// The number of the newest datagram that arrived.
+    last: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    receiver: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Field {
+    /// Moves the calling thread into a new namespace, the protected host's, and joins the attacker's to it.
+    pub(crate) fn set_up() -> Result<Self, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        enter_new_net().map_err(|error| text(&error))?;
+        let attacker = Attacker::start()?;
+        let mut links = Links::open(TIMEOUT).map_err(|error| text(&error))?;
+        links.set_up("lo").map_err(|error| text(&error))?;
+        links.create_pair("veth0", "veth1").map_err(|error| text(&error))?;
+        links
+            .move_link("veth1", &Destination::Handle(&attacker.namespace))
+            .map_err(|error| text(&error))?;
+        links
+            .add_address("veth0", IpAddr::V4(VICTIM), 24)
+            .map_err(|error| text(&error))?;
+        links.set_up("veth0").map_err(|error| text(&error))?;
+        attacker.go()?;
+        links
+            .add_route(
+                Some((IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), 15)),
+                IpAddr::V4(ATTACKER),
+                None,
+            )
+            .map_err(|error| text(&error))?;
+        let socket = UdpSocket::bind((VICTIM, 9_999)).map_err(|error| text(&error))?;
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .map_err(|error| text(&error))?;
+        let last = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let receiver = {
+            let (last, stop) = (last.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut bytes = [0; 8];
+                while !stop.load(Ordering::Relaxed) {
+                    if let Ok((8, _)) = socket.recv_from(&mut bytes) {
+                        last.fetch_max(u64::from_le_bytes(bytes), Ordering::Relaxed);
+                    }
+                }
+            })
+        };
+        Ok(Self {
+            attacker,
+            last,
+            stop,
+            receiver: Some(receiver),
+        })
+    }
+
+    /// Milliseconds from the start of `block` to the first datagram from `source` that was dropped.
+    fn time(&self, source: Ipv4Addr, block: impl FnOnce(Ipv4Addr) -> Result<(), String>) -> Result<f64, String> {
+        self.attacker.time(source, &self.last, block)
+    }
+
+    /// Milliseconds from the alert about `source` to its first datagram that was dropped.
+    pub(crate) fn time_alert(
+        &self,
+        server: &Server,
+        connection: &mut TcpStream,
+        source: Ipv4Addr,
+    ) -> Result<f64, String> {
+        self.time(source, |source| {
+            server.post(connection, alert(source).as_bytes()).map(|_| ())
+        })
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It only counts; what it panicked of has shown in the figures.
+        let _ = self.receiver.take().map(std::thread::JoinHandle::join);
+    }
 }
 
 /// A file that is overwritten and synced, as a segment of the journal is, at the pace of the measurement.

@@ -29,6 +29,14 @@ pub(crate) fn print_table(rows: &[Row]) {
     }
 }
 
+/// Prints the table of two builds, 80 columns wide: the figure is the present one's, the floor the other's.
+pub(crate) fn print_compared(rows: &[Row]) {
+    println!("{:<26} {:>9} {:>9}", "what", "this", "the other");
+    for row in rows {
+        println!("{:<26} {:>9} {:>9}  {}", row.what, row.figure, row.floor, row.bar);
+    }
+}
+
 /// Prints one JSON object a line.
 pub(crate) fn print_json(rows: &[Row]) {
     for row in rows {

@@ -40,15 +40,20 @@ pub(crate) fn program() -> Result<PathBuf, String> {
 /// Measures on a thread in a network namespace of its own, in which nothing but the loopback interface is up.
 pub(crate) fn in_namespace(measure: fn() -> Result<Vec<Row>, String>) -> Result<Vec<Row>, String> {
     let measured = std::thread::spawn(move || {
-        enter_new_net().map_err(|error| error.to_string())?;
-        Links::open(Duration::from_secs(2))
-            .and_then(|mut links| links.set_up("lo"))
-            .map_err(|error| error.to_string())?;
+        enter_namespace()?;
         measure()
     });
     measured
         .join()
         .map_err(|_| "the measuring thread panicked".to_owned())?
+}
+
+/// Moves the calling thread into a network namespace of its own, in which nothing but the loopback interface is up.
+pub(crate) fn enter_namespace() -> Result<(), String> {
+    enter_new_net().map_err(|error| error.to_string())?;
+    Links::open(Duration::from_secs(2))
+        .and_then(|mut links| links.set_up("lo"))
+        .map_err(|error| error.to_string())
 }
 
 /// A running `staunch serve`; killed when it is dropped.
@@ -70,13 +75,18 @@ impl Server {
 
     /// The same, with `playbook` alone.
     pub(crate) fn start_playing(driver: &str, playbook: &str, more: &str) -> Result<Self, String> {
+        Self::start_program(&program()?, driver, playbook, more)
+    }
+
+    /// The same, with `program` in place of the one that was built beside this one.
+    pub(crate) fn start_program(program: &Path, driver: &str, playbook: &str, more: &str) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let playbooks = directory.path().join("playbooks");
         std::fs::create_dir(&playbooks).map_err(|error| error.to_string())?;
         std::fs::write(playbooks.join("bench.yaml"), playbook).map_err(|error| error.to_string())?;
         let config = directory.path().join("staunch.toml");
         std::fs::write(&config, configuration(directory.path()) + more).map_err(|error| error.to_string())?;
-        let mut child = Command::new(program()?)
+        let mut child = Command::new(program)
             .args([
                 "serve",
                 "--allow-unauthenticated-loopback",
@@ -90,7 +100,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("cannot start staunch: {error}"))?;
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         let address = ready(&mut child)?;
         Ok(Self {
             child,

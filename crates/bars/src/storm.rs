@@ -1,6 +1,6 @@
 //! 1,000 offenders in one write: until all are in force and verified.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use staunch_netlink::nftables::{NewElement, Nft, TableOptions};
@@ -43,12 +43,7 @@ fn run() -> Result<Vec<Row>, String> {
     let mut connection = server.connect()?;
     let mut times = Vec::new();
     for round in 0..ROUNDS {
-        let lines: Vec<String> = (0..OFFENDERS).map(|n| alert(source(round, n))).collect();
-        let body = lines.join("\n");
-        let begun = Instant::now();
-        server.post(&mut connection, body.as_bytes())?;
-        let end = server.wait_for("/in_force", u64::from((round + 1) * OFFENDERS), Duration::from_secs(30))?;
-        times.push((end - begun).as_secs_f64());
+        times.push(burst(&server, &mut connection, round)?);
     }
     let (figure, floor) = (quantile(&mut times, 0.5), quantile(&mut floor, 0.5));
     Ok(vec![Row {
@@ -59,6 +54,16 @@ fn run() -> Result<Vec<Row>, String> {
         reached: figure < 0.5,
         numbers: vec![("seconds", figure), ("floor_seconds", floor)],
     }])
+}
+
+/// Seconds from one write with the alerts of `round` until as many blocks as in all rounds so far are verified.
+pub(crate) fn burst(server: &Server, connection: &mut TcpStream, round: u32) -> Result<f64, String> {
+    let lines: Vec<String> = (0..OFFENDERS).map(|n| alert(source(round, n))).collect();
+    let body = lines.join("\n");
+    let begun = Instant::now();
+    server.post(connection, body.as_bytes())?;
+    let end = server.wait_for("/in_force", u64::from((round + 1) * OFFENDERS), Duration::from_secs(30))?;
+    Ok((end - begun).as_secs_f64())
 }
 
 fn source(round: u32, n: u32) -> Ipv4Addr {

@@ -116,8 +116,7 @@ impl Turn<'_> {
     fn release_all(&mut self, by: &Operator) -> Vec<TransactionId> {
         let newest_first = self.state.transactions.values().rev();
         let mut all: Vec<_> = newest_first
-            .filter(|it| it.state.kind() == StateKind::Stuck || can_be_held(it.state.kind()))
-            .filter(|it| !self.state.is_for_good(it))
+            .filter(|it| self.state.can_be_released(it))
             .map(|it| (turn_of(it), it.id))
             .collect();
         // Mostly it is in order already.

@@ -191,9 +191,10 @@ impl Turn<'_> {
             }
         };
         let targets = named.iter().filter_map(|id| self.state.transactions.get(id));
-        // Of what an incident has let go it lifts nothing.
+        // What is not lifted with an incident keeps no trust from the rest: what has ended, or it has let go, or
+        // nothing undoes.
         let targets = targets.filter(|it| match scope {
-            ReleaseScope::Incident(id) => it.is_held_by(id),
+            ReleaseScope::Incident(id) => it.is_held_by(id) && self.state.can_be_released(it),
             _ => true,
         });
         let networks: Option<Vec<IpNet>> = targets.map(|it| network_of(&it.target)).collect();

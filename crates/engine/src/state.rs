@@ -31,6 +31,7 @@ use crate::lists::Lists;
 use crate::mutant::{Mutant, is};
 use crate::repeat::Repeats;
 use crate::risk::KnownTargets;
+use crate::transaction::can_be_held;
 
 /// Everything the engine knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +135,13 @@ impl EngineState {
     pub fn is_for_good(&self, it: &Transaction) -> bool {
         let driver = self.driver(it.kind);
         it.state.kind() == StateKind::InForce && driver.is_some_and(|driver| driver.undo == UndoClass::None)
+    }
+
+    /// Whether a release lifts `it`, or calls it off.
+    #[must_use]
+    pub fn can_be_released(&self, it: &Transaction) -> bool {
+        let kind = it.state.kind();
+        (kind == StateKind::Stuck || can_be_held(kind)) && !self.is_for_good(it)
     }
 
     /// The longest time between sending an act of this kind and its last possible effect.

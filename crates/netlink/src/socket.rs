@@ -211,29 +211,37 @@ impl Socket {
         self.exchange(kind, REQUEST | ACKNOWLEDGE | flags, fixed, body, |_| Ok(()))
     }
 
-    /// Sends one request and returns what `read` makes of its one reply.
+    /// Sends one request and returns what `read` makes of its one reply. No acknowledgement is asked for besides, which
+    /// would be one message more to wait for: the kernel answers with a reply or a refusal.
     ///
     /// # Errors
     ///
-    /// As [`Socket::request`]; [`SocketError::Malformed`] when no reply came with the acknowledgement.
+    /// As [`Socket::request`]; [`SocketError::Malformed`] when there is no reply, and no refusal.
     pub fn ask<T>(
         &mut self,
         kind: u16,
         fixed: &[u8],
         body: impl FnOnce(&mut Builder),
-        mut read: impl FnMut(&Message<'_>) -> Result<T, Malformed>,
+        read: impl FnOnce(&Message<'_>) -> Result<T, Malformed>,
     ) -> Result<T, SocketError> {
-        let mut answer = None;
-        self.exchange(kind, REQUEST | ACKNOWLEDGE, fixed, body, |message| {
-            answer = Some(read(message)?);
-            Ok(())
-        })?;
-        answer.ok_or_else(|| {
-            Malformed {
-                what: "an acknowledgement without the reply",
+        let sequence = self.begin(kind, REQUEST, fixed, body)?;
+        loop {
+            for message in parse_messages(self.receive(true)?) {
+                let message = message?;
+                // An earlier exchange that gave up may have left answers behind.
+                if message.header.sequence != sequence {
+                    continue;
+                }
+                return match message.header.kind {
+                    KIND_ACKNOWLEDGEMENT | KIND_DONE => {
+                        SocketError::refused(read_end(&message)?)?;
+                        let what = "an acknowledgement without the reply";
+                        Err(Malformed { what }.into())
+                    }
+                    _ => Ok(read(&message)?),
+                };
             }
-            .into()
-        })
+        }
     }
 
     /// Dumps a table, calling `visit` with every entry in the order of the kernel.
@@ -251,6 +259,21 @@ impl Socket {
         self.exchange(kind, REQUEST | DUMP, fixed, body, visit)
     }
 
+    /// Sends one request and returns its sequence number.
+    fn begin(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        fixed: &[u8],
+        body: impl FnOnce(&mut Builder),
+    ) -> Result<u32, SocketError> {
+        let sequence = self.reserve(1);
+        let mut builder = Builder::with_capacity(256);
+        builder.message(kind, flags, sequence, fixed, body);
+        self.send(&builder.finish()?)?;
+        Ok(sequence)
+    }
+
     /// Sends one request and reads until its acknowledgement or the end of its dump.
     ///
     /// It reads to the end even when `visit` fails, because a dump left half-read blocks the next one.
@@ -262,10 +285,7 @@ impl Socket {
         body: impl FnOnce(&mut Builder),
         mut visit: impl FnMut(&Message<'_>) -> Result<(), Malformed>,
     ) -> Result<(), SocketError> {
-        let sequence = self.reserve(1);
-        let mut builder = Builder::with_capacity(256);
-        builder.message(kind, flags, sequence, fixed, body);
-        self.send(&builder.finish()?)?;
+        let sequence = self.begin(kind, flags, fixed, body)?;
         let mut interrupted = false;
         let mut failed = None;
         loop {

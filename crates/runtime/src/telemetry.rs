@@ -201,6 +201,9 @@ pub struct Telemetry {
     pub events_sample: Counter,
     /// Events turned away because a queue or the journal was full, or because a body held too many.
     pub events_turned_away: Counter,
+    /// Requests with events whose sender did not prove who it is: no token, a wrong one, or a signature that is not
+    /// good. What was in them is not known.
+    pub requests_unproved: Counter,
     /// Events that matched nothing and were archived.
     pub events_archived: Counter,
     /// Events that matched nothing and for which the archive had no room or no time.
@@ -253,6 +256,8 @@ pub struct Counts {
     /// See [`Telemetry`].
     pub events_turned_away: u64,
     /// See [`Telemetry`].
+    pub requests_unproved: u64,
+    /// See [`Telemetry`].
     pub events_archived: u64,
     /// See [`Telemetry`].
     pub events_archive_dropped: u64,
@@ -298,6 +303,7 @@ impl Telemetry {
             events_malformed: self.events_malformed.value(),
             events_sample: self.events_sample.value(),
             events_turned_away: self.events_turned_away.value(),
+            requests_unproved: self.requests_unproved.value(),
             events_archived: self.events_archived.value(),
             events_archive_dropped: self.events_archive_dropped.value(),
             frames: self.frames.value(),

@@ -117,6 +117,7 @@ impl From<telemetry::Counts> for dto::Counts {
             events_malformed: counts.events_malformed,
             events_sample: counts.events_sample,
             events_turned_away: counts.events_turned_away,
+            requests_unproved: counts.requests_unproved,
             events_archived: counts.events_archived,
             events_archive_dropped: counts.events_archive_dropped,
             frames: counts.frames,

@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture as _};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -133,19 +134,36 @@ pub async fn serve(
     service: Service,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_with_operators(listener, None, service, shutdown).await
+    serve_with_operators(listener, None, service, Box::pin(shutdown)).await
 }
+
+/// A server that runs as long as it is polled.
+pub type Serving = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// As [`serve`], and on a socket of the file system as well. Who may open it is an operator, with or without a token:
 /// its file must let in nobody but the user of the server. Senders cannot take its connections away.
 ///
+/// Nothing here is generic, and the future is in a box, so that all that works on a request is compiled with this
+/// crate: otherwise whoever polls it would compile it, and the package of the program is compiled for its size
+/// (`docs/adr/0036-bars-in-a-crate.md`).
+///
 /// # Errors
 /// When a listener has no address.
-pub async fn serve_with_operators(
+#[must_use]
+pub fn serve_with_operators(
     listener: tokio::net::TcpListener,
     operators: Option<tokio::net::UnixListener>,
     service: Service,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
+) -> Serving {
+    Box::pin(run(listener, operators, service, shutdown))
+}
+
+async fn run(
+    listener: tokio::net::TcpListener,
+    operators: Option<tokio::net::UnixListener>,
+    service: Service,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
     let limits = service.limits;

@@ -232,6 +232,29 @@ fn what_an_incident_has_let_go_of_keeps_no_trust_from_the_rest() {
     );
 }
 
+#[test]
+fn what_has_ended_keeps_no_trust_from_the_rest() {
+    let mut sim = freezing(|_| {});
+    found(&mut sim, MINER, facts(Some("it is the way in")));
+    sim.event("enforce", MINER);
+    sim.run_until_kind(1, StateKind::Refused);
+    let trusting = Command::ReleaseTrusting {
+        scope: ReleaseScope::Incident(IncidentId(1)),
+        trust: Span::from_hours(1),
+    };
+    assert_eq!(sim.command(trusting), Ok(Vec::new()));
+
+    let mut sim = freezing(|_| {});
+    found(&mut sim, MINER, facts(None));
+    sim.event("enforce", MINER);
+    sim.run_until_kind(1, StateKind::InForce);
+    assert!(sim.command(trusting).is_err(), "it holds the process");
+    let all = Command::Release(ReleaseScope::Incident(IncidentId(1)));
+    assert_eq!(sim.command(all), Ok(vec![TransactionId(1)]));
+    sim.run_until_kind(1, StateKind::Released);
+    assert_eq!(sim.command(trusting), Ok(Vec::new()));
+}
+
 /// Nothing is known of an account, a host or a domain by its name alone either.
 #[test]
 fn accounts_hosts_and_domains_are_held_to_what_is_known_of_them() {

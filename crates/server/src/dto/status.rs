@@ -258,6 +258,10 @@ pub struct Counts {
     pub events_sample: u64,
     /// Events turned away because a queue or the journal was full, or because a body held too many.
     pub events_turned_away: u64,
+    /// Requests with events whose sender did not prove who it is: no token, a wrong one, or a signature that is not
+    /// good.
+    #[serde(default)]
+    pub requests_unproved: u64,
     /// Events that matched nothing and were archived.
     pub events_archived: u64,
     /// Events that matched nothing and for which the archive had no room or no time.

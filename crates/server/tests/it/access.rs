@@ -73,6 +73,15 @@ fn wrong_and_revoked_tokens_are_turned_away() {
         .stranger()
         .header(&format!("authorization: bearer {}", staunch.operator));
     assert_eq!(lower.get(path::STATUS).status, 200);
+    let unproved = || lower.get(path::STATUS).json::<Status>().counts.requests_unproved;
+    assert_eq!(unproved(), 0, "whoever looks around is no sensor");
+    let events = format!("{}falco", path::EVENTS);
+    staunch
+        .with_token(&wrong)
+        .post(&events, "{}")
+        .problem(401, "unauthorized");
+    staunch.stranger().post(&events, "{}").problem(401, "unauthorized");
+    assert_eq!(unproved(), 2);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use staunch_model::Span;
 use staunch_ports::Clock as _;
-use staunch_server::dto::{Taken, path};
+use staunch_server::dto::{Status, Taken, path};
 use staunch_server::{HttpLimits, Scheme, SenderSettings};
 
 use super::client::{Answer, Client, answer};
@@ -135,6 +135,8 @@ fn what_is_not_good_is_turned_away_with_the_same_words() {
         "of another scheme",
         staunch.stranger().header(&crossed).post(EVENTS, BRUTE),
     );
+    let status: Status = staunch.client().get(path::STATUS).json();
+    assert_eq!(status.counts.requests_unproved, said.len() as u64);
     for (what, body) in &said {
         assert_eq!(body, &said[0].1, "{what}");
         for word in ["siem", "forge", "old", "window"] {

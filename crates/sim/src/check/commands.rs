@@ -73,8 +73,9 @@ impl Model {
                 scope: ReleaseScope::Incident(id),
                 trust,
             } => {
-                let mut held = self.transactions.values().filter(|it| it.is_held_by(*id));
-                if held.any(|it| !matches!(it.target, Target::Address(_))) {
+                let held = self.transactions.values().filter(|it| it.is_held_by(*id));
+                let mut lifted = held.filter(|it| can_be_released(it));
+                if lifted.any(|it| !matches!(it.target, Target::Address(_))) {
                     return Some(Answer::Refused);
                 }
                 Some(self.trusting(self.release_of_incident(*id), now + *trust))

@@ -117,6 +117,15 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             counts.events_turned_away
         ),
     );
+    if counts.requests_unproved > 0 {
+        let requests = counted(counts.requests_unproved, "request");
+        line(
+            "",
+            format!(
+                "{requests} with events REFUSED for want of a good token or signature: the log says from where they come"
+            ),
+        );
+    }
     if counts.events_archived + counts.events_archive_dropped > 0 {
         line(
             "archive",

@@ -286,7 +286,7 @@ impl NftablesIp {
     fn look(&mut self, targets: &[Target]) -> Result<Vec<Observation>, NftError> {
         let addresses: Vec<IpAddr> = targets.iter().map(address_of).collect();
         let (generation, lengths, elements) =
-            self.with(|it| Ok((it.generation()?, it.lengths()?, it.elements(&addresses)?)))?;
+            self.with(|it| Ok((it.generation()?, it.lengths(&addresses)?, it.elements(&addresses)?)))?;
         let enforcing = self.intact_at(generation)?;
         for (used, length) in self.used.iter_mut().zip(lengths) {
             *used = length.unwrap_or(*used);

@@ -12,6 +12,7 @@ pub(super) fn counted(registry: &mut Registry, telemetry: &Telemetry) {
         events_malformed,
         events_sample,
         events_turned_away,
+        requests_unproved,
         events_archived,
         events_archive_dropped,
         frames,
@@ -39,6 +40,11 @@ pub(super) fn counted(registry: &mut Registry, telemetry: &Telemetry) {
             "events_turned_away",
             "Events refused with 429, 503, or 413 because they were too many at once, which their sender must send again",
             events_turned_away,
+        ),
+        (
+            "requests_unproved",
+            "Requests with events refused with 401: their sender has no token, a wrong one, or a signature that is not good",
+            requests_unproved,
         ),
         (
             "events_archived",

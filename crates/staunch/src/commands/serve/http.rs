@@ -92,10 +92,11 @@ async fn run_until_asked(serving: Serving<'_>) -> Result<Ended, Fault> {
         }
     };
     let scheme = if service.tls.is_some() { "https" } else { "http" };
-    let server = staunch_server::serve_with_operators(listener, operators, service, async {
+    let shutdown = async {
         // A sender that is gone means stop too.
         let _ = stopped.await;
-    });
+    };
+    let server = staunch_server::serve_with_operators(listener, operators, service, Box::pin(shutdown));
     let server = tokio::spawn(server);
     let reloader = tokio::spawn(reload.run(hangup));
     let (has_input, stays) = (input.is_some(), input.as_ref().is_none_or(|input| input.stays()));

@@ -57,11 +57,14 @@ impl Connection {
         read.map_err(|source| explain("read the generation of the ruleset", source))
     }
 
-    /// How many elements the sets hold, with those expired but not collected; `None` for a set that is missing, and
-    /// before kernel 6.16.
-    pub(super) fn lengths(&mut self) -> Result<[Option<u64>; 2], NftError> {
+    /// How many elements the sets hold that are for `addresses`, with those expired but not collected; `None` for the
+    /// other, for a set that is missing, and before kernel 6.16.
+    pub(super) fn lengths(&mut self, addresses: &[IpAddr]) -> Result<[Option<u64>; 2], NftError> {
         let mut lengths = [None; 2];
-        for (length, set) in lengths.iter_mut().zip(SETS) {
+        for (number, (length, set)) in lengths.iter_mut().zip(SETS).enumerate() {
+            if !addresses.iter().any(|it| set_of(*it) == number) {
+                continue;
+            }
             let names = |m: &mut staunch_netlink::message::Builder| {
                 m.text(1, &self.table);
                 m.text(2, set);
