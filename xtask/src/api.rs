@@ -35,6 +35,30 @@ pub(crate) const ALERT: &str = r#"{"event_type":"alert","src_ip":"203.0.113.9","
 /// What Schemathesis is told besides: how to prove who it is.
 const SETTINGS: &str = "[headers]\nAuthorization = \"Bearer ${STAUNCH_TOKEN}\"\n";
 
+/// With one of each that metrics are told of by name, so that promtool sees those too. Nobody is at the addresses.
+const CONFIGURATION: &str = r#"data_dir = "data"
+mode = "enforce"
+[[never_touch.files]]
+path = "list.txt"
+reason = "a partner"
+[[feeds]]
+name = "drop"
+path = "list.txt"
+[[context.assets]]
+path = "assets.csv"
+[[lookups]]
+name = "own"
+kind = "generic"
+url = "http://127.0.0.1:1/{ip}"
+pointer = "/score"
+[[evidence.anchors]]
+name = "nowhere"
+kind = "git"
+repository = "/nonexistent/anchors.git"
+[[sources.files]]
+path = "eve.json"
+"#;
+
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (seed, examples) = read(arguments)?;
@@ -47,7 +71,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    fs::write(dir.join("staunch.toml"), "data_dir = \"data\"\nmode = \"enforce\"\n")?;
+    fs::write(dir.join("staunch.toml"), CONFIGURATION)?;
+    fs::write(dir.join("list.txt"), "192.0.2.0/24\n")?;
+    fs::write(dir.join("assets.csv"), "network,tier\n10.0.0.0/8,0\n")?;
     let program = Program {
         binary: target.join("debug/staunch"),
         dir: dir.clone(),

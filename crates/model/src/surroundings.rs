@@ -425,3 +425,74 @@ impl ContextRow {
 fn is_one_of(wanted: &[Box<str>], value: &str) -> bool {
     wanted.iter().any(|it| &**it == value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row that names one thing, whether it holds for `asset` and `account`.
+    fn holds(name_it: impl FnOnce(&mut ContextRow), asset: &Asset, account: &KnownAccount) -> bool {
+        let mut row = ContextRow {
+            name: "row".into(),
+            asset_known: None,
+            owner: Vec::new(),
+            tier: Vec::new(),
+            data_class: Vec::new(),
+            environment: Vec::new(),
+            team: Vec::new(),
+            identity_kind: None,
+            break_glass: None,
+            then: ContextRuling::Refuse,
+        };
+        name_it(&mut row);
+        let table = ContextTable { rows: vec![row] };
+        table.decide(Some(asset), std::slice::from_ref(account)).is_some()
+    }
+
+    #[test]
+    fn a_row_holds_by_each_thing_that_it_can_name() {
+        let asset = Asset {
+            owner: Some("payments".into()),
+            tier: Some("0".into()),
+            data_class: Some("pci".into()),
+            environment: Some("production".into()),
+            named: "10.0.0.1".into(),
+            by: "assets.yaml".into(),
+        };
+        let account = KnownAccount {
+            name: "backup".into(),
+            identity: Some(Identity {
+                team: Some("ops".into()),
+                kind: Some(IdentityKind::Service),
+                break_glass: false,
+                by: "people.csv".into(),
+            }),
+        };
+        type Name = fn(&mut ContextRow, bool);
+        let words: [(&str, Name); 7] = [
+            ("owner", |it, right| it.owner = vec![pick(right, "payments")]),
+            ("tier", |it, right| it.tier = vec![pick(right, "0")]),
+            ("data_class", |it, right| it.data_class = vec![pick(right, "pci")]),
+            ("environment", |it, right| {
+                it.environment = vec![pick(right, "production")];
+            }),
+            ("team", |it, right| it.team = vec![pick(right, "ops")]),
+            ("identity_kind", |it, right| {
+                it.identity_kind = Some(if right {
+                    IdentityKind::Service
+                } else {
+                    IdentityKind::Human
+                });
+            }),
+            ("break_glass", |it, right| it.break_glass = Some(!right)),
+        ];
+        for (what, name_it) in words {
+            assert!(holds(|it| name_it(it, true), &asset, &account), "{what}");
+            assert!(!holds(|it| name_it(it, false), &asset, &account), "{what}");
+        }
+    }
+
+    fn pick(right: bool, word: &str) -> Box<str> {
+        if right { word.into() } else { "other".into() }
+    }
+}

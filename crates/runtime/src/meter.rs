@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use staunch_model::{
     ActionKind, Cause, Change, EvidenceId, EvidenceKind, Frame, GuardName, Record, RefusalReason, StateKind, Timestamp,
     TransactionId,
@@ -24,11 +24,12 @@ pub(crate) const MISSED: &str = "missed";
 /// Pieces of evidence that are remembered until they are sealed; what was missed for good would stay otherwise.
 const ASKED_MAX: usize = 4_096;
 
-/// The first bound of the histograms, in seconds; each further one is four times as large, up to 26 seconds.
-const FIRST_BUCKET: f64 = 0.000_1;
-
-/// The bounds of the histograms.
-const BUCKETS: u16 = 10;
+/// The bounds of the histograms, in seconds. One stands at the 100 ms that the alert rule for slow containment names:
+/// within a bucket a quantile is a guess, which is wrong by as much as the bucket is wide.
+const BOUNDS: [f64; 18] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
+];
 
 /// An action and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -161,7 +162,7 @@ impl Meter {
             rollbacks: Family::default(),
             evidence: Family::default(),
             evidence_bytes: Counter::default(),
-            phases: Family::new_with_constructor(|| Histogram::new(exponential_buckets(FIRST_BUCKET, 4.0, BUCKETS))),
+            phases: Family::new_with_constructor(|| Histogram::new(BOUNDS)),
             under_way: Mutex::default(),
             asked: Mutex::default(),
         }
@@ -413,6 +414,16 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("transactions_total") && line.ends_with(" 1"));
         (is_measured, counted.map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_limit_of_the_alert_rule_is_a_bound() {
+        const RULES: &str = include_str!("../../../contrib/prometheus/staunch.rules.yaml");
+        let (_, rule) = RULES.split_once("alert: StaunchSlow\n").expect("the rule is there");
+        let (_, limit) = rule.split_once("> ").expect("it has a limit");
+        let limit: f64 = limit.lines().next().and_then(|it| it.parse().ok()).expect("a number");
+        assert!(BOUNDS.contains(&limit), "{limit}");
+        assert!(BOUNDS.is_sorted());
     }
 
     #[test]

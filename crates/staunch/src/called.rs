@@ -125,7 +125,13 @@ mod tests {
         let evidence = "[evidence.s3]\nendpoint = \"https://s3.example\"\nbucket = \"evidence\"\nkey_file = \"key\"\n\
                         path_style = false\n[[evidence.anchors]]\nname = \"elsewhere\"\nkind = \"git\"\n\
                         repository = \"ssh://git@vault.example/a.git\"\n";
-        let text = &format!("{text}{evidence}");
+        let others = "[[evidence.anchors]]\nname = \"tsa\"\nkind = \"rfc3161\"\nurl = \"https://tsa.example/tsr\"\n\
+                      [[evidence.anchors]]\nname = \"copy\"\nkind = \"s3\"\nurl = \"https://b.s3.example\"\nkey_file = \"key\"\n\
+                      [evidence]\nclock = \"time.example\"\n[domains]\nenabled = true\nresolver = \"192.0.2.53:5353\"\n\
+                      [telemetry]\notlp = \"https://traces.example\"\n[health.shop]\nurl = \"https://shop.example/\"\n\
+                      [prometheus]\nurl = \"https://metrics.example\"\n[[lookups]]\nname = \"abuse\"\nkind = \"abuseipdb\"\n\
+                      key_file = \"key\"\n";
+        let text = &format!("{text}{evidence}{others}");
         let config = crate::config::parse(text).unwrap_or_else(|_| panic!("{text}"));
         let told = endpoints(&config);
         let has = |host: &str, port, what: &str| {
@@ -136,6 +142,16 @@ mod tests {
         assert!(has("feeds.example", 443, "the feed drop"), "{told:?}");
         assert!(has("evidence.s3.example", 443, "the bucket of evidence"), "{told:?}");
         assert!(has("vault.example", 22, "the anchor elsewhere"), "{told:?}");
+        assert!(has("tsa.example", 443, "the anchor tsa"), "{told:?}");
+        assert!(has("b.s3.example", 443, "the anchor copy"), "{told:?}");
+        assert!(has("time.example", 123, "the time server of evidence"), "{told:?}");
+        assert!(has("192.0.2.53", 5_353, "the resolver of sinkholes"), "{told:?}");
+        assert!(has("traces.example", 443, "the receiver of traces"), "{told:?}");
+        assert!(has("shop.example", 443, "the health signal shop"), "{told:?}");
+        assert!(has("metrics.example", 443, "the Prometheus of conditions"), "{told:?}");
+        assert!(has("api.abuseipdb.com", 443, "the look-up abuse"), "{told:?}");
+        let udp: Vec<_> = told.iter().filter(|it| it.is_udp).map(|it| it.host.as_str()).collect();
+        assert_eq!(udp, ["192.0.2.53", "time.example"]);
     }
 
     #[test]

@@ -75,16 +75,31 @@ fn lead_to(routes: &[RouteSettings], name: &str, notice: &Notice, about: &About)
 
 fn holds(route: &RouteSettings, notice: &Notice, about: &About) -> bool {
     let is = |wanted: &Option<String>, value: Option<&str>| wanted.as_deref().is_none_or(|it| value == Some(it));
-    let of_asset = about.assets.iter().any(|it| {
-        is(&route.team, it.owner.as_deref())
-            && is(&route.environment, it.environment.as_deref())
-            && is(&route.tier, it.tier.as_deref())
-    });
+    let of_asset = || {
+        about.assets.iter().any(|it| {
+            is(&route.team, it.owner.as_deref())
+                && is(&route.environment, it.environment.as_deref())
+                && is(&route.tier, it.tier.as_deref())
+                && is(&route.data_class, it.data_class.as_deref())
+        })
+    };
+    // The team is asked of one of both: of the asset where the route says something else of it.
+    let team = (!route.is_about_assets()).then_some(&route.team);
     let of_account = || {
         let mut identities = about.accounts.iter().filter_map(|it| it.identity.as_ref());
-        route.environment.is_none() && route.tier.is_none() && identities.any(|it| is(&route.team, it.team.as_deref()))
+        identities.any(|it| {
+            team.is_none_or(|team| is(team, it.team.as_deref()))
+                && route.identity_kind.is_none_or(|wanted| it.kind == Some(wanted))
+                && route.break_glass.is_none_or(|wanted| it.break_glass == wanted)
+        })
     };
-    route.level.is_none_or(|least| notice.level >= least) && (!route.is_about_things() || of_asset || of_account())
+    let of_things = match (route.is_about_assets(), route.is_about_accounts()) {
+        (true, true) => of_asset() && of_account(),
+        (true, false) => of_asset(),
+        (false, true) => of_account(),
+        (false, false) => route.team.is_none() || of_asset() || of_account(),
+    };
+    route.level.is_none_or(|least| notice.level >= least) && of_things
 }
 
 #[cfg(test)]

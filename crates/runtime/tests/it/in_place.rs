@@ -204,3 +204,24 @@ fn many_requests_are_left_to_the_thread_of_the_driver() {
     );
     runtime.stop().expect("it stops cleanly");
 }
+
+/// The program gives the whole stop twice as long, and ends then, whether or not the driver has answered.
+#[test]
+fn a_stop_waits_only_so_long_for_an_act_that_hangs() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let (runtime, handle) = started(&journal, &world);
+    world.hang(Verb::Execute);
+    let answer = submit(&handle, &address(1).to_string());
+    world.wait_until_held(LIMIT);
+    answer.recv_timeout(LIMIT).expect("an answer").expect("taken");
+    journal.forget_snapshots();
+    let stopping = std::thread::spawn(move || runtime.stop());
+    // The last thing that the engine does.
+    journal.wait_for_snapshot(LIMIT);
+    assert_eq!(world.log().executed, 0, "the act still hangs");
+    world.let_go();
+    stopping.join().expect("no panic").expect("it stops cleanly");
+    let again = start(&journal, &world);
+    wait_for(&again.handle(), 1, StateKind::InForce);
+    again.stop().expect("it stops cleanly");
+}

@@ -68,6 +68,15 @@ impl GatedJournal {
     pub(crate) fn forget_snapshots(&self) {
         self.0.0.lock().unwrap().snapshot = None;
     }
+
+    /// Waits until there is a snapshot.
+    pub(crate) fn wait_for_snapshot(&self, limit: Duration) {
+        let (inner, changed) = &*self.0;
+        let (_inner, timeout) = changed
+            .wait_timeout_while(inner.lock().unwrap(), limit, |inner| inner.snapshot.is_none())
+            .unwrap();
+        assert!(!timeout.timed_out(), "there is no snapshot");
+    }
 }
 
 impl Journal for GatedJournal {
@@ -131,6 +140,7 @@ impl Journal for GatedJournal {
 
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError> {
         self.0.0.lock().unwrap().snapshot = Some((lsn, state.to_vec()));
+        self.0.1.notify_all();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use staunch_model::{NoticeLevel, Span};
+use staunch_model::{IdentityKind, NoticeLevel, Span};
 
 use super::lookups::is_loopback;
 
@@ -38,13 +38,20 @@ pub(crate) struct NotifierSettings {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RouteSettings {
-    /// An asset that the events of the incident name belongs to this team, or, where neither `environment` nor `tier`
-    /// is named, an account that they name. Default any. Since v0.1.
+    /// An asset that the events of the incident name belongs to this team, or, where the route says nothing else of
+    /// assets, an account that they name. Default any. Since v0.1.
     pub(crate) team: Option<String>,
     /// The same asset is in this environment. Default any. Since v0.1.
     pub(crate) environment: Option<String>,
     /// The same asset is of this tier. Default any. Since v0.1.
     pub(crate) tier: Option<String>,
+    /// The same asset holds data of this class. Default any. Since v0.1.
+    pub(crate) data_class: Option<String>,
+    /// An account that the events name is that of a person (`human`) or of a program (`service`). Default either.
+    /// Since v0.1.
+    pub(crate) identity_kind: Option<IdentityKind>,
+    /// The same account is kept for emergencies (`true`), or is not (`false`). Default either. Since v0.1.
+    pub(crate) break_glass: Option<bool>,
     /// The notice is of this level or more urgent: `info`, `warning`, `page`. Default any. Since v0.1.
     pub(crate) level: Option<NoticeLevel>,
     /// The notifiers that are told; with none, only the log is. Since v0.1.
@@ -97,7 +104,17 @@ impl RouteSettings {
 
     /// True when it says something of assets or accounts.
     pub(crate) fn is_about_things(&self) -> bool {
-        self.team.is_some() || self.environment.is_some() || self.tier.is_some()
+        self.team.is_some() || self.is_about_assets() || self.is_about_accounts()
+    }
+
+    /// True when it says something that only an asset has.
+    pub(crate) fn is_about_assets(&self) -> bool {
+        self.environment.is_some() || self.tier.is_some() || self.data_class.is_some()
+    }
+
+    /// True when it says something that only an account has.
+    pub(crate) fn is_about_accounts(&self) -> bool {
+        self.identity_kind.is_some() || self.break_glass.is_some()
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
-use staunch_model::{Asset, Failure, FailureKind, Identity, KnownAccount, NoticeId, NoticeLevel};
+use staunch_model::{Asset, Failure, FailureKind, Identity, IdentityKind, KnownAccount, NoticeId, NoticeLevel};
 use staunch_testkit::contract::notifier::{Told, notifier};
 
 use super::*;
@@ -256,4 +256,72 @@ to = ["night"]
     check(Page, &[asset("", "", "0")], &[], &[]);
     check(Page, &[asset("sales", "", "")], &[account("sales")], &["night"]);
     check(Page, &[], &[], &["night"]);
+}
+
+#[test]
+fn routes_lead_by_what_is_kept_and_by_who_uses_an_account() {
+    const ROUTES: &str = r#"
+[[routes]]
+data_class = "pci"
+to = ["privacy"]
+[[routes]]
+identity_kind = "service"
+team = "web"
+to = ["web"]
+[[routes]]
+break_glass = true
+to = ["security"]
+[[routes]]
+data_class = "health"
+identity_kind = "human"
+team = "clinic"
+to = ["clinic"]
+"#;
+    let config: Config = toml::from_str(ROUTES).expect("it is TOML");
+    let asset = |owner: &str, class: &str| Asset {
+        owner: Some(owner.into()),
+        tier: None,
+        data_class: Some(class.into()),
+        environment: None,
+        named: "10.0.0.1".into(),
+        by: "file".into(),
+    };
+    let account = |team: &str, kind, break_glass| KnownAccount {
+        name: "ann".into(),
+        identity: Some(Identity {
+            team: Some(team.into()),
+            kind: Some(kind),
+            break_glass,
+            by: "file".into(),
+        }),
+    };
+    let check = |assets: &[Asset], accounts: &[KnownAccount], expect: &[&str]| {
+        let about = About {
+            assets: assets.to_vec(),
+            accounts: accounts.to_vec(),
+            ..About::default()
+        };
+        let all = ["privacy", "web", "security", "clinic"].into_iter();
+        let told = all.filter(|it| lead_to(&config.routes, it, &notice(NoticeLevel::Page), &about));
+        assert_eq!(told.collect::<Vec<_>>(), expect, "{assets:?} {accounts:?}");
+    };
+    use IdentityKind::{Human, Service};
+    check(&[asset("sales", "pci")], &[], &["privacy"]);
+    check(&[asset("sales", "public")], &[], &[]);
+    check(&[], &[account("web", Service, false)], &["web"]);
+    check(&[], &[account("web", Human, false)], &[]);
+    check(&[], &[account("shop", Service, false)], &[]);
+    // It is the account that is asked for its team, since nothing else is said of an asset.
+    check(&[asset("web", "public")], &[account("shop", Service, false)], &[]);
+    check(&[], &[account("web", Service, true)], &["web", "security"]);
+    check(&[], &[account("shop", Human, true)], &["security"]);
+    // One of the asset, and one of the account.
+    check(
+        &[asset("clinic", "health")],
+        &[account("sales", Human, false)],
+        &["clinic"],
+    );
+    check(&[asset("clinic", "health")], &[account("clinic", Service, false)], &[]);
+    check(&[asset("sales", "health")], &[account("clinic", Human, false)], &[]);
+    check(&[asset("clinic", "health")], &[], &[]);
 }

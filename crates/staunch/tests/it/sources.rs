@@ -184,6 +184,37 @@ fn a_finding_becomes_an_element_and_a_sample_does_not() {
 }
 
 #[test]
+fn the_server_reads_what_each_system_sends() {
+    let recorded = [
+        ("alertmanager", "alertmanager/with_common_items.json"),
+        ("auditd", "auditd/constructed.log"),
+        ("cloudevents", "cloudevents/batch.json"),
+        ("cloudtrail", "cloudtrail/panther.jsonl"),
+        ("crowdsec", "crowdsec/recorded.jsonl"),
+        ("falco", "falco-website/falco.jsonl"),
+        ("guardduty", "guardduty/constructed.jsonl"),
+        ("kubernetes-audit", "kubernetes-audit/panther.jsonl"),
+        ("ocsf", "ocsf/constructed.jsonl"),
+        ("okta", "okta/constructed.jsonl"),
+        ("suricata", "suricata-eve/eve-ssh.jsonl"),
+        ("wazuh", "wazuh/constructed.jsonl"),
+    ];
+    let mut systems = staunch_playbook::SYSTEMS.to_vec();
+    systems.sort_unstable();
+    let names: Vec<&str> = recorded.iter().map(|(source, _)| *source).collect();
+    assert_eq!(names, systems);
+    in_namespace("sources::the_server_reads_what_each_system_sends", || {
+        let server = Home::new(SMALL).serve();
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../connectors/tests/data");
+        for (source, file) in recorded {
+            let body = fs::read_to_string(data.join(file)).expect("the fixtures are there");
+            let taken = server.take_from(source, &body);
+            assert!(taken.accepted > 0, "{source}: {taken:?}");
+        }
+    });
+}
+
+#[test]
 fn a_cloud_event_in_headers_is_taken() {
     in_namespace("sources::a_cloud_event_in_headers_is_taken", || {
         let home = home();

@@ -76,6 +76,7 @@ impl Checker<'_> {
                 ("team", &route.team),
                 ("environment", &route.environment),
                 ("tier", &route.tier),
+                ("data_class", &route.data_class),
             ] {
                 if value.as_ref().is_some_and(|it| it.trim().is_empty()) {
                     let what = format!("{key} is empty, and nothing is of that name");
@@ -83,11 +84,17 @@ impl Checker<'_> {
                 }
             }
             if route.is_about_things() && config.context.assets.is_empty() && config.context.identities.is_empty() {
-                let key = match (&route.team, &route.environment) {
-                    (Some(_), _) => "team",
-                    (None, Some(_)) => "environment",
-                    (None, None) => "tier",
-                };
+                let named = [
+                    ("team", route.team.is_some()),
+                    ("environment", route.environment.is_some()),
+                    ("tier", route.tier.is_some()),
+                    ("data_class", route.data_class.is_some()),
+                    ("identity_kind", route.identity_kind.is_some()),
+                ];
+                let key = named
+                    .iter()
+                    .find(|(_, is_named)| *is_named)
+                    .map_or("break_glass", |(key, _)| key);
                 let what = "no file says whose things are, so the route never holds".to_owned();
                 mistake(key, what, "name one under [[context.assets]] or [[context.identities]]");
             }
