@@ -6,15 +6,20 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use crate::python::Tool;
 use crate::{shell, workspace};
 
-/// The version of Schemathesis (MIT), from the Python package index.
-const VERSION: &str = "4.32.5";
+/// Schemathesis (MIT).
+const SCHEMATHESIS: Tool = Tool {
+    package: "schemathesis",
+    version: "4.32.5",
+    program: "schemathesis",
+};
 
 /// Requests made up for each operation, in the phase that makes most of them.
 const EXAMPLES: &str = "40";
@@ -65,7 +70,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let root = workspace::root()?;
     shell::build_program(&root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let tool = schemathesis(&target)?;
+    let tool = SCHEMATHESIS.installed(&target)?;
     let dir = target.join("api");
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
@@ -160,29 +165,6 @@ pub(crate) fn post(url: &str, token: &str, body: &str) -> Result<()> {
     stream.read_to_string(&mut answer)?;
     anyhow::ensure!(answer.contains("\"matched\":1"), "the alert was not taken: {answer}");
     Ok(())
-}
-
-/// Schemathesis, installed into a folder of its own the first time.
-fn schemathesis(target: &Path) -> Result<PathBuf> {
-    let home = target.join(format!("schemathesis-{VERSION}"));
-    let tool = home.join("bin/schemathesis");
-    if tool.exists() {
-        return Ok(tool);
-    }
-    let made = shell::watch(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-    anyhow::ensure!(
-        made,
-        "python3 cannot make an environment: is the package python3-venv there?"
-    );
-    let install = format!("schemathesis=={VERSION}");
-    let installed = shell::watch(Command::new(home.join("bin/pip")).args([
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        &install,
-    ]))?;
-    anyhow::ensure!(installed, "{install} cannot be installed from the Python package index");
-    Ok(tool)
 }
 
 /// The program in a directory of its own.

@@ -19,7 +19,9 @@ mod deb;
 mod fuzz;
 mod model;
 mod promtool;
+mod python;
 mod s3;
+mod schema;
 mod shell;
 mod sim;
 mod test;
@@ -91,6 +93,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         summary: "anchor checkpoints in buckets of moto, which locks as S3 does, and see those refused that do not",
         run: s3::run,
+    },
+    Task {
+        name: "schema",
+        arguments: "",
+        summary: "have a validator of others hold the schemas of playbooks and of tests, and with them those that come along",
+        run: schema::run,
     },
     Task {
         name: "api",

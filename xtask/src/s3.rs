@@ -18,10 +18,15 @@ use std::thread;
 use anyhow::{Context as _, Result};
 
 use crate::api::Program;
+use crate::python::Tool;
 use crate::{shell, workspace};
 
-/// The version of moto (Apache-2.0), from the Python package index.
-const VERSION: &str = "5.2.5";
+/// moto (Apache-2.0).
+const MOTO: Tool = Tool {
+    package: "moto[server,s3]",
+    version: "5.2.5",
+    program: "moto_server",
+};
 
 /// Lines that moto may say before it says where it listens.
 const LINES_MAX: usize = 20;
@@ -38,7 +43,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let root = workspace::root()?;
     shell::build_program(&root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let moto = Moto::start(&installed(&target)?)?;
+    let moto = Moto::start(&MOTO.installed(&target)?)?;
     let dir = target.join("s3");
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
@@ -102,7 +107,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         );
     }
     println!(
-        "anchored in a bucket that locks, refused one that does not; moto {VERSION} takes any key, which S3 does not"
+        "anchored in a bucket that locks, refused one that does not; moto {} takes any key, which S3 does not",
+        MOTO.version
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -141,28 +147,6 @@ fn key(dir: &Path, secret: &str) -> Result<()> {
     fs::write(&file, format!("staunch {secret}\n"))?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     Ok(())
-}
-
-/// moto, installed into a folder of its own the first time.
-fn installed(target: &Path) -> Result<PathBuf> {
-    let home = target.join(format!("moto-{VERSION}"));
-    let tool = home.join("bin/moto_server");
-    if tool.exists() {
-        return Ok(tool);
-    }
-    let made = shell::watch(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-    anyhow::ensure!(
-        made,
-        "python3 cannot make an environment: is the package python3-venv there?"
-    );
-    let install = format!("moto[server,s3]=={VERSION}");
-    let mut pip = Command::new(home.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check", &install]);
-    anyhow::ensure!(
-        shell::watch(&mut pip)?,
-        "{install} cannot be installed from the Python package index"
-    );
-    Ok(tool)
 }
 
 /// A server that ends with this.
