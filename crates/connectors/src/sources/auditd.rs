@@ -165,8 +165,9 @@ fn record_end(body: &[u8], start: usize) -> usize {
 
 fn begins_record(bytes: &[u8]) -> bool {
     if bytes.starts_with(b"node=") {
-        let end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
-        return bytes.get(end + 1..).is_some_and(begins_record);
+        // The name of a node ends with its line at the latest.
+        let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
+        return bytes.get(end) == Some(&b' ') && begins_record(&bytes[end + 1..]);
     }
     let Some(rest) = bytes.strip_prefix(b"type=") else {
         return false;

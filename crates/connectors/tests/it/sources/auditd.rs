@@ -114,6 +114,24 @@ fn records_of_one_event_are_put_together_and_their_fields_are_found() {
     assert_eq!(seen, 1);
 }
 
+/// Found by libFuzzer: the name of a node went on into the next line, so that the record was cut before it.
+#[test]
+fn a_record_that_ends_like_the_name_of_a_node_is_whole() {
+    let first = "node=web-1 type=USER_LOGIN msg=audit(1763632801.500:7): pid=1 node=1";
+    let second = "node=web-1 type=USER_LOGIN msg=audit(1763632801.500:7): acct=\"root\" addr=203.0.113.95";
+    let body = format!("{first}\n{second}\n");
+    let mut found = 0;
+    events(body.as_bytes(), |view| {
+        found += 1;
+        assert_eq!(view.raw.bytes(), format!("{first}\n{second}").as_bytes());
+    });
+    assert_eq!(found, 1);
+    let read = Auditd.read(body.as_bytes(), &mut |_, sighting| {
+        assert!(matches!(sighting, Sighting::Event(_)), "nothing is malformed");
+    });
+    read.expect("a body is read element by element");
+}
+
 #[test]
 fn what_is_kept_of_an_event_reads_the_same_by_itself_with_blanks_for_line_ends_too() {
     for (name, body) in files() {
