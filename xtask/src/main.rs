@@ -97,7 +97,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "schema",
         arguments: "",
-        summary: "have a validator of others hold the schemas of playbooks and of tests, and with them those that come along",
+        summary: "check the schemas of playbooks and tests with check-jsonschema, and ours against them",
         run: schema::run,
     },
     Task {

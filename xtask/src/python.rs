@@ -1,4 +1,6 @@
 //! Tools from the Python package index, each in a folder of its own in the target directory.
+//!
+//! Never installs anything elsewhere.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +9,7 @@ use anyhow::Result;
 
 use crate::shell;
 
-/// A tool.
+/// One program of one package, at one version.
 pub(crate) struct Tool {
     /// The package, and what of it is wanted, as pip is told it.
     pub(crate) package: &'static str,
@@ -38,7 +40,8 @@ impl Tool {
         pip.args(["install", "--quiet", "--disable-pip-version-check", &install]);
         anyhow::ensure!(
             shell::watch(&mut pip)?,
-            "{install} cannot be installed from the Python package index"
+            "{install} cannot be installed from the Python package index: is the network there? Delete {} to begin anew",
+            home.display()
         );
         Ok(program)
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask schema`: has a validator that others wrote hold the schemas of playbooks, and with them the playbooks.
+//! `cargo xtask schema`: checks the schemas of playbooks and tests with check-jsonschema, and ours against them.
 //!
 //! Never writes anything but into a folder of the target directory.
 
@@ -29,45 +29,56 @@ const MISTAKES: [(&str, &str); 4] = [
 ];
 
 /// Runs the task.
-pub(crate) fn run(_: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    anyhow::ensure!(arguments.is_empty(), "schema has no options");
     let root = workspace::root()?;
     shell::build_program(&root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let tool = VALIDATOR.installed(&target)?;
     let dir = target.join("schema");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let mut playbooks: Vec<PathBuf> = fs::read_dir(root.join("playbooks"))?
+    let mut ours: Vec<PathBuf> = fs::read_dir(root.join("playbooks"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
-    playbooks.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    playbooks.sort();
-    let (tests, playbooks): (Vec<_>, Vec<_>) = playbooks
+    ours.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    ours.sort();
+    let (tests, mut playbooks): (Vec<_>, Vec<_>) = ours
         .into_iter()
         .partition(|path| path.to_string_lossy().ends_with(".test.yaml"));
     let good = dir.join("good.yaml");
     fs::write(&good, GOOD)?;
-    for (of, mut files) in [("playbook", playbooks), ("test", tests)] {
-        anyhow::ensure!(!files.is_empty(), "there is no {of}");
-        let schema = schema(&target, &dir, of)?;
-        if of == "playbook" {
-            files.push(good.clone());
-        }
-        let taken = shell::watch(Command::new(&tool).arg("--check-metaschema").arg(&schema))?
-            && shell::watch(Command::new(&tool).arg("--schemafile").arg(&schema).args(&files))?;
-        anyhow::ensure!(
-            taken,
-            "the validator refuses the schema of a {of}, or one of ours by it"
-        );
-    }
-    let schema = dir.join("playbook.schema.json");
+    playbooks.push(good);
+    let of_playbooks = schema(&target, &dir, "playbook")?;
+    are_taken(&tool, &of_playbooks, &playbooks)?;
+    are_taken(&tool, &schema(&target, &dir, "test")?, &tests)?;
+    mistakes_are_refused(&tool, &of_playbooks, &dir)?;
+    println!("refused, as it has to be: {} playbooks with a mistake", MISTAKES.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sees that `schema` is one, and that it takes all of `files`.
+fn are_taken(tool: &Path, schema: &Path, files: &[PathBuf]) -> Result<()> {
+    anyhow::ensure!(!files.is_empty(), "there is nothing to hold to {}", schema.display());
+    let taken = shell::watch(Command::new(tool).arg("--check-metaschema").arg(schema))?
+        && shell::watch(Command::new(tool).arg("--schemafile").arg(schema).args(files))?;
+    anyhow::ensure!(
+        taken,
+        "the validator refuses {}, or a file of ours by it",
+        schema.display()
+    );
+    Ok(())
+}
+
+/// Sees that each of [`MISTAKES`] is refused as one.
+fn mistakes_are_refused(tool: &Path, schema: &Path, dir: &Path) -> Result<()> {
     for (right, wrong) in MISTAKES {
+        anyhow::ensure!(GOOD.contains(right), "{right:?} is not in what is changed");
         let bad = dir.join("bad.yaml");
         fs::write(&bad, GOOD.replace(right, wrong))?;
-        let output = Command::new(&tool)
-            .arg("--schemafile")
-            .arg(&schema)
-            .arg(&bad)
-            .output()?;
+        let output = Command::new(tool).arg("--schemafile").arg(schema).arg(&bad).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
         anyhow::ensure!(
             output.status.code() == Some(1) && said.contains("bad.yaml"),
@@ -76,8 +87,7 @@ pub(crate) fn run(_: &[String]) -> Result<ExitCode> {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    println!("refused, as it has to be: {} playbooks with a mistake", MISTAKES.len());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The file with the schema of `of`, as the program prints it.

@@ -4,6 +4,8 @@
 //! in turns of a fifth of a second, so that whatever else the machine does hits both. A machine that is shared changes
 //! by more within minutes than two builds differ: what says something is the ratio, and in how many turns this build
 //! was the slower one.
+//!
+//! Never measures one build while the other starts.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,6 +28,7 @@ pub(crate) fn measure(other: PathBuf) -> Result<Vec<Row>, String> {
         let field = Field::set_up()?;
         let server = Server::start_program(program, "nftables", PLAYBOOK, "")?;
         let mut connection = server.connect()?;
+        baton.begin();
         let mut turns = Vec::new();
         for turn in 0..TURNS {
             turns.push(baton.with(|| {
@@ -41,6 +44,7 @@ pub(crate) fn measure(other: PathBuf) -> Result<Vec<Row>, String> {
         enter_namespace()?;
         let server = Server::start_program(program, "nftables", PLAYBOOK, "")?;
         let mut connection = server.connect()?;
+        baton.begin();
         (0..BURSTS)
             .map(|round| baton.with(|| Ok(vec![1e3 * burst(&server, &mut connection, round)?])))
             .collect()
@@ -102,6 +106,12 @@ struct Baton {
 const ENDED: usize = usize::MAX;
 
 impl Baton {
+    /// Waits until the other thread is ready too, or has ended: a server that starts takes its time from the one that
+    /// is measured.
+    fn begin(&self) {
+        self.with(|| ());
+    }
+
     /// Waits for the turn of this thread, and passes the baton on when `job` is done.
     fn with<T>(&self, job: impl FnOnce() -> T) -> T {
         let (turn, passed) = &*self.turn;

@@ -191,8 +191,8 @@ impl Turn<'_> {
             }
         };
         let targets = named.iter().filter_map(|id| self.state.transactions.get(id));
-        // What is not lifted with an incident keeps no trust from the rest: what has ended, or it has let go, or
-        // nothing undoes.
+        // What has ended, what it has let go and what nothing undoes keeps no trust from the rest; what others hold
+        // as well does.
         let targets = targets.filter(|it| match scope {
             ReleaseScope::Incident(id) => it.is_held_by(id) && self.state.can_be_released(it),
             _ => true,

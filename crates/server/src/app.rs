@@ -379,7 +379,7 @@ pub(crate) async fn around(
 ) -> Response {
     peer.watch.busy();
     let gets = (request.method() == Method::GET).then(|| request.headers().clone());
-    let posts_events = request.method() == Method::POST && request.uri().path().starts_with(path::EVENTS);
+    let sends = right_of(request.method(), request.uri().path()) == Right::Send;
     let mut response = match app.admit(&request, &peer) {
         Ok(entry) => {
             if let Some(entry) = entry {
@@ -392,7 +392,7 @@ pub(crate) async fn around(
         }
         Err(failed) => failed.into_response(),
     };
-    if posts_events && response.status() == StatusCode::UNAUTHORIZED {
+    if sends && response.status() == StatusCode::UNAUTHORIZED {
         app.service.handle.telemetry().requests_unproved.add(1);
     }
     if let Some(asked) = gets {

@@ -28,6 +28,6 @@ pub use limits::HttpLimits;
 pub use senders::{Scheme, SenderSettings, Senders, SendersError};
 pub use service::{
     BLOCKING_THREADS_MAX, Configured, Drills, NotRecorded, NotReloaded, RecordReload, ReloadDone, Reloads, Server,
-    Service, Serving, WORKERS, in_process, serve, serve_with_operators,
+    ServerFuture, Service, WORKERS, in_process, serve, serve_with_operators,
 };
 pub use tls::{ClientAuth, ClientIdentity, Subject, Tls, TlsError, TlsSettings};

@@ -138,7 +138,7 @@ pub async fn serve(
 }
 
 /// A server that runs as long as it is polled.
-pub type Serving = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+pub type ServerFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// As [`serve`], and on a socket of the file system as well. Who may open it is an operator, with or without a token:
 /// its file must let in nobody but the user of the server. Senders cannot take its connections away.
@@ -155,7 +155,7 @@ pub fn serve_with_operators(
     operators: Option<tokio::net::UnixListener>,
     service: Service,
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
-) -> Serving {
+) -> ServerFuture {
     Box::pin(run(listener, operators, service, shutdown))
 }
 

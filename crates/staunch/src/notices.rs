@@ -83,12 +83,11 @@ fn holds(route: &RouteSettings, notice: &Notice, about: &About) -> bool {
                 && is(&route.data_class, it.data_class.as_deref())
         })
     };
-    // The team is asked of one of both: of the asset where the route says something else of it.
-    let team = (!route.is_about_assets()).then_some(&route.team);
     let of_account = || {
         let mut identities = about.accounts.iter().filter_map(|it| it.identity.as_ref());
         identities.any(|it| {
-            team.is_none_or(|team| is(team, it.team.as_deref()))
+            // Where the route says more of an asset, it is the asset that is asked for its team.
+            (route.is_about_assets() || is(&route.team, it.team.as_deref()))
                 && route.identity_kind.is_none_or(|wanted| it.kind == Some(wanted))
                 && route.break_glass.is_none_or(|wanted| it.break_glass == wanted)
         })

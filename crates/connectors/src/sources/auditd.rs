@@ -163,13 +163,17 @@ fn record_end(body: &[u8], start: usize) -> usize {
     body.len()
 }
 
+/// Whether a record begins here: with its type, or with one node and its type.
 fn begins_record(bytes: &[u8]) -> bool {
-    if bytes.starts_with(b"node=") {
+    let record = match bytes.strip_prefix(b"node=") {
+        None => bytes,
         // The name of a node ends with its line at the latest.
-        let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
-        return bytes.get(end) == Some(&b' ') && begins_record(&bytes[end + 1..]);
-    }
-    let Some(rest) = bytes.strip_prefix(b"type=") else {
+        Some(named) => {
+            let end = named.iter().position(u8::is_ascii_whitespace).unwrap_or(named.len());
+            named[end..].strip_prefix(b" ").unwrap_or_default()
+        }
+    };
+    let Some(rest) = record.strip_prefix(b"type=") else {
         return false;
     };
     let length = rest.iter().take_while(|byte| is_type(**byte)).count();

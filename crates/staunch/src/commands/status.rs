@@ -122,7 +122,7 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         line(
             "",
             format!(
-                "{requests} with events REFUSED for want of a good token or signature: the log says from where they come"
+                "{requests} with events REFUSED, without a good token or signature: the log says where they come from"
             ),
         );
     }

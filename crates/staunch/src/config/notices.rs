@@ -38,10 +38,11 @@ pub(crate) struct NotifierSettings {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RouteSettings {
-    /// An asset that the events of the incident name belongs to this team, or, where the route says nothing else of
-    /// assets, an account that they name. Default any. Since v0.1.
+    /// Whose things the incident is about: of the asset where the route names `environment`, `tier` or `data_class`;
+    /// else of the account where it names `identity_kind` or `break_glass`; alone, of either. Default any. Since v0.1.
     pub(crate) team: Option<String>,
-    /// The same asset is in this environment. Default any. Since v0.1.
+    /// One asset that the events of the incident name is in this environment, and all else that the route says of
+    /// assets holds for it. Default any. Since v0.1.
     pub(crate) environment: Option<String>,
     /// The same asset is of this tier. Default any. Since v0.1.
     pub(crate) tier: Option<String>,
@@ -50,7 +51,8 @@ pub(crate) struct RouteSettings {
     /// An account that the events name is that of a person (`human`) or of a program (`service`). Default either.
     /// Since v0.1.
     pub(crate) identity_kind: Option<IdentityKind>,
-    /// The same account is kept for emergencies (`true`), or is not (`false`). Default either. Since v0.1.
+    /// The account for which `identity_kind` holds is kept for emergencies (`true`), or is not (`false`). Default
+    /// either. Since v0.1.
     pub(crate) break_glass: Option<bool>,
     /// The notice is of this level or more urgent: `info`, `warning`, `page`. Default any. Since v0.1.
     pub(crate) level: Option<NoticeLevel>,
@@ -107,14 +109,27 @@ impl RouteSettings {
         self.team.is_some() || self.is_about_assets() || self.is_about_accounts()
     }
 
+    /// The first key of it that only an asset answers.
+    pub(crate) fn key_of_assets(&self) -> Option<&'static str> {
+        let environment = self.environment.as_ref().map(|_| "environment");
+        let tier = self.tier.as_ref().map(|_| "tier");
+        environment.or(tier).or(self.data_class.as_ref().map(|_| "data_class"))
+    }
+
+    /// The first key of it that only an account answers.
+    pub(crate) fn key_of_accounts(&self) -> Option<&'static str> {
+        let kind = self.identity_kind.map(|_| "identity_kind");
+        kind.or(self.break_glass.map(|_| "break_glass"))
+    }
+
     /// True when it says something that only an asset has.
     pub(crate) fn is_about_assets(&self) -> bool {
-        self.environment.is_some() || self.tier.is_some() || self.data_class.is_some()
+        self.key_of_assets().is_some()
     }
 
     /// True when it says something that only an account has.
     pub(crate) fn is_about_accounts(&self) -> bool {
-        self.identity_kind.is_some() || self.break_glass.is_some()
+        self.key_of_accounts().is_some()
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use staunch_netlink::nftables::Nft;
 use staunch_server::dto::Status;
 
-use crate::harness::{DEADLINE, Home, SMALL, Server, element, exploit_from, in_namespace, wait_until};
+use crate::harness::{DEADLINE, Home, SMALL, Server, element, exploit_from, in_namespace, stdout, wait_until};
 
 const RULES: &str = include_str!("../../../../contrib/prometheus/staunch.rules.yaml");
 const DASHBOARD: &str = include_str!("../../../../contrib/grafana/staunch.json");
@@ -237,6 +237,8 @@ fn a_scrape_needs_more_than_a_senders_token() {
         // A sender that is turned away seldom says so anywhere.
         let turned_away = || home.log().matches("its token is wrong or was revoked").count();
         assert_eq!(turned_away(), 0);
+        let status_text = || stdout(&home.run(&["status"]));
+        assert!(!status_text().contains("REFUSED"), "{}", status_text());
         for _ in 0..3 {
             let path = "v1/events/stn_none-of-ours";
             let request = agent.post(format!("{}/{path}", server.url));
@@ -244,6 +246,9 @@ fn a_scrape_needs_more_than_a_senders_token() {
             assert_eq!(request.send("{}").expect("it answers").status().as_u16(), 401);
         }
         wait_until("a word in the log", || turned_away() == 1);
+        let shown = status_text();
+        let said = "3 requests with events REFUSED, without a good token or";
+        assert!(shown.contains(said), "{shown}");
         assert!(!home.log().contains("none-of-ours"), "{}", home.log());
         drop(server);
         let Ok(server) = home.try_serve(&[]) else {

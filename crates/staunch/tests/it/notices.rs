@@ -233,6 +233,18 @@ fn mistakes_in_routes_are_found() {
             notifier("[[routes]]\nteam = \"web\"\nto = [\"desk\"]\n"),
             "no file says whose things are",
         ),
+        (
+            notifier("[[routes]]\ndata_class = \"pci\"\nto = [\"desk\"]\n"),
+            "no file says what assets are",
+        ),
+        (
+            notifier("[[routes]]\nbreak_glass = false\nto = [\"desk\"]\n"),
+            "no file says whose accounts are",
+        ),
+        (
+            notifier("[[routes]]\ndata_class = \" \"\nto = [\"desk\"]\n"),
+            "data_class is empty",
+        ),
         (notifier("[[routes]]\nlevel = \"urgent\"\nto = [\"desk\"]\n"), "urgent"),
         (
             notifier("deadline = \"1h\"\n[[routes]]\nto = [\"desk\"]\n"),

@@ -119,17 +119,29 @@ fn records_of_one_event_are_put_together_and_their_fields_are_found() {
 fn a_record_that_ends_like_the_name_of_a_node_is_whole() {
     let first = "node=web-1 type=USER_LOGIN msg=audit(1763632801.500:7): pid=1 node=1";
     let second = "node=web-1 type=USER_LOGIN msg=audit(1763632801.500:7): acct=\"root\" addr=203.0.113.95";
-    let body = format!("{first}\n{second}\n");
-    let mut found = 0;
-    events(body.as_bytes(), |view| {
-        found += 1;
-        assert_eq!(view.raw.bytes(), format!("{first}\n{second}").as_bytes());
-    });
-    assert_eq!(found, 1);
+    for between in ["\n", " "] {
+        let body = format!("{first}{between}{second}\n");
+        let mut found = Vec::new();
+        let read = Auditd.read(body.as_bytes(), &mut |_, sighting| match sighting {
+            Sighting::Event(view) => found.push(view.raw.bytes().to_vec()),
+            Sighting::Ignored(reason) => panic!("{reason}"),
+            Sighting::Malformed(it) => panic!("{it:?}"),
+        });
+        read.expect("a body is read element by element");
+        assert_eq!(found, [format!("{first}\n{second}").into_bytes()], "{between:?}");
+    }
+}
+
+/// Each was looked at for the beginning of a record, with all that stand behind it.
+#[test]
+fn many_names_of_nodes_are_read_once() {
+    let body = "node= ".repeat(200_000);
+    let mut malformed = 0;
     let read = Auditd.read(body.as_bytes(), &mut |_, sighting| {
-        assert!(matches!(sighting, Sighting::Event(_)), "nothing is malformed");
+        malformed += usize::from(matches!(sighting, Sighting::Malformed(_)));
     });
     read.expect("a body is read element by element");
+    assert_eq!(malformed, 1);
 }
 
 #[test]

@@ -83,20 +83,26 @@ impl Checker<'_> {
                     mistake(key, what, "leave it out for any, or write a name");
                 }
             }
-            if route.is_about_things() && config.context.assets.is_empty() && config.context.identities.is_empty() {
-                let named = [
-                    ("team", route.team.is_some()),
-                    ("environment", route.environment.is_some()),
-                    ("tier", route.tier.is_some()),
-                    ("data_class", route.data_class.is_some()),
-                    ("identity_kind", route.identity_kind.is_some()),
-                ];
-                let key = named
-                    .iter()
-                    .find(|(_, is_named)| *is_named)
-                    .map_or("break_glass", |(key, _)| key);
+            let (assets, identities) = (&config.context.assets, &config.context.identities);
+            if let Some(key) = route.key_of_assets()
+                && assets.is_empty()
+            {
+                let what = "no file says what assets are, so the route never holds".to_owned();
+                mistake(key, what, "name one under [[context.assets]]");
+            }
+            if let Some(key) = route.key_of_accounts()
+                && identities.is_empty()
+            {
+                let what = "no file says whose accounts are, so the route never holds".to_owned();
+                mistake(key, what, "name one under [[context.identities]]");
+            }
+            if route.team.is_some() && assets.is_empty() && identities.is_empty() {
                 let what = "no file says whose things are, so the route never holds".to_owned();
-                mistake(key, what, "name one under [[context.assets]] or [[context.identities]]");
+                mistake(
+                    "team",
+                    what,
+                    "name one under [[context.assets]] or [[context.identities]]",
+                );
             }
             if route.is_default() && routes.iter().take(at).any(super::super::RouteSettings::is_default) {
                 let what = "two routes hold when no other does".to_owned();

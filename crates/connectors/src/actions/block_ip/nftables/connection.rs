@@ -57,8 +57,8 @@ impl Connection {
         read.map_err(|source| explain("read the generation of the ruleset", source))
     }
 
-    /// How many elements the sets hold that are for `addresses`, with those expired but not collected; `None` for the
-    /// other, for a set that is missing, and before kernel 6.16.
+    /// How many elements each set holds, with those expired but not collected. `None` for a set that none of
+    /// `addresses` belongs to, for one that is missing, and before kernel 6.16.
     pub(super) fn lengths(&mut self, addresses: &[IpAddr]) -> Result<[Option<u64>; 2], NftError> {
         let mut lengths = [None; 2];
         for (number, (length, set)) in lengths.iter_mut().zip(SETS).enumerate() {
