@@ -211,8 +211,8 @@ impl Socket {
         self.exchange(kind, REQUEST | ACKNOWLEDGE | flags, fixed, body, |_| Ok(()))
     }
 
-    /// Sends one request and returns what `read` makes of its one reply. It asks for no acknowledgement, which would be a
-    /// second message to wait for: the kernel answers with the reply or a refusal.
+    /// Sends one request and returns what `read` makes of its one reply. It asks for no acknowledgement, which would be
+    /// a second message to wait for: the kernel answers with the reply or a refusal.
     ///
     /// # Errors
     ///
