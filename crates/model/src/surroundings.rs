@@ -387,6 +387,23 @@ impl ContextTable {
 }
 
 impl ContextRow {
+    /// A row that names nothing yet, and so holds for everything.
+    #[must_use]
+    pub fn new(name: &str, then: ContextRuling) -> Self {
+        Self {
+            name: name.into(),
+            asset_known: None,
+            owner: Vec::new(),
+            tier: Vec::new(),
+            data_class: Vec::new(),
+            environment: Vec::new(),
+            team: Vec::new(),
+            identity_kind: None,
+            break_glass: None,
+            then,
+        }
+    }
+
     /// True when it says something of accounts.
     #[must_use]
     pub fn is_about_identities(&self) -> bool {
@@ -432,18 +449,7 @@ mod tests {
 
     /// A row that names one thing, whether it holds for `asset` and `account`.
     fn holds(name_it: impl FnOnce(&mut ContextRow), asset: &Asset, account: &KnownAccount) -> bool {
-        let mut row = ContextRow {
-            name: "row".into(),
-            asset_known: None,
-            owner: Vec::new(),
-            tier: Vec::new(),
-            data_class: Vec::new(),
-            environment: Vec::new(),
-            team: Vec::new(),
-            identity_kind: None,
-            break_glass: None,
-            then: ContextRuling::Refuse,
-        };
+        let mut row = ContextRow::new("row", ContextRuling::Refuse);
         name_it(&mut row);
         let table = ContextTable { rows: vec![row] };
         table.decide(Some(asset), std::slice::from_ref(account)).is_some()

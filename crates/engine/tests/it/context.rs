@@ -31,21 +31,6 @@ fn account(name: &str, break_glass: Option<bool>) -> KnownAccount {
     }
 }
 
-fn row(name: &str, then: ContextRuling) -> ContextRow {
-    ContextRow {
-        name: name.into(),
-        asset_known: None,
-        owner: Vec::new(),
-        tier: Vec::new(),
-        data_class: Vec::new(),
-        environment: Vec::new(),
-        team: Vec::new(),
-        identity_kind: None,
-        break_glass: None,
-        then,
-    }
-}
-
 /// A person is asked for tier 1, nobody locks out who keeps a key for emergencies, and tier 0 is refused unless it is
 /// known to be for tests.
 fn table() -> ContextTable {
@@ -55,13 +40,13 @@ fn table() -> ContextTable {
     };
     ContextTable {
         rows: vec![
-            tier("test", row("for tests", ContextRuling::Pass)),
+            tier("test", ContextRow::new("for tests", ContextRuling::Pass)),
             ContextRow {
                 break_glass: Some(true),
-                ..row("break glass", ContextRuling::Refuse)
+                ..ContextRow::new("break glass", ContextRuling::Refuse)
             },
-            tier("0", row("crown jewels", ContextRuling::Refuse)),
-            tier("1", row("important", ContextRuling::Ask)),
+            tier("0", ContextRow::new("crown jewels", ContextRuling::Refuse)),
+            tier("1", ContextRow::new("important", ContextRuling::Ask)),
         ],
     }
 }
