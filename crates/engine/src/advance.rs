@@ -198,15 +198,17 @@ impl Turn<'_> {
     /// nothing is judged anew. So it is for most changes of a transaction.
     fn is_under_way(&self, incident: &Incident) -> bool {
         let kept = |id| self.state.transactions.get(id);
-        let all = || incident.transactions.iter().filter_map(kept);
         let waits = |it: &Transaction| {
             let under_way = matches!(stands(it.state.kind()), Stands::UnderWay);
             under_way && it.is_held_by(incident.id) && !self.state.is_recovering(it)
         };
-        let is_alone = incident.transactions.len() == 1;
-        let is_newest = |it: &Transaction| is_alone || !all().any(|other| is_newer_at_place(other, it));
+        let is_newest = |it: &Transaction| {
+            let newer = incident.transactions.iter().filter(|other| **other > it.id);
+            !newer.filter_map(kept).any(|other| is_newer_at_place(other, it))
+        };
         let mut under_way = false;
-        for it in all() {
+        // What was planned last is the newest of its place, and mostly under way as long as anything is.
+        for it in incident.transactions.iter().rev().filter_map(kept) {
             if has_failed(it) || (it.incident != incident.id && another_may_act(it)) {
                 return false;
             }
@@ -241,13 +243,13 @@ impl Turn<'_> {
     ///
     /// When something is planned, the incident is then looked at again.
     fn planned_anew(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(Arc<Playbook>, MatchedStep)> {
-        let playbook = self.state.playbooks.get(&*incident.playbook)?;
         let it = transactions.iter().find(|it| {
             it.incident != incident.id
                 && it.is_held_by(incident.id)
                 && another_may_act(it)
                 && !is_judged_anew(it, transactions)
         })?;
+        let playbook = self.state.playbooks.get(&*incident.playbook)?;
         let (_, step) = incident.joined_steps.iter().find(|(joined, _)| *joined == it.id)?;
         if playbook.steps.get(usize::from(*step)).map(|step| step.action) != Some(it.kind) {
             return None;
