@@ -1,4 +1,5 @@
-//! `cargo xtask schema`: checks the schemas of playbooks and tests with check-jsonschema, and ours against them.
+//! `cargo xtask schema`: checks the schemas of playbooks, their tests and snippets with check-jsonschema, ours against
+//! them, and that they refuse mistakes.
 //!
 //! Never writes anything but into a folder of the target directory.
 
@@ -18,15 +19,46 @@ const VALIDATOR: Tool = Tool {
     program: "check-jsonschema",
 };
 
-/// A playbook that the schema takes, and what is changed in it so that the schema refuses it.
-const GOOD: &str = "playbook: tried\nsummary: Block.\ntrigger:\n  sources: [suricata]\n  when: event.severity >= high\n  \
-                    incident: event.source.ip\ncontain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n";
-const MISTAKES: [(&str, &str); 4] = [
-    ("summary:", "sumary:"),
-    ("sources: [suricata]", "sources: [snort]"),
-    ("lease: 1h", "lease: soon"),
-    ("block-ip:", "block-all:"),
-];
+/// A file that a schema takes, and what is changed in it so that the schema refuses it.
+struct Sample {
+    of: &'static str,
+    good: &'static str,
+    mistakes: &'static [(&'static str, &'static str)],
+}
+
+const PLAYBOOK: Sample = Sample {
+    of: "playbook",
+    good: "playbook: tried\nsummary: Block.\ntrigger:\n  sources: [suricata]\n  when: event.severity >= high\n  incident: \
+           event.source.ip\ncontain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n",
+    mistakes: &[
+        ("summary:", "sumary:"),
+        ("sources: [suricata]", "sources: [snort]"),
+        ("lease: 1h", "lease: soon"),
+        ("block-ip:", "block-all:"),
+    ],
+};
+
+const TEST: Sample = Sample {
+    of: "test",
+    good: "events:\n  attack: { source: suricata, json: '{}' }\ntests:\n  - name: it is left alone\n    events: [{ at: 0s, \
+           event: attack }]\n    expect: [{ at: 1m, incidents: 0 }]\n",
+    mistakes: &[
+        ("json: '{}'", "jsn: '{}'"),
+        ("event: attack", "evnt: attack"),
+        ("incidents: 0", "incidents: some"),
+    ],
+};
+
+const SNIPPETS: Sample = Sample {
+    of: "snippets",
+    good: "conditions:\n  guessing: event.severity >= high\nblocks:\n  block-source:\n    block-ip: { target: \
+           event.source.ip, lease: 1h }\n",
+    mistakes: &[
+        ("conditions:", "condition:"),
+        ("guessing: event.severity >= high", "guessing: [1]"),
+        ("blocks:", "block:"),
+    ],
+};
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
@@ -45,23 +77,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         .collect::<Result<_>>()?;
     ours.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     ours.sort();
-    let (tests, mut playbooks): (Vec<_>, Vec<_>) = ours
+    let (tests, playbooks): (Vec<_>, Vec<_>) = ours
         .into_iter()
         .partition(|path| path.to_string_lossy().ends_with(".test.yaml"));
-    let good = dir.join("good.yaml");
-    fs::write(&good, GOOD)?;
-    playbooks.push(good);
-    let of_playbooks = schema(&target, &dir, "playbook")?;
-    are_taken(&tool, &of_playbooks, &playbooks)?;
-    are_taken(&tool, &schema(&target, &dir, "test")?, &tests)?;
-    mistakes_are_refused(&tool, &of_playbooks, &dir)?;
-    println!("refused, as it has to be: {} playbooks with a mistake", MISTAKES.len());
+    for (sample, mut files) in [(PLAYBOOK, playbooks), (TEST, tests), (SNIPPETS, Vec::new())] {
+        let good = dir.join(format!("good-{}.yaml", sample.of));
+        fs::write(&good, sample.good)?;
+        files.push(good);
+        let schema = schema(&target, &dir, sample.of)?;
+        are_taken(&tool, &schema, &files)?;
+        mistakes_are_refused(&tool, &schema, &dir, &sample)?;
+        let (of, refused) = (sample.of, sample.mistakes.len());
+        println!(
+            "{of}: {} files taken, {refused} with a mistake refused, as it has to be",
+            files.len()
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Sees that `schema` is one, and that it takes all of `files`.
 fn are_taken(tool: &Path, schema: &Path, files: &[PathBuf]) -> Result<()> {
-    anyhow::ensure!(!files.is_empty(), "there is nothing to hold to {}", schema.display());
     let taken = shell::watch(Command::new(tool).arg("--check-metaschema").arg(schema))?
         && shell::watch(Command::new(tool).arg("--schemafile").arg(schema).args(files))?;
     anyhow::ensure!(
@@ -72,12 +108,12 @@ fn are_taken(tool: &Path, schema: &Path, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Sees that each of [`MISTAKES`] is refused as one.
-fn mistakes_are_refused(tool: &Path, schema: &Path, dir: &Path) -> Result<()> {
-    for (right, wrong) in MISTAKES {
-        anyhow::ensure!(GOOD.contains(right), "{right:?} is not in what is changed");
+/// Sees that each mistake of `sample` is refused as one.
+fn mistakes_are_refused(tool: &Path, schema: &Path, dir: &Path, sample: &Sample) -> Result<()> {
+    for (right, wrong) in sample.mistakes {
+        anyhow::ensure!(sample.good.contains(right), "{right:?} is not in what is changed");
         let bad = dir.join("bad.yaml");
-        fs::write(&bad, GOOD.replace(right, wrong))?;
+        fs::write(&bad, sample.good.replace(right, wrong))?;
         let output = Command::new(tool).arg("--schemafile").arg(schema).arg(&bad).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
         anyhow::ensure!(

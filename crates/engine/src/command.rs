@@ -174,7 +174,9 @@ impl Turn<'_> {
         }
         let max = self.state.limits().lease_max;
         if lease == Span::ZERO || (lease > max && !is(Mutant::LeaseUnbounded)) {
-            return Err(format!("a lease of {lease} is outside 1us to {max}"));
+            return Err(format!(
+                "a lease of {lease}: it has to be for some time, and for {max} at the most"
+            ));
         }
         let until = self.now + lease;
         if let Some(end) = it

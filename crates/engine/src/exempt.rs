@@ -291,7 +291,9 @@ fn network_of(target: &Target) -> Option<IpNet> {
 
 fn within(span: Span, max: Span, what: &str) -> Result<(), String> {
     if span == Span::ZERO || span > max && !is(Mutant::ExemptionUnbounded) {
-        return Err(format!("{what} for {span} is outside 1us to {max}"));
+        return Err(format!(
+            "{what} for {span}: it has to be for some time, and for {max} at the most"
+        ));
     }
     Ok(())
 }

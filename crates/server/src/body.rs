@@ -174,7 +174,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failed> {
             .with(|problem| problem.position = Some(at as u64)));
     }
     serde_json::from_slice(bytes).map_err(|error| {
-        let position = offset(bytes, error.line(), error.column());
+        let position = if error.is_eof() {
+            bytes.len() as u64
+        } else {
+            offset(bytes, error.line(), error.column())
+        };
         let text = error.to_string();
         let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
         Failed::malformed(Printable(what).to_string())
@@ -204,6 +208,16 @@ mod tests {
         for list in [&b"[]"[..], b" \n[\"why\"]"] {
             assert!(parse::<ReloadRequest>(list).is_err());
         }
+    }
+
+    #[test]
+    fn where_a_body_goes_wrong_is_told() {
+        use crate::dto::ReloadRequest;
+        let wrong = |body: &[u8]| parse::<ReloadRequest>(body).expect_err("it is none");
+        let position = |body: &[u8]| wrong(body).into_problem().position;
+        assert_eq!(position(b"{"), Some(1), "it ends there");
+        assert_eq!(position(b"{\"reason\": \"why\"\n"), Some(17));
+        assert_eq!(position(b"{\"reason\": why}"), Some(11));
     }
 
     #[test]

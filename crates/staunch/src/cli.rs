@@ -92,7 +92,7 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the JSON Schema of playbooks or of their tests, for editors:
+    /// Print the JSON Schema of playbooks, of their tests or of snippets, for editors:
     /// `staunch schema playbook > playbook.schema.json`
     Schema(SchemaArgs),
     /// Sign playbooks, and prove what was signed

@@ -24,7 +24,7 @@ use staunch_server::{Stamp, stamp};
 
 use crate::config::{Config, FeedSettings};
 use crate::exit::{Exit, Fault};
-use crate::files::open_regular;
+use crate::files::{is_missing, open_regular};
 use crate::lists::name;
 use crate::watched::{Found, Watched};
 
@@ -126,8 +126,15 @@ fn refused(feed: &str, file: &str, invalid: Invalid) -> Fault {
 fn bounded(feed: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     let shown = name(path);
     let unreadable = |error: &io::Error| {
-        Fault::doing(Exit::Failed, format!("cannot read the feed {feed} ({shown})"), error)
-            .hint("fetch it again, and let the user of the server read it")
+        let (exit, hint) = if is_missing(error) {
+            (
+                Exit::NotFound,
+                "it is read when it is there: mend its path, or fetch it",
+            )
+        } else {
+            (Exit::Failed, "let the user of the server read it")
+        };
+        Fault::doing(exit, format!("cannot read the feed {feed} ({shown})"), error).hint(hint)
     };
     let mut bytes = Vec::new();
     let opened = open_regular(path).map_err(|error| unreadable(&error))?;

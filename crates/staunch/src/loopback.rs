@@ -66,13 +66,29 @@ impl Loopback {
         params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &authority).expect("it signs");
+        Self::showing(certificate.der(), &key)
+    }
+
+    /// One that shows a certificate which it is the authority of, as `openssl req -x509` makes them, and that is
+    /// written to `ca`.
+    pub(crate) fn secured_by_itself(ca: &Path) -> (Arc<Self>, String) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("it signs itself");
+        std::fs::write(ca, certificate.pem()).expect("it is our directory");
+        Self::showing(certificate.der(), &key)
+    }
+
+    fn showing(certificate: &[u8], key: &KeyPair) -> (Arc<Self>, String) {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("there are versions")
             .with_no_client_auth()
             .with_single_cert(
-                vec![CertificateDer::from(certificate.der().to_vec())],
+                vec![CertificateDer::from(certificate.to_vec())],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .expect("they are a pair");

@@ -172,11 +172,11 @@ fn found_out(found: &Found) -> String {
 fn around(incident: IncidentId, targets: &[(Target, Option<Asset>)], account: Option<&KnownAccount>) -> String {
     let targets = targets.iter().map(|(target, asset)| match asset {
         Some(asset) => format!("{target} is {asset}"),
-        None => format!("no file names {target}"),
+        None => format!("nothing is known of {target}"),
     });
     let account = account.map(|it| match &it.identity {
         Some(identity) => format!("{} is {identity}", Printable(&it.name)),
-        None => format!("no file names the account {}", Printable(&it.name)),
+        None => format!("nothing is known of the account {}", Printable(&it.name)),
     });
     let known: Vec<_> = targets.chain(account).collect();
     format!("{incident}: {}", known.join("; "))

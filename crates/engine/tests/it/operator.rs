@@ -420,11 +420,11 @@ fn a_lease_has_limits() {
     sim.run(Span::from_secs(1));
     assert_eq!(
         sim.renew(1, Span::ZERO),
-        Err("a lease of 0s is outside 1us to 1d".into())
+        Err("a lease of 0s: it has to be for some time, and for 1d at the most".into())
     );
     assert_eq!(
         sim.renew(1, Span::from_hours(25)),
-        Err("a lease of 1d1h is outside 1us to 1d".into())
+        Err("a lease of 1d1h: it has to be for some time, and for 1d at the most".into())
     );
     assert_eq!(sim.renew(9, LEASE), Err("there is no TX-9".into()));
     assert!(sim.renew(1, Span::from_hours(24)).is_ok());

@@ -56,8 +56,8 @@ pub struct IncidentAnswer {
     /// Those of its transactions that hold a target which is never touched at present.
     #[serde(default)]
     pub protected: Vec<Protected>,
-    /// What people keep from being contained at present around its targets: while one of these holds, further events
-    /// lead to nothing there.
+    /// What people keep from being contained at present around its targets: while one of these holds, events are noted
+    /// and nothing is contained there.
     #[serde(default)]
     pub exempted: Vec<ProtectionView>,
     /// Until when further events of it are counted in it and nothing follows from them, although it is closed; `None`

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
 use staunch_model::{IncidentId, Span, TransactionId};
 
 use super::{ChangeArgs, ShowArgs};
@@ -55,7 +56,7 @@ pub(crate) struct ReleaseArgs {
     #[arg(long, requires = "all")]
     pub(crate) former: bool,
     /// Leave alone what is let go for this long, such as 2h: its events are still judged and recorded, and refused
-    #[arg(long, value_name = "TIME", conflicts_with = "all")]
+    #[arg(long, value_name = "TIME", conflicts_with = "all", value_parser = trust)]
     pub(crate) trust: Option<Span>,
     /// Wait until all of it is lifted and that is verified, for this long at the most, 30s unless said; fail otherwise
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", conflicts_with = "direct")]
@@ -95,7 +96,7 @@ pub(crate) struct ProtectAddArgs {
     #[arg(value_name = "NETWORK", value_parser = network)]
     pub(crate) network: IpNet,
     /// For how long, such as 2h or 30d [default: until it is removed]
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = exemption)]
     pub(crate) lasts: Option<Span>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
@@ -125,13 +126,37 @@ fn network(text: &str) -> Result<IpNet, String> {
     network.map_err(|_| "write an address, or a network such as 192.0.2.0/24".to_owned())
 }
 
+fn trust(text: &str) -> Result<Span, String> {
+    at_most(some_time(text)?, TRUST_MAX)
+}
+
+fn exemption(text: &str) -> Result<Span, String> {
+    at_most(some_time(text)?, EXEMPTION_MAX)
+}
+
+fn some_time(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    if span == Span::ZERO {
+        return Err("that is no time at all".to_owned());
+    }
+    Ok(span)
+}
+
+fn at_most(span: Span, max: Span) -> Result<Span, String> {
+    if span > max {
+        return Err(format!("the longest is {max}"));
+    }
+    Ok(span)
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RenewArgs {
     /// Which, such as TX-17
     #[arg(value_name = "TRANSACTION")]
     pub(crate) id: TransactionId,
     /// For how long from now, such as 2h or 1h30m
-    #[arg(long = "for", value_name = "TIME")]
+    // The longest is in the policy of the server.
+    #[arg(long = "for", value_name = "TIME", value_parser = some_time)]
     pub(crate) lease: Span,
     /// Let it end earlier than it would; otherwise that is refused
     #[arg(long)]

@@ -143,9 +143,21 @@ pub(crate) fn why_unsafe(error: &ureq::Error) -> Option<&'static str> {
         TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "there is no safe connection with it: its certificate has expired"
         }
-        TlsError::InvalidCertificate(_) => "there is no safe connection with it: its certificate is not good",
+        TlsError::InvalidCertificate(why) if is_of_an_authority(why) => {
+            "there is no safe connection with it: its certificate is that of an authority (CA:TRUE), not of a server"
+        }
+        TlsError::InvalidCertificate(_) => {
+            "there is no safe connection with it: its certificate is not good; `openssl s_client -connect HOST:PORT` \
+             shows it"
+        }
         _ => "there is no safe connection with it",
     })
+}
+
+/// Whether a server shows the certificate of an authority, as `openssl req -x509` makes them, for its own.
+fn is_of_an_authority(why: &CertificateError) -> bool {
+    // rustls has no name for it, and keeps what webpki says as it is.
+    matches!(why, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
 }
 
 /// Whether `key` is the one of the certificate that `chain` begins with.
@@ -178,6 +190,9 @@ pub(super) fn told(shown: &str, error: &ureq::Error) -> Option<Fault> {
                 }
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                     "it has expired: renew it there, the server reads it again by itself; and look at the clock here"
+                }
+                why if is_of_an_authority(why) => {
+                    "it is that of an authority (CA:TRUE): give the server one of its own that the authority has issued"
                 }
                 _ => "look at it with `openssl s_client -connect HOST:PORT`",
             };

@@ -317,7 +317,7 @@ fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
         let why = exempted_text(exempted, at);
         line(
             "exempted",
-            format!("{why}; further events lead to nothing there while it is"),
+            format!("{why}; while it is, events are noted, and nothing is contained there"),
         );
     }
     if !detail.evidence.is_empty() {

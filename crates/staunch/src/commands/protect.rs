@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use serde::Serialize;
 use staunch_engine::networks::canonical;
 use staunch_model::{Printable, Timestamp};
 use staunch_server::auth::Right;
 use staunch_server::dto::{
-    ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest, path,
+    CommandReply, ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest,
+    path,
 };
 
 use super::containment::{held_in, name_held};
@@ -14,6 +17,14 @@ use crate::cli::{ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ShowArgs};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, confirm, relative, say, warn, wrap};
+
+/// A protection that was taken back.
+#[derive(Serialize)]
+struct Removed {
+    network: IpNet,
+    #[serde(flatten)]
+    reply: CommandReply,
+}
 
 /// How many are asked for at a time.
 const PAGE: u32 = 1_000;
@@ -100,11 +111,13 @@ fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
         .map_err(|fault| match fault.exit {
             Exit::NotFound => fault.hint("`staunch protect list` shows what is protected, and by what"),
             Exit::Refused => fault.hint(
-            "what the configuration protects is changed there, under `[never_touch]`; what no containment can mean, nowhere",
+            "what a file lists is changed in that file, what the configuration protects there, under `[never_touch]`; what \
+             no containment can mean, nowhere",
         ),
             _ => fault,
         })?;
-    Output::new(show.json).show(&reply, |_| format!("{network} is protected no longer by a command\n"))?;
+    let removed = Removed { network, reply };
+    Output::new(show.json).show(&removed, |_| format!("{network} is protected no longer by a command\n"))?;
     let left = protections(&client, Some(network.addr()))?;
     let around = left.protections.iter().find(|it| it.network.contains(&network));
     if let Some(around) = around {

@@ -45,7 +45,10 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
     if !it.at_next_start.is_empty() {
         line(
             "changed",
-            format!("from the next start on: {}", keys(&it.at_next_start)),
+            format!(
+                "when it was last read, from the next start on: {}",
+                keys(&it.at_next_start)
+            ),
         );
     }
     let mut in_force = format!("{} in force", it.in_force);

@@ -45,8 +45,13 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let mut is_removed = false;
     for (key, mut value) in mem::take(table) {
         if !is_removed {
-            is_removed = remove_within(value.get_mut(), span);
-            if !is_removed && (key.span().contains(&span.start) || value.span().contains(&span.start)) {
+            // The head of a table of a list is the key and a part of the value.
+            let is_key = key.span().contains(&span.start);
+            is_removed = is_key || remove_within(value.get_mut(), span);
+            if is_key {
+                continue;
+            }
+            if !is_removed && value.span().contains(&span.start) {
                 is_removed = true;
                 continue;
             }
@@ -105,6 +110,12 @@ mod tests {
                 "invalid type: integer `5`, expected a table",
             ],
         );
+    }
+
+    #[test]
+    fn a_list_of_an_unknown_key_is_told_once() {
+        says("[[lists]]\npath = \"x\"\n[[lists]]\n", &["unknown key `lists`"]);
+        says("[lists]\npath = \"x\"\n", &["unknown key `lists`"]);
     }
 
     #[test]

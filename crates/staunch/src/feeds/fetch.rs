@@ -343,6 +343,24 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_that_shows_its_own_certificate_is_told_so() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = dir.path().join("ca.pem");
+        let (server, url) = Loopback::secured_by_itself(&ca);
+        let text = format!(
+            "[[feeds]]\nname = \"drop\"\nurl = \"{url}/list\"\nca = \"{}\"\n",
+            ca.display()
+        );
+        let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
+        let mut settings = config.feeds[0].clone();
+        settings.path = dir.path().join("drop.copy");
+        let fetched = agent(&settings).and_then(|agent| fetch(&agent, &settings, &mut MispEvents::default()));
+        let why = fetched.expect_err("it is no certificate of a server");
+        assert!(why.contains("that of an authority (CA:TRUE)"), "{why}");
+        assert_eq!(server.asked().len(), 0);
+    }
+
+    #[test]
     fn what_says_nothing_is_refused_and_leaves_the_copy_as_it_was() {
         let dir = tempfile::tempdir().expect("a directory");
         let (server, url) = Loopback::plain();

@@ -83,6 +83,20 @@ fn metric(server: &Server, name: &str, kind: &str) -> Option<f64> {
 }
 
 #[test]
+fn assets_are_read_from_json_too() {
+    let home = Home::new(&format!("{SMALL}[[context.assets]]\npath = \"assets.json\"\n"));
+    write(
+        &home,
+        "assets.json",
+        r#"[{"network": "203.0.113.0/24", "owner": "sales", "tier": "1"}]"#,
+    );
+    write(&home, "event.json", &exploit_from(PARTNER));
+    let event = home.path("event.json").display().to_string();
+    let tested = words(&run(&home, &["source", "test", &event, "--as", "suricata"]));
+    assert!(tested.contains("known 203.0.113.9 is tier 1, of sales"), "{tested}");
+}
+
+#[test]
 fn whose_things_are_decides_what_matches_and_what_a_person_is_asked() {
     in_namespace("context::decides", || {
         let home = home();

@@ -36,6 +36,10 @@ fn a_followed_file_is_contained_from_through_rotation_and_kills() {
         is_blocked("203.0.113.1");
         append(&home, "eve.json", &["203.0.113.2"]);
         is_blocked("203.0.113.2");
+        // What copies a log and empties it, as logrotate's copytruncate does.
+        fs::write(home.path("eve.json"), "").expect("it is our file");
+        append(&home, "eve.json", &["203.0.113.7"]);
+        is_blocked("203.0.113.7");
         fs::rename(home.path("eve.json"), home.path("eve.json.1")).expect("it is our file");
         append(&home, "eve.json.1", &["203.0.113.3"]);
         append(&home, "eve.json", &["203.0.113.4"]);

@@ -36,7 +36,7 @@ const BRUTE_FORCE: &str = include_str!("../../../../playbooks/brute-force-block.
 const EXPLOIT: &str = include_str!("../../../../playbooks/exploit-attempt-block.yaml");
 
 /// A built-in playbook for a namespace without traffic, where a share would be unknown and a person be asked.
-fn for_silence(playbook: &str) -> String {
+pub(crate) fn for_silence(playbook: &str) -> String {
     let adjusted = playbook.replace("traffic_share_max: 5%", "traffic_share_max: 5%, flows_min: 0");
     assert_ne!(adjusted, playbook, "the playbook limits the share of traffic");
     adjusted

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use std::process::{Child, Command};
 
+use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 use staunch_model::{Span, Timestamp};
 use staunch_netlink::link::Links;
@@ -12,7 +13,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Protections;
 
 use crate::harness::{
-    DEADLINE, Home, SMALL, element, elements, exploit_from, in_namespace, stderr, stdout, wait_until,
+    DEADLINE, Home, SMALL, element, elements, exploit_from, in_namespace, mounts_of_its_own, stderr, stdout, wait_until,
 };
 
 const ATTACKER: &str = "203.0.113.9";
@@ -220,31 +221,51 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
     });
 }
 
+/// Somebody who is logged in, as other tests see it, too: it is over when this is dropped.
+struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.0.kill().and_then(|()| self.0.wait()).ok();
+    }
+}
+
 #[test]
-fn the_gateway_and_who_is_logged_in_are_never_blocked() {
+fn what_this_machine_depends_on_is_never_blocked() {
     in_namespace("protect::discovered", || {
+        const OWN: &str = "198.51.100.1";
         const GATEWAY: &str = "198.51.100.2";
+        const RESOLVER: &str = "203.0.113.53";
         let mut links = Links::open(DEADLINE).expect("this thread may");
         links.create_pair("here", "there").expect("it is our namespace");
         for link in ["here", "there"] {
             links.set_up(link).expect("it is there");
         }
         let address = |text: &str| text.parse().expect("an address");
-        links
-            .add_address("here", address("198.51.100.1"), 24)
-            .expect("it is up");
+        links.add_address("here", address(OWN), 24).expect("it is up");
         links
             .add_route(None, address(GATEWAY), Some("here"))
             .expect("it is near");
-        let mut session = Command::new("sleep")
+        let mut session = Command::new("sleep");
+        session
             .arg("600")
-            .env("SSH_CONNECTION", format!("{ATTACKER} 50001 198.51.100.1 22"))
-            .spawn()
-            .expect("sleep is there");
+            .env("SSH_CONNECTION", format!("{ATTACKER} 50001 {OWN} 22"));
+        let _session = Session(session.spawn().expect("sleep is there"));
 
         let home = Home::new(SMALL);
+        mounts_of_its_own().expect("this thread may");
+        fs::write(home.path("resolv.conf"), format!("nameserver {RESOLVER}\n")).expect("it is our directory");
+        let none: Option<&str> = None;
+        let (ours, machines) = (home.path("resolv.conf"), "/etc/resolv.conf");
+        mount(Some(&ours), machines, none, MsFlags::MS_BIND, none).expect("this thread may");
         let server = home.serve();
-        for (at, peer, reason) in [(1, ATTACKER, "management session (ssh)"), (2, GATEWAY, "gateway")] {
+        let expected = [
+            (ATTACKER, "management session (ssh)"),
+            (GATEWAY, "gateway"),
+            (RESOLVER, "resolver"),
+        ];
+        for (at, (peer, reason)) in (1..).zip(expected) {
             server.take(&exploit_from(peer));
             let shown = || server.run(&["incident", "show", &format!("INC-{at}")]);
             wait_until("the refusal", || stdout(&shown()).contains("outcome: refused"));
@@ -252,8 +273,11 @@ fn the_gateway_and_who_is_logged_in_are_never_blocked() {
             assert!(told.contains("never-touch") && told.contains(reason), "{told}");
         }
         assert_eq!(elements(), []);
-        session.kill().expect("it runs");
-        session.wait().expect("it has ended");
+        let explained = server.ok(&["protect", "explain", OWN]);
+        assert!(
+            explained.contains("is never touched") && explained.contains("own address"),
+            "{explained}"
+        );
     });
 }
 
@@ -265,7 +289,11 @@ fn what_staunch_calls_is_never_blocked() {
             "{SMALL}[telemetry]\notlp = \"http://203.0.113.78:4318\"\n[notifiers.oncall]\nkind = \"webhook\"\nurl = \
              \"https://203.0.113.77:8088/hook\"\nkey_file = \"secret\"\n[[routes]]\nto = [\"oncall\"]\n[[lookups]]\nname = \
              \"who\"\nkind = \"generic\"\npointer = \"/score\"\nurl = \"https://203.0.113.79/{{ip}}\"\ndeadline = \
-             \"100ms\"\n"
+             \"100ms\"\n[[feeds]]\nname = \"drop\"\nurl = \"https://203.0.113.80/\"\n[health.shop]\nurl = \
+             \"https://203.0.113.81/\"\n[prometheus]\nurl = \"https://203.0.113.82\"\n[evidence]\nclock = \
+             \"203.0.113.85\"\n[evidence.s3]\nendpoint = \"https://203.0.113.83\"\nbucket = \"evidence\"\nkey_file = \
+             \"secret\"\n[[evidence.anchors]]\nname = \"tsa\"\nkind = \"rfc3161\"\nurl = \
+             \"https://203.0.113.84/tsr\"\n"
         );
         let home = Home::new(&config);
         fs::write(home.path("secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("it is our directory");
@@ -276,6 +304,12 @@ fn what_staunch_calls_is_never_blocked() {
             ("203.0.113.77", "called: the notifier oncall"),
             ("203.0.113.78", "called: the receiver of traces"),
             ("203.0.113.79", "called: the look-up who"),
+            ("203.0.113.80", "called: the feed drop"),
+            ("203.0.113.81", "called: the health signal shop"),
+            ("203.0.113.82", "called: the Prometheus of conditions"),
+            ("203.0.113.83", "called: the bucket of evidence"),
+            ("203.0.113.84", "called: the anchor tsa"),
+            ("203.0.113.85", "called: the time server of evidence"),
         ] {
             let explained = words(server.ok(&["protect", "explain", address]));
             let expect = format!("{address} is never touched: it is in {address}/32");
@@ -298,7 +332,7 @@ fn what_staunch_calls_is_never_blocked() {
             server.take(&exploit_from(address));
         }
         wait_until("the refusals", || {
-            server.ok(&["incident", "list"]).matches("refused").count() == 3
+            server.ok(&["incident", "list"]).matches("refused").count() == 9
         });
         assert!(elements().is_empty(), "nothing is blocked");
         server.take(&exploit_from(ATTACKER));
@@ -362,6 +396,23 @@ fn what_staunch_calls_by_name_is_protected_before_its_name_is_found_again() {
         let explained = server.ok(&["protect", "explain", ATTACKER]);
         assert!(explained.contains("in no protected network"), "{explained}");
     });
+}
+
+#[test]
+fn a_time_that_cannot_be_is_told_before_anybody_is_asked() {
+    let home = Home::new(SMALL);
+    for (command, why) in [
+        (&["protect", "add", ATTACKER, "--for", "0s"][..], "no time at all"),
+        (&["protect", "add", ATTACKER, "--for", "3661d"], "the longest is 3660d"),
+        (&["release", "TX-1", "--trust", "0s"], "no time at all"),
+        (&["release", "TX-1", "--trust", "91d"], "the longest is 90d"),
+        (&["renew", "TX-1", "--for", "0s"], "no time at all"),
+    ] {
+        // There is no server, which would be exit code 3.
+        let refused = home.run(&[command, &["--reason", "ours", "--yes"]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{command:?}: {refused:?}");
+        assert!(stderr(&refused).contains(why), "{command:?}: {refused:?}");
+    }
 }
 
 #[test]

@@ -218,11 +218,16 @@ fn keys_that_need_a_start_are_told_after_a_signal_and_until_it() {
     );
     let shown = server.ok(&["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        shown.contains("changed from the next start on: http.connections_max, log.level"),
+        shown.contains("changed when it was last read, from the next start on: http.connections_max, log.level"),
         "{shown}"
     );
-    // What is as it was is not told.
+    // What is as it was is not told, nor may it be so any more before it was read.
     home.configure(BASE);
+    let found = doctor();
+    assert!(
+        found.len() == 1 && found[0].contains("after the running server has read it"),
+        "{found:?}"
+    );
     assert_eq!(reload(&server, "back").at_next_start, [] as [&str; 0]);
     assert_eq!(doctor(), [] as [&str; 0]);
 }

@@ -11,7 +11,9 @@ use staunch_netlink::link::Links;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 
-use crate::harness::{Home, SMALL, element, elements, exploit_from, in_namespace, stderr, stdout, wait_until};
+use crate::harness::{
+    Home, SMALL, element, elements, exploit_from, for_silence, in_namespace, stderr, stdout, wait_until,
+};
 
 /// Blocks who a finding names, whatever became of the traffic.
 const FINDINGS: &str = "\
@@ -183,6 +185,33 @@ fn a_finding_becomes_an_element_and_a_sample_does_not() {
     });
 }
 
+/// An alert of a scenario that only tries something out, and one with a decision that does.
+#[test]
+fn what_crowdsec_simulates_is_noted_and_contains_nothing() {
+    in_namespace("sources::simulated", || {
+        let home = home();
+        let playbook = include_str!("../../../../playbooks/crowdsec-block.yaml");
+        home.playbook("crowdsec-block.yaml", &for_silence(playbook));
+        let server = home.serve();
+        let now = SystemClock.now().to_string();
+        let alert = |line: usize| {
+            let mut event: Value = serde_json::from_str(&constructed("crowdsec")[line - 1]).expect("it is JSON");
+            for time in ["created_at", "start_at", "stop_at"] {
+                event[time] = now.as_str().into();
+            }
+            event
+        };
+        for simulated in [alert(2), alert(3)] {
+            let taken = server.take_from("crowdsec", &simulated.to_string());
+            assert_eq!((taken.accepted, taken.matched), (1, 0), "{taken:?}: {simulated}");
+        }
+        let real = alert(1);
+        let taken = server.take_from("crowdsec", &real.to_string());
+        assert_eq!((taken.accepted, taken.matched), (1, 1), "{taken:?}: {real}");
+        wait_until("the block", || element("203.0.113.50").is_some());
+    });
+}
+
 /// With each file the number of its events that can be read; the tables of the decoders say what the others are.
 #[test]
 fn the_server_reads_what_each_system_sends() {
@@ -216,8 +245,8 @@ fn the_server_reads_what_each_system_sends() {
 }
 
 #[test]
-fn a_cloud_event_in_headers_is_taken() {
-    in_namespace("sources::a_cloud_event_in_headers_is_taken", || {
+fn a_cloud_event_is_taken_in_headers_and_as_one_object() {
+    in_namespace("sources::a_cloud_event", || {
         let home = home();
         let playbook = FINDINGS
             .replace("guardduty", "cloudevents")
@@ -243,6 +272,19 @@ fn a_cloud_event_in_headers_is_taken() {
             "{taken}"
         );
         wait_until("the containment", || element("203.0.113.94").is_some());
+
+        // The same as one JSON object.
+        let event = serde_json::json!({
+            "specversion": "1.0", "id": "2", "source": "/sensor", "type": "example.attack.ssh",
+            "time": SystemClock.now().to_string(),
+            "data": {"severity": "high", "source_ip": "203.0.113.95"},
+        });
+        let answer = ureq::post(format!("{}/v1/events/cloudevents", server.url))
+            .header("Content-Type", "application/cloudevents+json; charset=utf-8")
+            .send(event.to_string())
+            .expect("it answers");
+        assert_eq!(answer.status().as_u16(), 202);
+        wait_until("the other containment", || element("203.0.113.95").is_some());
     });
 }
 

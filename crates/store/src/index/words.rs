@@ -136,11 +136,11 @@ pub(super) fn what(change: &Change) -> String {
 pub(super) fn around(targets: &[(Target, Option<Asset>)], account: Option<&KnownAccount>) -> Option<String> {
     let targets = targets.iter().map(|(target, asset)| match asset {
         Some(asset) => format!("{target} is {asset}"),
-        None => format!("no file names {target}"),
+        None => format!("nothing is known of {target}"),
     });
     let account = account.map(|it| match &it.identity {
         Some(identity) => format!("{} is {identity}", Printable(&it.name)),
-        None => format!("no file names the account {}", Printable(&it.name)),
+        None => format!("nothing is known of the account {}", Printable(&it.name)),
     });
     let known: Vec<String> = targets.chain(account).collect();
     let text = format!("context: {}", known.join("; "));

@@ -207,7 +207,7 @@ fn what_is_known_around_an_event_is_in_the_timeline_of_its_incident_with_its_tim
             (
                 false,
                 &*format!(
-                    "context: no file names 203.0.113.1; no file names the account {}",
+                    "context: nothing is known of 203.0.113.1; nothing is known of the account {}",
                     staunch_model::Printable(HOSTILE)
                 )
             ),

@@ -132,16 +132,8 @@ pub(super) fn follows(inlet: &InletReading, path: &Path) -> bool {
 }
 
 /// How the configuration of the running server stands to the `file` that it is of; nothing where all of it is in force.
-pub(super) fn configured(status: &Status, file: Option<&Path>) -> Vec<Finding> {
+pub(super) fn configured(status: &Status, file: Option<&Path>) -> Option<Finding> {
     const CHECK: &str = "configuration";
-    let mut findings = Vec::new();
-    if !status.at_next_start.is_empty() {
-        let text = format!(
-            "the running server was started with other values of {}: what is written there is not in force",
-            keys(&status.at_next_start)
-        );
-        findings.push(Finding::new(CHECK, Health::Warning, text).fix("start it again, and they are"));
-    }
     let changed = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
     let changed = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let changed = changed
@@ -150,14 +142,21 @@ pub(super) fn configured(status: &Status, file: Option<&Path>) -> Vec<Finding> {
     if let (Some(changed), Some(read)) = (changed, status.configuration_read)
         && changed > read
     {
+        // What the server has found changed may be as it was again.
         let text = format!(
             "the file was changed {}, after the running server has read it",
             relative(changed, now())
         );
         let fix = "`staunch reload` has it read, and says what needs a start";
-        findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
+        return Some(Finding::new(CHECK, Health::Warning, text).fix(fix));
     }
-    findings
+    (!status.at_next_start.is_empty()).then(|| {
+        let text = format!(
+            "the running server was started with other values of {}: what is written there is not in force",
+            keys(&status.at_next_start)
+        );
+        Finding::new(CHECK, Health::Warning, text).fix("start it again, and they are")
+    })
 }
 
 pub(super) fn server_state(status: &Status) -> Vec<Finding> {
@@ -211,10 +210,13 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
     }
     for feed in &status.feeds {
         if let Some(why) = &feed.failed {
-            let text = format!("{why}; what was read before counts until it expires");
-            findings.push(
-                Finding::new(CHECK, Health::Warning, text).fix("mend the feed; it is read again within a second"),
-            );
+            let text = match feed.as_of {
+                Some(_) => format!("{why}; what was read before counts until it expires"),
+                None => format!("{why}; nothing of it was ever read"),
+            };
+            let fix = "mend it: a file is read again within a second, and what is fetched is asked for again after a \
+                       minute, later each time";
+            findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
         }
     }
     for lookup in &status.lookups {

@@ -16,6 +16,7 @@ use crate::config::{
     Config, ContextFile, FeedSettings, HealthSettings, LookupSettings, NotifierSettings, ProtectedFile,
 };
 use crate::context::{Content, Kind, files as files_of_context, read_one};
+use crate::exit::Exit;
 use crate::inlets::remedy;
 use crate::names::Names;
 use crate::output::{counted, now, relative};
@@ -153,13 +154,15 @@ pub(super) fn feeds(config: &Config) -> Vec<Finding> {
             }
             Finding::new(CHECK, Health::Ok, text)
         }
-        Err(fault) => {
-            let problem = Finding::of(CHECK, &fault);
-            Finding {
-                health: Health::Warning,
-                ..problem
-            }
+        Err(fault) if settings.url.is_some() && fault.exit == Exit::NotFound => {
+            let text = format!("{} was never fetched", Printable(&settings.name));
+            let fix = "a server that runs fetches it, and `staunch status` says why when it cannot";
+            Finding::new(CHECK, Health::Warning, text).fix(fix)
         }
+        Err(fault) => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
     };
     config.feeds.iter().map(one).collect()
 }
