@@ -49,7 +49,7 @@ pub(crate) struct App {
     /// True when the server is asked to stop; `None` for one that nobody stops.
     stopping: Option<watch::Receiver<bool>>,
     /// Requests from this machine need no token.
-    open_to_loopback: bool,
+    pub(crate) open_to_loopback: bool,
     /// The log was told of a token that is wrong.
     told_of_tokens: Sometimes,
     /// The log was told of events without a token.

@@ -62,7 +62,7 @@ pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<(Cli, bo
     let mut command = Cli::command();
     let mut matches = command
         .try_get_matches_from_mut(arguments)
-        .map_err(not_taken::shortened)?;
+        .map_err(not_taken::made_clear)?;
     let mut last = &matches;
     while let Some((_, of_subcommand)) = last.subcommand() {
         last = of_subcommand;

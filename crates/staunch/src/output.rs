@@ -318,7 +318,9 @@ pub(crate) fn day_and_time(at: Timestamp) -> (String, String) {
 pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     let round = |span: staunch_model::Span| staunch_model::Span::from_secs(span.as_secs()).to_string();
     if at.since(now).as_secs() > 0 {
-        format!("in {}", round(at.since(now)))
+        // A moment after somebody said 30d it is still 30d.
+        let ahead = at.since(now).as_micros().div_ceil(1_000_000);
+        format!("in {}", staunch_model::Span::from_secs(ahead))
     } else if now.since(at).as_secs() > 0 {
         format!("{} ago", round(now.since(at)))
     } else {
@@ -420,6 +422,11 @@ mod tests {
         let soon: Timestamp = "2026-11-20T13:00:00Z".parse().expect("a time");
         assert_eq!(clock(soon, now), "13:00:00");
         assert_eq!(relative(soon, now), "in 1h");
+        assert_eq!(
+            relative(soon, now + staunch_model::Span::from_micros(9_000)),
+            "in 1h",
+            "as it was said"
+        );
         assert_eq!(relative(now, soon), "1h ago");
         assert_eq!(
             clock("2026-11-19T01:02:03Z".parse().expect("a time"), now),

@@ -31,6 +31,10 @@ pub struct Status {
     /// What goes wrong on purpose at present; `None` when nothing does.
     #[serde(default)]
     pub drill: Option<DrillUnderWay>,
+    /// Whether everybody on its machine may do everything without a token, as `--allow-unauthenticated-loopback` has
+    /// it.
+    #[serde(default)]
+    pub open_to_loopback: bool,
     /// When the configuration was last read and found good; `None` when it cannot be read again.
     #[serde(default)]
     pub configuration_read: Option<Timestamp>,

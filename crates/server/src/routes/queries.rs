@@ -53,6 +53,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         uptime: Span::from_secs(app.started_at.elapsed().as_secs()),
         mode: set_by(&app, app.ask(view::mode).await?).await,
         drill: drills::under_way(service),
+        open_to_loopback: app.open_to_loopback,
         configuration_read: configured.as_ref().map(|it| it.read_at),
         at_next_start: configured.map_or_else(Vec::new, |it| it.at_next_start),
         playbooks: Vec::new(),

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use staunch_connectors::logs::Format;
 use staunch_model::{IncidentId, IncidentOutcome, Span, Timestamp};
 
+use super::operate::incident;
 use super::{DataArgs, ServerArgs, ShowArgs};
 
 #[derive(Args, Debug)]
@@ -52,7 +53,7 @@ pub(crate) enum IncidentCommand {
     /// Show one incident with its transactions, events and timeline
     Show {
         /// Which, such as INC-17
-        #[arg(value_name = "INCIDENT")]
+        #[arg(value_name = "INCIDENT", value_parser = incident)]
         id: IncidentId,
         #[command(flatten)]
         show: ShowArgs,
@@ -60,7 +61,7 @@ pub(crate) enum IncidentCommand {
     /// Show what happened, what was decided and done, and what people said, in one order and with the time each took
     Timeline {
         /// Which, such as INC-17
-        #[arg(value_name = "INCIDENT")]
+        #[arg(value_name = "INCIDENT", value_parser = incident)]
         id: IncidentId,
         /// The newest entry first
         #[arg(long)]
@@ -84,7 +85,7 @@ pub(crate) enum IncidentCommand {
     /// Show what led to what, from the first known cause to the contained effect: events, acts and sealed evidence
     Graph {
         /// Which, such as INC-17
-        #[arg(value_name = "INCIDENT")]
+        #[arg(value_name = "INCIDENT", value_parser = incident)]
         id: IncidentId,
         /// How to write it
         #[arg(long, value_enum, value_name = "FORMAT", default_value_t = GraphFormat::Text)]

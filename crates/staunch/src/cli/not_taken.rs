@@ -11,8 +11,48 @@ use crate::exit::{Exit, Fault};
 /// The characters that are shown of a value that is not taken.
 const VALUE_CHARS_MAX: usize = 60;
 
-/// `error` without most of a value that is longer than anybody reads: what is wrong with it stands behind it.
-pub(super) fn shortened(mut error: clap::Error) -> clap::Error {
+/// What people call things that have another name here, and where those are. What sounds alike is no help with them: a
+/// slip must not lead to a command that does something else.
+pub(super) const OTHER_NAMES: [(&[&str], &str); 7] = [
+    (
+        &["undo", "unblock", "unban", "rollback", "revert", "lift"],
+        "`staunch release` lifts what is in force",
+    ),
+    (
+        &["explain", "why"],
+        "`staunch incident show` says why something was contained or not, `staunch protect explain` whether an address may be",
+    ),
+    (
+        &["list", "ls", "blocks", "transactions"],
+        "`staunch containment list` shows what is in force, `staunch incident list` what has happened",
+    ),
+    (
+        &["block", "ban", "contain", "isolate"],
+        "playbooks contain what an event names: `staunch plan` shows what would become of one",
+    ),
+    (
+        &["stop", "pause", "disable", "off"],
+        "`staunch mode observe` has it act no more, `staunch release --all` lifts everything",
+    ),
+    (
+        &["log", "logs", "tail", "events"],
+        "`staunch watch` shows what happens as it happens, `staunch incident show` what has",
+    ),
+    (
+        &["allow", "allowlist", "whitelist", "trust"],
+        "`staunch protect add` keeps a network from being touched, `staunch release --trust` what was a mistake",
+    ),
+];
+
+/// `error` as a person can use it: without most of a value that is longer than anybody reads, since what is wrong with
+/// it stands behind it, and with the name that a command has here.
+pub(super) fn made_clear(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
+        && let Some((_, tip)) = OTHER_NAMES.iter().find(|(names, _)| names.contains(&name.as_str()))
+    {
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![(*tip).into()]));
+    }
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
         && value.chars().count() > VALUE_CHARS_MAX
     {

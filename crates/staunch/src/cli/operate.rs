@@ -79,7 +79,7 @@ pub(crate) enum ProtectCommand {
     /// Show whether an address may be touched, by which protection not, and what holds it
     Explain {
         /// The address
-        #[arg(value_name = "ADDRESS")]
+        #[arg(value_name = "ADDRESS", value_parser = address)]
         address: IpAddr,
         #[command(flatten)]
         show: ShowArgs,
@@ -116,7 +116,23 @@ fn transaction(text: &str) -> Result<TransactionId, String> {
     if text.starts_with("INC-") {
         return Err(format!("that is an incident: write --incident {text}"));
     }
+    if text.parse::<IpAddr>().is_ok() {
+        return Err("that is an address: `staunch containment list` shows which transaction holds it".to_owned());
+    }
     text.parse()
+}
+
+/// An incident, of commands that have nothing to say of a transaction.
+pub(super) fn incident(text: &str) -> Result<IncidentId, String> {
+    if text.starts_with("TX-") {
+        return Err("that is a transaction: `staunch containment list` shows which incident it is of".to_owned());
+    }
+    text.parse()
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    let why = "write one address; `staunch protect list` shows the networks";
+    text.parse().map_err(|_| why.to_owned())
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

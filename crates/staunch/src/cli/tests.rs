@@ -42,6 +42,35 @@ fn json_is_asked_for_of_commands_that_have_it() {
 }
 
 #[test]
+fn whoever_takes_another_word_is_told_ours() {
+    let said = |line: &str| {
+        let words = line.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter();
+        read(words).expect_err("it is not taken").render().to_string()
+    };
+    for (line, tip) in [
+        ("staunch undo TX-1", "tip: `staunch release` lifts what is in force"),
+        ("staunch explain INC-1", "tip: `staunch incident show` says why"),
+        ("staunch serv", "tip: a similar subcommand exists: 'serve'"),
+        (
+            "staunch release 203.0.113.9",
+            "that is an address: `staunch containment list`",
+        ),
+        (
+            "staunch incident show TX-1",
+            "that is a transaction: `staunch containment list`",
+        ),
+    ] {
+        let said = said(line);
+        assert!(said.contains(tip), "{line}: {said}");
+        assert_eq!(said.matches("tip: ").count(), tip.matches("tip: ").count(), "{said}");
+    }
+    let root = Cli::command();
+    let taken: Vec<_> = root.get_subcommands().map(clap::Command::get_name).collect();
+    let other = not_taken::OTHER_NAMES.iter().flat_map(|(names, _)| *names);
+    assert!(!other.into_iter().any(|it| taken.contains(it)));
+}
+
+#[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }

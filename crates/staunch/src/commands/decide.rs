@@ -59,8 +59,8 @@ fn not_waiting(client: &Client, id: TransactionId) -> Fault {
         }
         let fault = Fault::new(Exit::NotFound, format!("{id} does not wait for a decision"));
         return fault.hint(
-            "it may have lapsed: `staunch incident show` of its incident says so; `staunch approve` without a transaction \
-             lists what waits",
+            "it may have lapsed, or never have needed one: `staunch incident show` of its incident says which; `staunch \
+             approve` without a transaction lists what waits",
         );
     };
     let (by, reason) = (Printable(&it.by), Printable(&it.reason));

@@ -1,6 +1,7 @@
 //! `staunch protect`
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -206,7 +207,13 @@ fn all_protections(client: &Client) -> Result<Protections, Fault> {
 
 fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
     let by = match (&it.file, it.line) {
-        (Some(file), Some(line)) => format!("{file}, line {line}"),
+        // Which directory it is in, `explain` says: a column has no room for that.
+        (Some(file), Some(line)) => {
+            let name = Path::new(file)
+                .file_name()
+                .map_or(file.into(), |it| it.to_string_lossy());
+            format!("{name}, line {line}")
+        }
         _ => it.by.clone().unwrap_or_else(|| it.origin.name().to_owned()),
     };
     let why = match it.origin {

@@ -42,6 +42,12 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         );
         line("", "`staunch drill stop` ends it at once".to_owned());
     }
+    if it.open_to_loopback {
+        line(
+            "access",
+            "NO TOKEN IS ASKED FOR on its machine: it was started with --allow-unauthenticated-loopback".to_owned(),
+        );
+    }
     if !it.at_next_start.is_empty() {
         line(
             "changed",

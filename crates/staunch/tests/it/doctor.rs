@@ -54,6 +54,8 @@ fn a_sound_machine_has_no_problem_and_a_server_is_asked() {
         finds(&home, "journal", "ok", "readable");
         finds(&home, "playbooks", "ok", "2, without mistakes");
         finds(&home, "tokens", "warning", "there is none");
+        finds(&home, "tokens", "warning", "it asks for no token there");
+        assert!(server.ok(&["status"]).contains("NO TOKEN IS ASKED FOR on its machine"));
         let shown = home.run(&["doctor"]);
         let shown = String::from_utf8(shown.stdout).expect("it is text");
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");

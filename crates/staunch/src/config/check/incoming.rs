@@ -157,17 +157,16 @@ impl Checker<'_> {
     }
 
     pub(super) fn sources(&mut self, config: &Config) {
-        let error = match staunch_connectors::sources::ports(&config.sources.settings()) {
-            Ok(sources) => {
-                let known: Vec<&str> = sources.iter().map(|source| source.name()).collect();
-                self.files(config, &known);
-                self.senders(config, &known);
-                self.syslog(config, &known);
-                self.sockets(config, &known);
-                self.journald(config, &known);
-                return;
-            }
-            Err(error) => error,
+        // Also those that cannot be made: what names one of them is right.
+        let own = config.sources.generic.iter().map(|it| it.name.as_str());
+        let known: Vec<&str> = staunch_playbook::SYSTEMS.into_iter().chain(own).collect();
+        self.files(config, &known);
+        self.senders(config, &known);
+        self.syslog(config, &known);
+        self.sockets(config, &known);
+        self.journald(config, &known);
+        let Err(error) = staunch_connectors::sources::ports(&config.sources.settings()) else {
+            return;
         };
         // The decoders name the key as `generic[1].source_ip`.
         let mut path = vec![Step::Key("sources")];

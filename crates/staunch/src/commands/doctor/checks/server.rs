@@ -281,5 +281,11 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
             format!("runs, started {up}, mode {}", status.mode.mode),
         ));
     }
+    if status.open_to_loopback {
+        let text = "whoever can log in to the machine of the server may send it events and commands: it asks for no \
+                    token there";
+        let fix = "make tokens, and start it without --allow-unauthenticated-loopback";
+        findings.push(Finding::new("tokens", Health::Warning, text).fix(fix));
+    }
     findings
 }
