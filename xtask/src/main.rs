@@ -96,8 +96,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "schema",
-        arguments: "",
-        summary: "check the schemas of playbooks and tests with check-jsonschema, and ours against them",
+        arguments: "[--editor]",
+        summary: "check the schemas of playbooks, tests and snippets with check-jsonschema, or with an editor's server too",
         run: schema::run,
     },
     Task {

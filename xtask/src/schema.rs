@@ -1,7 +1,11 @@
 //! `cargo xtask schema`: checks the schemas of playbooks, their tests and snippets with check-jsonschema, ours against
 //! them, and that they refuse mistakes.
 //!
+//! With `--editor`, also with the language server that editors run.
+//!
 //! Never writes anything but into a folder of the target directory.
+
+mod editor;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +13,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
+use self::editor::Editor;
 use crate::python::Tool;
 use crate::{shell, workspace};
 
@@ -62,7 +67,11 @@ const SNIPPETS: Sample = Sample {
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    anyhow::ensure!(arguments.is_empty(), "schema has no options");
+    let in_editor = match arguments {
+        [] => false,
+        [only] if only == "--editor" => true,
+        _ => anyhow::bail!("schema has one option: --editor"),
+    };
     let root = workspace::root()?;
     shell::build_program(&root)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
@@ -80,6 +89,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (tests, playbooks): (Vec<_>, Vec<_>) = ours
         .into_iter()
         .partition(|path| path.to_string_lossy().ends_with(".test.yaml"));
+    let mut editor = in_editor.then(|| Editor::start(&target)).transpose()?;
     for (sample, mut files) in [(PLAYBOOK, playbooks), (TEST, tests), (SNIPPETS, Vec::new())] {
         let good = dir.join(format!("good-{}.yaml", sample.of));
         fs::write(&good, sample.good)?;
@@ -87,6 +97,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         let schema = schema(&target, &dir, sample.of)?;
         are_taken(&tool, &schema, &files)?;
         mistakes_are_refused(&tool, &schema, &dir, &sample)?;
+        if let Some(editor) = &mut editor {
+            is_underlined(editor, &schema, &files, &sample)?;
+        }
         let (of, refused) = (sample.of, sample.mistakes.len());
         println!(
             "{of}: {} files taken, {refused} with a mistake refused, as it has to be",
@@ -122,6 +135,20 @@ fn mistakes_are_refused(tool: &Path, schema: &Path, dir: &Path, sample: &Sample)
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+    Ok(())
+}
+
+/// Sees that an editor underlines nothing in `files`, and something for each mistake of `sample`.
+fn is_underlined(editor: &mut Editor, schema: &Path, files: &[PathBuf], sample: &Sample) -> Result<()> {
+    for file in files {
+        let said = editor.underlined(schema, &fs::read_to_string(file)?)?;
+        anyhow::ensure!(said.is_empty(), "an editor underlines in {}: {said:#?}", file.display());
+    }
+    for (right, wrong) in sample.mistakes {
+        let said = editor.underlined(schema, &sample.good.replace(right, wrong))?;
+        anyhow::ensure!(!said.is_empty(), "an editor underlines nothing of {wrong:?}");
+        println!("{wrong:?}, in an editor: {}", said.join("; "));
     }
     Ok(())
 }
