@@ -234,6 +234,8 @@ struct Attacker {
     namespace: NetNs,
     jobs: mpsc::Sender<Job>,
     ready: mpsc::Receiver<Result<(), String>>,
+    /// The number of the last datagram that it has sent.
+    sent: Arc<AtomicU64>,
 }
 
 impl Attacker {
@@ -241,10 +243,11 @@ impl Attacker {
         let (namespace_sender, namespace) = mpsc::channel();
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready_sender, ready) = mpsc::channel();
+        let sent = Arc::new(AtomicU64::new(0));
+        let last = sent.clone();
         std::thread::spawn(move || {
             let entered = enter_new_net().map_err(|error| error.to_string());
             let _ = namespace_sender.send(entered.and_then(|()| NetNs::current().map_err(|error| error.to_string())));
-            let mut sequence = 0;
             let mut set_up = false;
             for (source, stop, reply) in inbox {
                 if !set_up {
@@ -253,11 +256,16 @@ impl Attacker {
                     let _ = ready_sender.send(result);
                     continue;
                 }
-                let _ = reply.send(probe(source, &stop, &mut sequence).unwrap_or_default());
+                let _ = reply.send(probe(source, &stop, &last).unwrap_or_default());
             }
         });
         let namespace = namespace.recv().map_err(|error| error.to_string())??;
-        Ok(Self { namespace, jobs, ready })
+        Ok(Self {
+            namespace,
+            jobs,
+            ready,
+            sent,
+        })
     }
 
     /// Sets the attacker's end up, once the link has been moved to it.
@@ -285,14 +293,15 @@ impl Attacker {
         wait_until(|| last.load(Ordering::Relaxed) > before + 20)?;
         let begun = Instant::now();
         block(source)?;
-        // The block is in place when nothing has arrived for 5 ms.
+        // The block is in place when nothing has arrived for 5 ms of what was sent. A machine that stands still for as
+        // long sends nothing.
         let mut newest = (last.load(Ordering::Relaxed), Instant::now());
         wait_until(|| {
             let seen = last.load(Ordering::Relaxed);
             if seen != newest.0 {
                 newest = (seen, Instant::now());
             }
-            newest.1.elapsed() > Duration::from_millis(5)
+            newest.1.elapsed() > Duration::from_millis(5) && self.sent.load(Ordering::Relaxed) > newest.0
         })?;
         stop.store(true, Ordering::Relaxed);
         let sent = sent.recv().map_err(|error| error.to_string())?;
@@ -315,7 +324,7 @@ fn configure() -> Result<(), String> {
 }
 
 /// Sends numbered datagrams from `source` until told to stop; returns their numbers and times.
-fn probe(source: Ipv4Addr, stop: &AtomicBool, sequence: &mut u64) -> Result<Vec<(u64, Instant)>, String> {
+fn probe(source: Ipv4Addr, stop: &AtomicBool, last: &AtomicU64) -> Result<Vec<(u64, Instant)>, String> {
     let mut links = Links::open(TIMEOUT).map_err(|error| error.to_string())?;
     links
         .add_address("veth1", IpAddr::V4(source), 32)
@@ -325,9 +334,10 @@ fn probe(source: Ipv4Addr, stop: &AtomicBool, sequence: &mut u64) -> Result<Vec<
     let mut sent = Vec::new();
     let limit = Instant::now() + Duration::from_secs(10);
     while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
-        *sequence += 1;
-        sent.push((*sequence, Instant::now()));
+        let sequence = last.load(Ordering::Relaxed) + 1;
+        sent.push((sequence, Instant::now()));
         let _ = socket.send(&sequence.to_le_bytes());
+        last.store(sequence, Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(50));
     }
     Ok(sent)

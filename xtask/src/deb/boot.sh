@@ -280,6 +280,10 @@ execute = ["execute", "{subject}", "{label}"]
 undo = ["undo", "{subject}"]
 write = ["/var/lib/staunch/kept"]
 environment = { STATE = "/var/lib/staunch/kept" }
+
+[[sources.journald]]
+source = "suricata"
+units = ["sensor.service"]
 END
 cat > /etc/staunch/playbooks/keep.yaml << 'END'
 playbook: keep
@@ -299,6 +303,9 @@ holds "it starts with the drop-in" systemctl restart staunch
 holds "it answers" up
 staunch doctor
 holds "its sandbox is whole with the drop-in" sandboxed
+alert_of 203.0.113.51 > /srv/sensor.json
+systemd-run --unit=sensor --wait cat /srv/sensor.json
+holds "the kernel blocks what a service writes to the journal" eventually blocked 203.0.113.51
 sleep 1000 &
 SLEEP=$!
 falco "Detect crypto miners using the Stratum protocol" "$SLEEP"

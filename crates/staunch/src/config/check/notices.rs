@@ -96,7 +96,9 @@ impl Checker<'_> {
                 let what = "no file says whose accounts are, so the route never holds".to_owned();
                 mistake(key, what, "name one under [[context.identities]]");
             }
-            if route.team.is_some() && assets.is_empty() && identities.is_empty() {
+            // Of either file, so that it is told by what is told above.
+            let is_told = route.key_of_assets().is_some() || route.key_of_accounts().is_some();
+            if route.team.is_some() && !is_told && assets.is_empty() && identities.is_empty() {
                 let what = "no file says whose things are, so the route never holds".to_owned();
                 mistake(
                     "team",
