@@ -293,15 +293,15 @@ impl Attacker {
         wait_until(|| last.load(Ordering::Relaxed) > before + 20)?;
         let begun = Instant::now();
         block(source)?;
-        // The block is in place when nothing has arrived for 5 ms of what was sent. A machine that stands still for as
-        // long sends nothing.
+        // The block is in place when of at least 20 datagrams sent since none has arrived for 5 ms. A machine that stands
+        // still for as long sends none.
         let mut newest = (last.load(Ordering::Relaxed), Instant::now());
         wait_until(|| {
             let seen = last.load(Ordering::Relaxed);
             if seen != newest.0 {
                 newest = (seen, Instant::now());
             }
-            newest.1.elapsed() > Duration::from_millis(5) && self.sent.load(Ordering::Relaxed) > newest.0
+            newest.1.elapsed() > Duration::from_millis(5) && self.sent.load(Ordering::Relaxed) >= newest.0 + 20
         })?;
         stop.store(true, Ordering::Relaxed);
         let sent = sent.recv().map_err(|error| error.to_string())?;

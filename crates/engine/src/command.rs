@@ -173,10 +173,11 @@ impl Turn<'_> {
             return Err(format!("the lease of {id} ended at {end}"));
         }
         let max = self.state.limits().lease_max;
-        if lease == Span::ZERO || (lease > max && !is(Mutant::LeaseUnbounded)) {
-            return Err(format!(
-                "a lease of {lease}: it has to be for some time, and for {max} at the most"
-            ));
+        if lease == Span::ZERO {
+            return Err(format!("a lease of {lease} is no time at all"));
+        }
+        if lease > max && !is(Mutant::LeaseUnbounded) {
+            return Err(format!("a lease of {lease} is too long: the longest is {max}"));
         }
         let until = self.now + lease;
         if let Some(end) = it

@@ -205,7 +205,7 @@ fn judge(table: &ContextTable, question: &Question, around: Option<&Around>) -> 
     };
     let shown = match asset {
         Some(asset) => format!("{target} is {asset}"),
-        None => format!("no file names {target}"),
+        None => format!("nothing is known of {target}"),
     };
     let asks_identities = table.rows.iter().any(staunch_model::ContextRow::is_about_identities);
     match table.decide(asset.as_ref(), &around.accounts) {

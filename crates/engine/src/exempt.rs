@@ -290,10 +290,11 @@ fn network_of(target: &Target) -> Option<IpNet> {
 }
 
 fn within(span: Span, max: Span, what: &str) -> Result<(), String> {
-    if span == Span::ZERO || span > max && !is(Mutant::ExemptionUnbounded) {
-        return Err(format!(
-            "{what} for {span}: it has to be for some time, and for {max} at the most"
-        ));
+    if span == Span::ZERO {
+        return Err(format!("{what} for {span} is for no time at all"));
+    }
+    if span > max && !is(Mutant::ExemptionUnbounded) {
+        return Err(format!("{what} for {span} is too long: the longest is {max}"));
     }
     Ok(())
 }

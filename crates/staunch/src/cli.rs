@@ -10,12 +10,13 @@ mod playbook;
 mod review;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use staunch_model::{IncidentId, TransactionId};
 use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
 use crate::client::URL_VARIABLE;
@@ -59,10 +60,11 @@ pub(crate) struct Cli {
 /// # Errors
 /// What it does not take, or the help that was asked for.
 pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<(Cli, bool), clap::Error> {
+    let arguments: Vec<OsString> = arguments.collect();
     let mut command = Cli::command();
     let mut matches = command
-        .try_get_matches_from_mut(arguments)
-        .map_err(not_taken::made_clear)?;
+        .try_get_matches_from_mut(&arguments)
+        .map_err(|error| not_taken::made_clear(error, &arguments))?;
     let mut last = &matches;
     while let Some((_, of_subcommand)) = last.subcommand() {
         last = of_subcommand;
@@ -274,6 +276,32 @@ impl ChangeArgs {
         }
         Ok(self.reason.clone())
     }
+}
+
+/// Reads the id of an incident, and says so of anything else that has one.
+fn incident(text: &str) -> Result<IncidentId, String> {
+    text.parse().map_err(|why| match text {
+        _ if text.parse::<TransactionId>().is_ok() => {
+            "that is a transaction: `staunch containment list` shows which incident it is of".to_owned()
+        }
+        _ if text.parse::<IpAddr>().is_ok() => {
+            "that is an address: `staunch incident list` shows what became of it".to_owned()
+        }
+        _ => why,
+    })
+}
+
+/// Reads the id of a transaction, and says so of anything else that has one.
+fn transaction(text: &str) -> Result<TransactionId, String> {
+    text.parse().map_err(|why| match text {
+        _ if text.parse::<IncidentId>().is_ok() => {
+            "that is an incident: `staunch incident show` shows its transactions".to_owned()
+        }
+        _ if text.parse::<IpAddr>().is_ok() => {
+            "that is an address: `staunch containment list` shows which transaction holds it".to_owned()
+        }
+        _ => why,
+    })
 }
 
 fn reason(text: &str) -> Result<String, String> {

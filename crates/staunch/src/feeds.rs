@@ -126,13 +126,16 @@ fn refused(feed: &str, file: &str, invalid: Invalid) -> Fault {
 fn bounded(feed: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     let shown = name(path);
     let unreadable = |error: &io::Error| {
-        let (exit, hint) = if is_missing(error) {
-            (
+        let (exit, hint) = match error.kind() {
+            _ if is_missing(error) => (
                 Exit::NotFound,
                 "it is read when it is there: mend its path, or fetch it",
-            )
-        } else {
-            (Exit::Failed, "let the user of the server read it")
+            ),
+            io::ErrorKind::PermissionDenied => (Exit::Failed, "let the user of the server read it"),
+            _ => (
+                Exit::Failed,
+                "see that it is a file and the disk is sound, or fetch it again",
+            ),
         };
         Fault::doing(exit, format!("cannot read the feed {feed} ({shown})"), error).hint(hint)
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -79,7 +79,8 @@ impl Editor {
         self.opened += 1;
         let uri = format!("file:///tried/{}.yaml", self.opened);
         // As it stands in the file of somebody who uses it.
-        let text = format!("# yaml-language-server: $schema=file://{}\n{text}", schema.display());
+        let place = schema.display().to_string().replace('%', "%25").replace(' ', "%20");
+        let text = format!("# yaml-language-server: $schema=file://{place}\n{text}");
         let document = json!({"uri": uri, "languageId": "yaml", "version": 1, "text": text});
         let opened = json!({"textDocument": document});
         self.say(&json!({"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": opened}))?;
@@ -87,13 +88,15 @@ impl Editor {
             message["method"] == "textDocument/publishDiagnostics" && message["params"]["uri"] == uri.as_str()
         })?;
         let all = said["params"]["diagnostics"].as_array().context("it says none")?;
+        // Lines are counted from 0, and the first one is ours: so these are the lines of the file.
         let one = |it: &Value| format!("line {}: {}", it["range"]["start"]["line"], it["message"]);
         Ok(all.iter().map(one).collect())
     }
 
     fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        let end = Instant::now() + DEADLINE;
         loop {
-            let message = self.from.recv_timeout(DEADLINE);
+            let message = self.from.recv_timeout(end.saturating_duration_since(Instant::now()));
             let message = message.context("the language server says nothing more")?;
             if is_it(&message) {
                 return Ok(message);

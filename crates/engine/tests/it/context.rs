@@ -125,7 +125,7 @@ fn the_first_row_that_holds_decides_and_the_judgement_says_by_what() {
         refuse,
         Verdict::Refused,
         &format!(
-            "row 2 of the context guard (break glass) refuses: no file names {IP}; em\\u{{1b}}ergency is an account, for \
+            "row 2 of the context guard (break glass) refuses: nothing is known of {IP}; em\\u{{1b}}ergency is an account, for \
              emergencies (break-glass) (people.csv, line 2)"
         ),
     );
@@ -141,7 +141,7 @@ fn the_first_row_that_holds_decides_and_the_judgement_says_by_what() {
         Some(account("bob", None)),
         act,
         Verdict::Passed,
-        &format!("no row of the context guard holds: no file names {IP}"),
+        &format!("no row of the context guard holds: nothing is known of {IP}"),
     );
 }
 

@@ -158,7 +158,7 @@ pub struct FeedView {
     pub name: String,
     /// Networks that it names.
     pub networks: u64,
-    /// When what counts was made or fetched; `None` when it was never read.
+    /// When what counts was made or fetched; `None` when nothing of it was read since the start.
     pub as_of: Option<Timestamp>,
     /// When it counts no longer.
     pub expires: Option<Timestamp>,

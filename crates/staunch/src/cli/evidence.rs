@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use staunch_model::{EvidenceId, IncidentId, Span};
 
-use super::{DataArgs, ServerArgs};
+use super::{DataArgs, ServerArgs, incident};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvidenceCommand {
     /// List what was preserved, and what could not be
     List {
         /// Only what belongs to this incident, such as INC-17
-        #[arg(value_name = "INCIDENT")]
+        #[arg(value_name = "INCIDENT", value_parser = incident)]
         incident: Option<IncidentId>,
         /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file
         /// that holds it [default: the key of this machine]
@@ -118,7 +118,7 @@ pub(crate) struct EvidenceVerifyArgs {
 )]
 pub(crate) struct EvidenceExportArgs {
     /// Which incident, such as INC-17
-    #[arg(value_name = "INCIDENT")]
+    #[arg(value_name = "INCIDENT", value_parser = incident)]
     pub(crate) incident: IncidentId,
     /// The file to write, which must not be there; `-` for stdout [default: INC-17.evidence.tar.zst, for INC-17]
     #[arg(long, short, value_name = "FILE")]

@@ -9,8 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use staunch_connectors::logs::Format;
 use staunch_model::{IncidentId, IncidentOutcome, Span, Timestamp};
 
-use super::operate::incident;
-use super::{DataArgs, ServerArgs, ShowArgs};
+use super::{DataArgs, ServerArgs, ShowArgs, incident};
 
 #[derive(Args, Debug)]
 #[command(
@@ -22,7 +21,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "LSN")]
     pub(crate) after: Option<u64>,
     /// Only what this incident and its transactions are about, such as INC-17
-    #[arg(long, value_name = "INCIDENT")]
+    #[arg(long, value_name = "INCIDENT", value_parser = incident)]
     pub(crate) incident: Option<IncidentId>,
     /// End after so many entries
     #[arg(long, value_name = "COUNT")]
@@ -318,7 +317,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, conflicts_with_all = ["incident", "at"])]
     pub(crate) verify: bool,
     /// Only this incident and its transactions, such as INC-17
-    #[arg(long, value_name = "INCIDENT")]
+    #[arg(long, value_name = "INCIDENT", value_parser = incident)]
     pub(crate) incident: Option<IncidentId>,
     /// The whole state at this time instead, such as 2026-11-25T14:00:00Z
     #[arg(long, value_name = "TIME")]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::CommandFactory as _;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Cli, JSON};
 use crate::exit::{Exit, Fault};
@@ -20,35 +20,38 @@ pub(super) const OTHER_NAMES: [(&[&str], &str); 7] = [
     ),
     (
         &["explain", "why"],
-        "`staunch incident show` says why something was contained or not, `staunch protect explain` whether an address may be",
+        "`staunch incident show` says why, `staunch protect explain` whether",
     ),
     (
         &["list", "ls", "blocks", "transactions"],
-        "`staunch containment list` shows what is in force, `staunch incident list` what has happened",
+        "`staunch containment list` or `staunch incident list`",
     ),
     (
         &["block", "ban", "contain", "isolate"],
-        "playbooks contain what an event names: `staunch plan` shows what would become of one",
+        "playbooks do, of what an event names: see `staunch plan`",
     ),
     (
         &["stop", "pause", "disable", "off"],
-        "`staunch mode observe` has it act no more, `staunch release --all` lifts everything",
+        "`staunch mode observe`, and `staunch release --all` lifts everything",
     ),
     (
         &["log", "logs", "tail", "events"],
-        "`staunch watch` shows what happens as it happens, `staunch incident show` what has",
+        "`staunch watch` shows what happens as it happens",
     ),
     (
         &["allow", "allowlist", "whitelist", "trust"],
-        "`staunch protect add` keeps a network from being touched, `staunch release --trust` what was a mistake",
+        "`staunch protect add`, or `staunch release --trust` of a mistake",
     ),
 ];
 
-/// `error` as a person can use it: without most of a value that is longer than anybody reads, since what is wrong with
-/// it stands behind it, and with the name that a command has here.
-pub(super) fn made_clear(mut error: clap::Error) -> clap::Error {
-    if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
-        && let Some((_, tip)) = OTHER_NAMES.iter().find(|(names, _)| names.contains(&name.as_str()))
+/// `error` of `arguments` as a person can use it: without most of a value that is longer than anybody reads, since what
+/// is wrong with it stands behind it, and with the name that a command has here.
+pub(super) fn made_clear(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    // Groups of commands have words of their own, which they know better.
+    let first = arguments.get(1).and_then(|it| it.to_str());
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(name) = first
+        && let Some((_, tip)) = OTHER_NAMES.iter().find(|(names, _)| names.contains(&name))
     {
         error.remove(ContextKind::SuggestedSubcommand);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![(*tip).into()]));

@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
 use staunch_model::{IncidentId, Span, TransactionId};
 
-use super::{ChangeArgs, ShowArgs};
+use super::{ChangeArgs, ShowArgs, incident, transaction};
 
 #[derive(Args, Debug)]
 #[command(after_help = "To approve one, --reason is needed.")]
 pub(crate) struct ApproveArgs {
     /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION")]
+    #[arg(value_name = "TRANSACTION", value_parser = transaction)]
     pub(crate) id: Option<TransactionId>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
@@ -23,7 +23,7 @@ pub(crate) struct ApproveArgs {
 #[command(after_help = "--reason is needed: whoever asks for it again wants to know.")]
 pub(crate) struct DenyArgs {
     /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION")]
+    #[arg(value_name = "TRANSACTION", value_parser = transaction)]
     pub(crate) id: TransactionId,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
@@ -41,10 +41,10 @@ pub(crate) struct DenyArgs {
 )]
 pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17; or else --incident or --all
-    #[arg(value_name = "TRANSACTION", conflicts_with_all = ["incident", "all"], value_parser = transaction)]
+    #[arg(value_name = "TRANSACTION", conflicts_with_all = ["incident", "all"], value_parser = released)]
     pub(crate) id: Option<TransactionId>,
     /// What this incident holds, the last completed first; what others hold too stays in force
-    #[arg(long, value_name = "INCIDENT", conflicts_with = "all")]
+    #[arg(long, value_name = "INCIDENT", conflicts_with = "all", value_parser = incident)]
     pub(crate) incident: Option<IncidentId>,
     /// Everything
     #[arg(long)]
@@ -112,22 +112,12 @@ pub(crate) struct ProtectRemoveArgs {
     pub(crate) change: ChangeArgs,
 }
 
-fn transaction(text: &str) -> Result<TransactionId, String> {
-    if text.starts_with("INC-") {
-        return Err(format!("that is an incident: write --incident {text}"));
+/// Reads the id of a transaction to release, and says where one of an incident goes.
+fn released(text: &str) -> Result<TransactionId, String> {
+    match text.parse::<IncidentId>() {
+        Ok(incident) => Err(format!("that is an incident: write --incident {incident}")),
+        Err(_) => transaction(text),
     }
-    if text.parse::<IpAddr>().is_ok() {
-        return Err("that is an address: `staunch containment list` shows which transaction holds it".to_owned());
-    }
-    text.parse()
-}
-
-/// An incident, of commands that have nothing to say of a transaction.
-pub(super) fn incident(text: &str) -> Result<IncidentId, String> {
-    if text.starts_with("TX-") {
-        return Err("that is a transaction: `staunch containment list` shows which incident it is of".to_owned());
-    }
-    text.parse()
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
@@ -168,7 +158,7 @@ fn at_most(span: Span, max: Span) -> Result<Span, String> {
 #[derive(Args, Debug)]
 pub(crate) struct RenewArgs {
     /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION")]
+    #[arg(value_name = "TRANSACTION", value_parser = transaction)]
     pub(crate) id: TransactionId,
     /// For how long from now, such as 2h or 1h30m
     // The longest is in the policy of the server.
@@ -190,7 +180,7 @@ pub(crate) struct RenewArgs {
 )]
 pub(crate) struct RecoverArgs {
     /// Which, such as INC-17
-    #[arg(value_name = "INCIDENT")]
+    #[arg(value_name = "INCIDENT", value_parser = incident)]
     pub(crate) id: IncidentId,
     /// Only show its steps and how far it is
     #[arg(long, conflicts_with_all = ["stop", "wait"])]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use staunch_model::IncidentId;
 
-use super::{ConfigArgs, DataArgs};
+use super::{ConfigArgs, DataArgs, incident};
 
 #[derive(Args, Debug)]
 #[command(
@@ -18,7 +18,7 @@ pub(crate) struct ReviewArgs {
     #[command(subcommand)]
     pub(crate) command: Option<ReviewCommand>,
     /// Which, such as INC-17
-    #[arg(value_name = "INCIDENT", required = true)]
+    #[arg(value_name = "INCIDENT", required = true, value_parser = incident)]
     pub(crate) id: Option<IncidentId>,
     /// The folder to write [default: review-INC-17]
     #[arg(long, value_name = "DIR")]

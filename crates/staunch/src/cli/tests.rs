@@ -50,6 +50,17 @@ fn whoever_takes_another_word_is_told_ours() {
     for (line, tip) in [
         ("staunch undo TX-1", "tip: `staunch release` lifts what is in force"),
         ("staunch explain INC-1", "tip: `staunch incident show` says why"),
+        ("staunch token ls", "tip: a similar subcommand exists: 'list'"),
+        ("staunch release inc-1", "that is an incident: write --incident INC-1"),
+        (
+            "staunch renew INC-1 --for 1h",
+            "that is an incident: `staunch incident show`",
+        ),
+        ("staunch release --incident TX-1", "that is a transaction"),
+        (
+            "staunch review 203.0.113.9",
+            "that is an address: `staunch incident list`",
+        ),
         ("staunch serv", "tip: a similar subcommand exists: 'serve'"),
         (
             "staunch release 203.0.113.9",
@@ -64,6 +75,8 @@ fn whoever_takes_another_word_is_told_ours() {
         assert!(said.contains(tip), "{line}: {said}");
         assert_eq!(said.matches("tip: ").count(), tip.matches("tip: ").count(), "{said}");
     }
+    let tips = not_taken::OTHER_NAMES.iter().map(|(_, tip)| tip);
+    assert!(tips.into_iter().all(|tip| tip.len() + "  tip: ".len() <= 80));
     let root = Cli::command();
     let taken: Vec<_> = root.get_subcommands().map(clap::Command::get_name).collect();
     let other = not_taken::OTHER_NAMES.iter().flat_map(|(names, _)| *names);

@@ -1,7 +1,6 @@
 //! `staunch protect`
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -112,9 +111,9 @@ fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
         .map_err(|fault| match fault.exit {
             Exit::NotFound => fault.hint("`staunch protect list` shows what is protected, and by what"),
             Exit::Refused => fault.hint(
-            "what a file lists is changed in that file, what the configuration protects there, under `[never_touch]`; what \
-             no containment can mean, nowhere",
-        ),
+                "change a list in its file, and what the configuration protects under `[never_touch]`; what no \
+                 containment can mean cannot be changed",
+            ),
             _ => fault,
         })?;
     let removed = Removed { network, reply };
@@ -207,13 +206,7 @@ fn all_protections(client: &Client) -> Result<Protections, Fault> {
 
 fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
     let by = match (&it.file, it.line) {
-        // Which directory it is in, `explain` says: a column has no room for that.
-        (Some(file), Some(line)) => {
-            let name = Path::new(file)
-                .file_name()
-                .map_or(file.into(), |it| it.to_string_lossy());
-            format!("{name}, line {line}")
-        }
+        (Some(file), Some(line)) => format!("{}, line {line}", end_of(file)),
         _ => it.by.clone().unwrap_or_else(|| it.origin.name().to_owned()),
     };
     let why = match it.origin {
@@ -250,4 +243,25 @@ fn words(it: &ProtectionView) -> String {
         words.push_str(&format!(": {}", Printable(&it.reason)));
     }
     words
+}
+
+/// The last two parts of a path, which a column has room for; `explain` shows all of it.
+fn end_of(path: &str) -> &str {
+    path.rmatch_indices('/').nth(1).map_or(path, |(at, _)| &path[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_told_by_its_end() {
+        for (path, end) in [
+            ("/etc/staunch/partners.txt", "staunch/partners.txt"),
+            ("/partners.txt", "/partners.txt"),
+            ("partners.txt", "partners.txt"),
+        ] {
+            assert_eq!(end_of(path), end);
+        }
+    }
 }

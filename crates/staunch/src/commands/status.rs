@@ -52,7 +52,7 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         line(
             "changed",
             format!(
-                "when it was last read, from the next start on: {}",
+                "from the next start on, as the file was when it was last read: {}",
                 keys(&it.at_next_start)
             ),
         );

@@ -137,6 +137,12 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["there is no source snort", "suricata"],
         ),
         (
+            "[[sources.generic]]\nname = \"a\\u001bb\"\nsignature = \"s\"\nsource_ip = \"ip\"\n[[sources.files]]\npath = \"eve.json\"\nsource = \
+             \"snort\"\n",
+            "7:10",
+            &["there is no source snort", "auditd, a\\u{1b}b", "2 mistakes"],
+        ),
+        (
             "[[sources.files]]\npath = \"eve.json\"\n[[sources.files]]\npath = \"eve.json\"\n",
             "4:8",
             &["is followed already"],

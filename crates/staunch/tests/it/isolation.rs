@@ -218,7 +218,7 @@ fn whoever_is_logged_in_stays_in_touch() {
         let server = home.serve();
         // A session that begins after the server has entered its sandbox.
         let mut shell = Command::new("cat")
-            .env("SSH_CONNECTION", "203.0.113.77 50001 10.9.0.1 22")
+            .env("SSH_CONNECTION", "203.0.113.242 50001 10.9.0.1 22")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -229,7 +229,7 @@ fn whoever_is_logged_in_stays_in_touch() {
         drop(shell.stdin.take());
         shell.wait().expect("it ends");
         let peer = Allowed::Network {
-            address: "203.0.113.77".parse().expect("an address"),
+            address: "203.0.113.242".parse().expect("an address"),
             prefix: 32,
         };
         assert!(allowed.contains(&peer), "{allowed:?}: {}", home.log());

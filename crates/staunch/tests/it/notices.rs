@@ -266,6 +266,12 @@ fn mistakes_in_routes_are_found() {
         assert_eq!(output.status.code(), Some(2), "{config}: {said}");
         assert!(said.contains(expect), "{config}: {said}");
     }
+    // One file would do for both.
+    home.configure(&notifier(
+        "[[routes]]\nteam = \"web\"\ndata_class = \"pci\"\nto = [\"desk\"]\n",
+    ));
+    let said = crate::harness::stderr(&home.run(&["check"]));
+    assert!(said.contains("1 mistake in the configuration"), "{said}");
     home.configure(&notifier("[[routes]]\nlevel = \"page\"\nto = [\"desk\"]\n"));
     let output = home.run(&["check"]);
     assert!(output.status.success(), "{output:?}");

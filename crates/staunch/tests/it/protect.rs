@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command};
 
 use nix::mount::{MsFlags, mount};
@@ -71,6 +72,9 @@ fn what_is_protected_by_command_is_not_contained_after_a_restart_either() {
             let removed = server.run(&["protect", "remove", network, "--reason", "ours", "--yes"]);
             assert_eq!(removed.status.code(), Some(exit), "{network}: {removed:?}");
         }
+        server.ok(&["protect", "add", ATTACKER, "--reason", "ours", "--yes"]);
+        let removed: Value = server.json(&["protect", "remove", ATTACKER, "--reason", "ours", "--yes"]);
+        assert_eq!(removed["network"], "203.0.113.9/32", "{removed}");
         let explained = server.ok(&["protect", "explain", ATTACKER]);
         assert_eq!(
             explained,
@@ -221,7 +225,8 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
     });
 }
 
-/// Somebody who is logged in, as other tests see it, too: it is over when this is dropped.
+/// Somebody who is logged in, which other tests see, too: from an address that none of them attacks from. It is over
+/// when this is dropped.
 struct Session(Child);
 
 impl Drop for Session {
@@ -237,6 +242,15 @@ fn what_this_machine_depends_on_is_never_blocked() {
         const OWN: &str = "198.51.100.1";
         const GATEWAY: &str = "198.51.100.2";
         const RESOLVER: &str = "203.0.113.53";
+        const PEER: &str = "203.0.113.241";
+        const RESOLV_CONF: &str = "/etc/resolv.conf";
+        if !Path::new(RESOLV_CONF).exists() {
+            staunch_testkit::skip(
+                "protect::discovered",
+                "there is no /etc/resolv.conf to put another over",
+            );
+            return;
+        }
         let mut links = Links::open(DEADLINE).expect("this thread may");
         links.create_pair("here", "there").expect("it is our namespace");
         for link in ["here", "there"] {
@@ -250,18 +264,18 @@ fn what_this_machine_depends_on_is_never_blocked() {
         let mut session = Command::new("sleep");
         session
             .arg("600")
-            .env("SSH_CONNECTION", format!("{ATTACKER} 50001 {OWN} 22"));
+            .env("SSH_CONNECTION", format!("{PEER} 50001 {OWN} 22"));
         let _session = Session(session.spawn().expect("sleep is there"));
 
         let home = Home::new(SMALL);
         mounts_of_its_own().expect("this thread may");
         fs::write(home.path("resolv.conf"), format!("nameserver {RESOLVER}\n")).expect("it is our directory");
         let none: Option<&str> = None;
-        let (ours, machines) = (home.path("resolv.conf"), "/etc/resolv.conf");
-        mount(Some(&ours), machines, none, MsFlags::MS_BIND, none).expect("this thread may");
+        let ours = home.path("resolv.conf");
+        mount(Some(&ours), RESOLV_CONF, none, MsFlags::MS_BIND, none).expect("this thread may");
         let server = home.serve();
         let expected = [
-            (ATTACKER, "management session (ssh)"),
+            (PEER, "management session (ssh)"),
             (GATEWAY, "gateway"),
             (RESOLVER, "resolver"),
         ];
@@ -412,6 +426,13 @@ fn a_time_that_cannot_be_is_told_before_anybody_is_asked() {
         let refused = home.run(&[command, &["--reason", "ours", "--yes"]].concat());
         assert_eq!(refused.status.code(), Some(2), "{command:?}: {refused:?}");
         assert!(stderr(&refused).contains(why), "{command:?}: {refused:?}");
+    }
+    for command in [
+        &["protect", "add", ATTACKER, "--for", "3660d"][..],
+        &["release", "TX-1", "--trust", "90d"],
+    ] {
+        let asked = home.run(&[command, &["--reason", "ours", "--yes"]].concat());
+        assert_eq!(asked.status.code(), Some(3), "{command:?}: {asked:?}");
     }
 }
 

@@ -218,7 +218,9 @@ fn keys_that_need_a_start_are_told_after_a_signal_and_until_it() {
     );
     let shown = server.ok(&["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        shown.contains("changed when it was last read, from the next start on: http.connections_max, log.level"),
+        shown.contains(
+            "changed from the next start on, as the file was when it was last read: http.connections_max, log.level"
+        ),
         "{shown}"
     );
     // What is as it was is not told, nor may it be so any more before it was read.

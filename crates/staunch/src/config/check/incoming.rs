@@ -33,7 +33,7 @@ impl Checker<'_> {
             }
             if !known.contains(&sender.source.as_str()) {
                 let what = format!("there is no source {}", Printable(&sender.source));
-                mistake("source", what, format!("write one of {}", known.join(", ")));
+                mistake("source", what, one_of(known));
             }
             if sender.secret_files.iter().all(|it| it.as_os_str().is_empty()) {
                 let what = "without a secret nothing can be proved".to_owned();
@@ -69,7 +69,7 @@ impl Checker<'_> {
     fn source(&mut self, kind: &str, at: usize, source: &str, known: &[&str]) {
         if !known.contains(&source) {
             let what = format!("there is no source {}", Printable(source));
-            self.inlet(kind, at, "source", what, &format!("write one of {}", known.join(", ")));
+            self.inlet(kind, at, "source", what, &one_of(known));
         }
     }
 
@@ -159,6 +159,7 @@ impl Checker<'_> {
     pub(super) fn sources(&mut self, config: &Config) {
         // Also those that cannot be made: what names one of them is right.
         let own = config.sources.generic.iter().map(|it| it.name.as_str());
+        let own = own.filter(|it| !staunch_playbook::SYSTEMS.contains(it));
         let known: Vec<&str> = staunch_playbook::SYSTEMS.into_iter().chain(own).collect();
         self.files(config, &known);
         self.senders(config, &known);
@@ -179,4 +180,8 @@ impl Checker<'_> {
         self.mistakes
             .push(Mistake::of_value(self.text, &path, error.what.clone(), error.hint));
     }
+}
+
+fn one_of(known: &[&str]) -> String {
+    format!("write one of {}", Printable(&known.join(", ")))
 }

@@ -140,7 +140,8 @@ pub(super) fn configured(status: &Status, file: Option<&Path>) -> Option<Finding
         .and_then(|at| u64::try_from(at.as_micros()).ok())
         .map(Timestamp::from_micros);
     if let (Some(changed), Some(read)) = (changed, status.configuration_read)
-        && changed > read
+        && (read..=now()).contains(&changed)
+        && changed != read
     {
         // What the server has found changed may be as it was again.
         let text = format!(
@@ -212,7 +213,7 @@ pub(super) fn server_state(status: &Status) -> Vec<Finding> {
         if let Some(why) = &feed.failed {
             let text = match feed.as_of {
                 Some(_) => format!("{why}; what was read before counts until it expires"),
-                None => format!("{why}; nothing of it was ever read"),
+                None => format!("{why}; nothing of it has been read since the server started, so that it says nothing"),
             };
             let fix = "mend it: a file is read again within a second, and what is fetched is asked for again after a \
                        minute, later each time";

@@ -155,7 +155,7 @@ pub(super) fn feeds(config: &Config) -> Vec<Finding> {
             Finding::new(CHECK, Health::Ok, text)
         }
         Err(fault) if settings.url.is_some() && fault.exit == Exit::NotFound => {
-            let text = format!("{} was never fetched", Printable(&settings.name));
+            let text = format!("there is no copy of {} here", Printable(&settings.name));
             let fix = "a server that runs fetches it, and `staunch status` says why when it cannot";
             Finding::new(CHECK, Health::Warning, text).fix(fix)
         }
