@@ -293,8 +293,8 @@ impl Attacker {
         wait_until(|| last.load(Ordering::Relaxed) > before + 20)?;
         let begun = Instant::now();
         block(source)?;
-        // The block is in place when of at least 20 datagrams sent since none has arrived for 5 ms. A machine that stands
-        // still for as long sends none.
+        // The block is in place when of at least 20 datagrams sent since none has arrived for 5 ms. A machine that
+        // stands still for as long sends none.
         let mut newest = (last.load(Ordering::Relaxed), Instant::now());
         wait_until(|| {
             let seen = last.load(Ordering::Relaxed);
