@@ -172,6 +172,14 @@ impl Walk<'_, '_> {
             .get("guards")
             .map_or((Some(PlaybookGuards::default()), None, None), |node| self.guards(node));
         let preserve = self.preserve(fields.get("preserve"));
+        // What is written as JSON comes from a program, which may have sorted the keys.
+        if !self
+            .text
+            .get(root.span.start..)
+            .is_some_and(|text| text.starts_with('{'))
+        {
+            self.evidence_first(&fields);
+        }
         let steps = self.contain(&fields);
         let contained: Option<Vec<Step>> = steps
             .as_ref()

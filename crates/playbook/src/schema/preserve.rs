@@ -190,6 +190,19 @@ impl Walk<'_, '_> {
         Some(name.into())
     }
 
+    /// Refuses evidence that is written below what might destroy it. It would be taken first all the same, and whoever
+    /// reads the playbook has to see that.
+    pub(super) fn evidence_first(&mut self, fields: &Fields<'_>) {
+        if let (Some(preserve), Some(contain)) = (fields.get("preserve"), fields.get("contain"))
+            && contain.span.start < preserve.span.start
+        {
+            let message = "the evidence stands below what is contained";
+            let hint = "put `preserve` above `contain`: evidence is taken first, and a playbook says what is done in the \
+                        order in which it is";
+            self.report.error_with_hint("P099", preserve.point(), message, hint);
+        }
+    }
+
     /// Tells what an act for good destroys that nothing keeps.
     pub(super) fn unkept(&mut self, fields: &Fields<'_>, pieces: &[Piece], steps: &[Step]) {
         let contain = fields.get("contain");

@@ -119,21 +119,22 @@ fn every_mistake_is_found_at_its_place() {
         ("low: enforce", "lo: enforce", &[("P010", 19, 9)]),
         ("on_failure: keep", "on_failure: kep", &[("P013", 20, 13)]),
         ("on_failure: keep", "restore: []", &[("P010", 20, 1)]),
-        ("on_failure: keep", "preserve: [network, ruleset: { mib_max: 1 }, flows: { target: event.source.ip }]", &[]),
-        ("on_failure: keep", "preserve: [memory]", &[("P015", 20, 12)]),
-        ("on_failure: keep", "preserve: [flows]", &[("P012", 20, 12)]),
-        ("on_failure: keep", "preserve: [flows: { deadline: 1s }]", &[("P011", 20, 21)]),
-        ("on_failure: keep", "preserve: [flows: { target: event.user }]", &[("P050", 20, 29)]),
-        ("on_failure: keep", "preserve: [network: { target: event.source.ip }]", &[("P010", 20, 23)]),
-        ("on_failure: keep", "preserve: [network: { deadline: 3m }]", &[("P018", 20, 33)]),
-        ("on_failure: keep", "preserve: [network: { mib_max: 0 }]", &[("P018", 20, 32)]),
-        ("on_failure: keep", "preserve: [capture: { target: event.source.ip, window: 2m }]", &[("P018", 20, 56)]),
-        ("on_failure: keep", "preserve: [capture: { target: event.source.ip, deadline: 2s }]", &[("P091", 20, 58)]),
-        ("on_failure: keep", "preserve: [files: { deadline: 1s }]", &[("P011", 20, 21)]),
-        ("on_failure: keep", "preserve: [files: { paths: [] }]", &[("P022", 20, 28)]),
-        ("on_failure: keep", "preserve: [files: { paths: [var/log] }]", &[("P090", 20, 29)]),
-        ("on_failure: keep", "preserve: [files: { paths: [/var/../etc/shadow] }]", &[("P090", 20, 29)]),
-        ("on_failure: keep", "preserve: [journal: { units: [--flush] }]", &[("P090", 20, 31)]),
+        ("attack: [T1110, T1110.001]", "preserve: [network, ruleset: { mib_max: 1 }, flows: { target: event.source.ip }]", &[]),
+        ("on_failure: keep", "preserve: [network]", &[("P099", 20, 12)]),
+        ("attack: [T1110, T1110.001]", "preserve: [memory]", &[("P015", 3, 12)]),
+        ("attack: [T1110, T1110.001]", "preserve: [flows]", &[("P012", 3, 12)]),
+        ("attack: [T1110, T1110.001]", "preserve: [flows: { deadline: 1s }]", &[("P011", 3, 21)]),
+        ("attack: [T1110, T1110.001]", "preserve: [flows: { target: event.user }]", &[("P050", 3, 29)]),
+        ("attack: [T1110, T1110.001]", "preserve: [network: { target: event.source.ip }]", &[("P010", 3, 23)]),
+        ("attack: [T1110, T1110.001]", "preserve: [network: { deadline: 3m }]", &[("P018", 3, 33)]),
+        ("attack: [T1110, T1110.001]", "preserve: [network: { mib_max: 0 }]", &[("P018", 3, 32)]),
+        ("attack: [T1110, T1110.001]", "preserve: [capture: { target: event.source.ip, window: 2m }]", &[("P018", 3, 56)]),
+        ("attack: [T1110, T1110.001]", "preserve: [capture: { target: event.source.ip, deadline: 2s }]", &[("P091", 3, 58)]),
+        ("attack: [T1110, T1110.001]", "preserve: [files: { deadline: 1s }]", &[("P011", 3, 21)]),
+        ("attack: [T1110, T1110.001]", "preserve: [files: { paths: [] }]", &[("P022", 3, 28)]),
+        ("attack: [T1110, T1110.001]", "preserve: [files: { paths: [var/log] }]", &[("P090", 3, 29)]),
+        ("attack: [T1110, T1110.001]", "preserve: [files: { paths: [/var/../etc/shadow] }]", &[("P090", 3, 29)]),
+        ("attack: [T1110, T1110.001]", "preserve: [journal: { units: [--flush] }]", &[("P090", 3, 31)]),
         ("on_failure: keep", "summary: again", &[("P005", 20, 1)]),
         ("on_failure: keep", "? [a]\n: b", &[("P006", 20, 4)]),
         ("attack: [T1110, T1110.001]", "attack: &a [T1110]", &[("P003", 3, 9)]),
@@ -342,13 +343,13 @@ fn steps_are_checked_against_the_drivers() {
     );
     // Nothing finds out which process an event means.
     let of_process =
-        GOOD.to_owned() + "preserve: [process: { target: event.raw.pid }, flows: { target: event.source.ip }]\n";
+        "preserve: [process: { target: event.raw.pid }, flows: { target: event.source.ip }]\n".to_owned() + GOOD;
     let context = |drivers| CheckContext {
         drivers,
         ..CheckContext::default()
     };
     let warned = compile("x.yaml", &of_process, &context(vec![driver(UndoClass::Owned)])).expect("only a warning");
-    assert_eq!(places(&warned.warnings), [("P031", 21, 12)]);
+    assert_eq!(places(&warned.warnings), [("P031", 1, 12)]);
     let with_processes = Description {
         kind: ActionKind::FreezeProcess,
         ..driver(UndoClass::Owned)
@@ -369,10 +370,11 @@ fn steps_are_checked_against_the_drivers() {
     );
     let unkept = kill(", irreversible: yes").expect("only a warning");
     assert_eq!(places(&unkept.warnings), [("P092", 16, 5)]);
-    let keeps = said.replace(
-        "block-ip: { target: event.source.ip",
-        "kill-process: { target: event.raw.pid",
-    ) + "preserve: [process: { target: event.raw.pid }]\n";
+    let keeps = "preserve: [process: { target: event.raw.pid }]\n".to_owned()
+        + &said.replace(
+            "block-ip: { target: event.source.ip",
+            "kill-process: { target: event.raw.pid",
+        );
     assert_eq!(check(&keeps).expect("what it ends is kept").warnings, []);
     let of_another = keeps.replace(
         "process: { target: event.raw.pid }",
@@ -380,20 +382,17 @@ fn steps_are_checked_against_the_drivers() {
     );
     assert_ne!(of_another, keeps);
     let warned = check(&of_another).expect("only a warning");
-    assert_eq!(places(&warned.warnings), [("P092", 16, 5)], "it keeps another process");
+    assert_eq!(places(&warned.warnings), [("P092", 17, 5)], "it keeps another process");
 }
 
 #[test]
 fn evidence_is_taken_by_its_volatility() {
-    let text = GOOD.to_owned()
-        + "preserve: [files: { paths: [/var/log/auth.log*] }, capture: { target: event.source.ip, window: 5s }, journal, \
-           ruleset, flows: { target: event.source.ip }, network, network]\n";
+    let text =
+        "preserve: [files: { paths: [/var/log/auth.log*] }, capture: { target: event.source.ip, window: 5s }, journal, \
+                ruleset, flows: { target: event.source.ip }, network, network]\n"
+            .to_owned() + GOOD;
     let compiled = check(&text).unwrap_or_else(|found| panic!("{found:?}"));
-    assert_eq!(
-        places(&compiled.warnings),
-        [("P030", 21, 165)],
-        "network is there twice"
-    );
+    assert_eq!(places(&compiled.warnings), [("P030", 1, 165)], "network is there twice");
     let steps = &compiled.program.playbook.preserve;
     let order: Vec<_> = steps.iter().map(|it| it.evidence.name()).collect();
     assert_eq!(
