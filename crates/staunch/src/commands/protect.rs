@@ -206,7 +206,7 @@ fn all_protections(client: &Client) -> Result<Protections, Fault> {
 
 fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
     let by = match (&it.file, it.line) {
-        (Some(file), Some(line)) => format!("{}, line {line}", end_of(file)),
+        (Some(file), Some(line)) => format!("{}:{line}", end_of(file)),
         _ => it.by.clone().unwrap_or_else(|| it.origin.name().to_owned()),
     };
     let why = match it.origin {

@@ -93,7 +93,7 @@ fn a_list_is_in_force_within_a_moment_of_a_change_and_a_mistake_changes_nothing(
             "{explained}"
         );
         let listed = server.ok(&["protect", "list"]);
-        assert!(listed.contains("line 2"), "{listed}");
+        assert!(listed.contains("/partners.txt:2"), "{listed}");
         assert_eq!(metric(&server, "networks"), Some(2.0));
         assert_eq!(metric(&server, "refused"), Some(0.0));
 
