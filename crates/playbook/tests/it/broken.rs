@@ -386,6 +386,16 @@ fn steps_are_checked_against_the_drivers() {
 }
 
 #[test]
+fn the_keys_of_json_may_be_sorted() {
+    let json = r#"{"contain":[{"block-ip":{"target":"event.source.ip","lease":"1h"}}],"playbook":"sorted","preserve":
+        ["sockets"],"summary":"S.","trigger":{"sources":["falco"],"when":"event.severity >= high","incident":
+        "event.source.ip"}}"#;
+    for text in [json.to_owned(), format!("# made by a program\n{json}")] {
+        assert_eq!(check(&text).unwrap_or_else(|found| panic!("{found:?}")).warnings, []);
+    }
+}
+
+#[test]
 fn evidence_is_taken_by_its_volatility() {
     let text =
         "preserve: [files: { paths: [/var/log/auth.log*] }, capture: { target: event.source.ip, window: 5s }, journal, \

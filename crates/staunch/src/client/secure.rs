@@ -253,3 +253,28 @@ fn nothing(path: &Path, what: &str, hint: &str) -> Fault {
     let shown = path.display().to_string();
     Fault::new(Exit::Usage, format!("there is no {what} in {}", Printable(&shown))).hint(hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loopback::Loopback;
+
+    #[test]
+    fn an_authority_that_shows_its_own_certificate_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = dir.path().join("ca.pem");
+        let (_server, url) = Loopback::secured_by_itself(&ca);
+        let calling = Calling {
+            ca: Some(&ca),
+            within: Duration::from_secs(10),
+            kept: 1,
+            is_plain: false,
+        };
+        let agent = calling.agent().unwrap_or_else(|fault| panic!("{}", fault.told()));
+        let error = agent.get(&url).call().expect_err("it is no certificate of a server");
+        let fault = told(&url, &error).expect("it is a matter of TLS");
+        assert_eq!(fault.exit, Exit::Denied);
+        let hint = fault.advice().unwrap_or_default();
+        assert!(hint.contains("that of an authority (CA:TRUE)"), "{hint}");
+    }
+}
