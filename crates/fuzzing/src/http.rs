@@ -1,7 +1,7 @@
 //! The HTTP API: bytes as they come on a connection, through the parser, the routes, the runtime and a memory world.
 //!
 //! What holds of every answer: it is never an internal error; a failure is a problem as in RFC 9457 that says its
-//! status and can be shown; a success is JSON; and the engine still runs.
+//! status and can be shown; a success is JSON, or what its path gives instead; and the engine still runs.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, Response, header};
+use axum::http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
@@ -25,7 +25,7 @@ use staunch_model::{InstallationId, Mode, Policy, Span, Timestamp};
 use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
 use staunch_ports::{Clock, Follower, Journal, Lsn};
 use staunch_runtime::{Intake, Parts, Runtime, Settings};
-use staunch_server::dto::{PROBLEM_TYPE, Problem};
+use staunch_server::dto::{PROBLEM_TYPE, Problem, path};
 use staunch_server::{HttpLimits, Scheme, SenderSettings, Senders, Service, Tokens, in_process};
 use staunch_store::MemoryJournal;
 use staunch_store::index::Index;
@@ -44,16 +44,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends `data` on a connection of its own and closes it.
 pub fn run(data: &[u8]) {
+    answers(data);
+}
+
+/// Sends `data` on a connection of its own, and gives back what is answered.
+fn answers(data: &[u8]) -> Vec<u8> {
     thread_local! {
         static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
     }
     WORLD.with_borrow_mut(|slot| {
         let world = slot.get_or_insert_with(World::start);
-        world.connection(&data[..data.len().min(BYTES_MAX)]);
+        let answers = world.connection(&data[..data.len().min(BYTES_MAX)]);
         if world.inputs >= INPUTS_MAX {
             *slot = None;
         }
-    });
+        answers
+    })
 }
 
 /// A Staunch that runs.
@@ -170,21 +176,24 @@ impl World {
         }
     }
 
-    fn connection(&mut self, data: &[u8]) {
+    fn connection(&mut self, data: &[u8]) -> Vec<u8> {
         self.inputs += 1;
         let router = TowerToHyperService::new(self.router.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let method = request.method().clone();
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             let answer = router.call(request);
             async move {
                 let Ok(response) = answer.await;
-                Ok::<_, Infallible>(checked(&method, response).await)
+                Ok::<_, Infallible>(checked(&method, &path, response).await)
             }
         });
         let talk = async {
             let (client, server) = tokio::io::duplex(data.len() + (64 << 10));
             let (mut reader, mut writer) = tokio::io::split(client);
-            let serve = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), answer);
+            // Whoever has said everything still waits for the answers.
+            let serve = hyper::server::conn::http1::Builder::new()
+                .half_close(true)
+                .serve_connection(TokioIo::new(server), answer);
             let send = async {
                 // The server may hang up before it has everything.
                 drop(writer.write_all(data).await);
@@ -197,14 +206,17 @@ impl World {
                 answers.is_empty() || answers.starts_with(b"HTTP/1."),
                 "an answer is HTTP"
             );
+            answers
         };
-        self.tokio
+        let answers = self
+            .tokio
             .block_on(async { tokio::time::timeout(PATIENCE, talk).await })
             .expect("every connection ends");
         assert!(
             !self.runtime.as_ref().is_some_and(Runtime::has_failed),
             "the engine still runs"
         );
+        answers
     }
 }
 
@@ -216,9 +228,17 @@ impl Drop for World {
     }
 }
 
-/// Asserts what holds of every answer, and passes it on.
-async fn checked(method: &Method, response: Response<Body>) -> Response<Body> {
-    let (head, body) = response.into_parts();
+/// Asserts what holds of every answer to `method` at `path`, and passes it on.
+async fn checked(method: &Method, path: &str, response: Response<Body>) -> Response<Body> {
+    let (head, mut body) = response.into_parts();
+    if path == path::STREAM && head.status.is_success() {
+        // It ends when whoever listens hangs up, which is done at once.
+        assert_eq!(
+            head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes),
+            Some(&b"text/event-stream"[..])
+        );
+        body = Body::empty();
+    }
     let bytes = to_bytes(body, usize::MAX).await.expect("an answer is held in memory");
     let text = String::from_utf8_lossy(&bytes);
     let status = head.status;
@@ -233,8 +253,7 @@ async fn checked(method: &Method, response: Response<Body>) -> Response<Body> {
         return Response::from_parts(head, Body::from(bytes));
     }
     if status.is_success() {
-        assert_eq!(header(header::CONTENT_TYPE), Some("application/json"), "{text}");
-        assert!(serde_json::from_slice::<Value>(&bytes).is_ok(), "{text}");
+        assert_success(path, header(header::CONTENT_TYPE), &text);
     } else {
         assert_eq!(header(header::CONTENT_TYPE), Some(PROBLEM_TYPE), "{text}");
         let problem: Problem = serde_json::from_slice(&bytes).expect("a failure is a problem");
@@ -251,4 +270,52 @@ async fn checked(method: &Method, response: Response<Body>) -> Response<Body> {
         }
     }
     Response::from_parts(head, Body::from(bytes))
+}
+
+/// Asserts that `text` of the type `kind` is what `path` gives.
+fn assert_success(path: &str, kind: Option<&str>, text: &str) {
+    match path {
+        path::STREAM => {}
+        path::DOCS => {
+            assert_eq!(kind, Some("text/html; charset=utf-8"));
+            assert!(
+                text.starts_with("<!doctype html>") && !text.contains("<script"),
+                "{text}"
+            );
+        }
+        path::METRICS => {
+            assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));
+            let is_number = |line: &str| line.rsplit_once(' ').is_some_and(|(_, it)| it.parse::<f64>().is_ok());
+            assert!(
+                text.lines().all(|line| line.starts_with('#') || is_number(line)),
+                "{text}"
+            );
+        }
+        _ => {
+            assert_eq!(kind, Some("application/json"), "{text}");
+            assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked of the engine or of the index is answered later than what the server knows by itself.
+    #[test]
+    fn all_that_is_asked_is_answered_before_the_connection_ends() {
+        let asked = [
+            path::HEALTH,
+            path::STATUS,
+            path::METRICS,
+            path::INCIDENTS,
+            path::STREAM,
+            path::DOCS,
+        ];
+        let requests = asked.map(|path| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let answers = answers(requests.concat().as_bytes());
+        let answered = String::from_utf8_lossy(&answers).matches("HTTP/1.1 200 OK\r\n").count();
+        assert_eq!(answered, asked.len());
+    }
 }
