@@ -89,7 +89,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             incident,
             targets,
             account,
-        } => incidents::around_known(state, *incident, targets, account.as_ref())?,
+        } => incidents::around_known(state, *incident, targets, account.as_deref())?,
         Record::AssetsKnown { incident, assets } => incidents::assets_known(state, *incident, assets)?,
         Record::OutcomeReached { incident, outcome } => incidents::outcome_reached(state, *incident, *outcome)?,
         Record::IncidentClosed {

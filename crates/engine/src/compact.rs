@@ -226,6 +226,12 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
         self.chunks.first()?.entries.front().map(E::key)
     }
 
+    /// The highest key.
+    #[must_use]
+    pub fn last(&self) -> Option<&K> {
+        self.chunks.last()?.entries.back().map(E::key)
+    }
+
     /// Takes out all entries. The room of a single small chunk is kept.
     pub fn clear(&mut self) {
         self.len = 0;
@@ -318,6 +324,53 @@ impl<K: Key> CompactSet<K> {
     /// Takes out `key`; true when it was there.
     pub fn take(&mut self, key: &K) -> bool {
         self.remove(key).is_some()
+    }
+
+    /// Takes out `before`, if it is there, and adds `after`: what is between the two of them in one chunk moves up, and
+    /// nothing else.
+    pub fn replace(&mut self, before: &K, after: K) {
+        if let Some(place) = self.chunk_of(before)
+            && self.chunk_of(&after) == Some(place)
+            && self.chunks[place].replace(before, &after)
+        {
+            return;
+        }
+        self.take(before);
+        self.add(after);
+    }
+}
+
+impl<K: Key> Chunk<K, (K, ())> {
+    /// Replaces `before` by `after`; false when that cannot be done here.
+    fn replace(&mut self, before: &K, after: &K) -> bool {
+        if *after < self.bound {
+            return false;
+        }
+        let (Ok(from), Err(to)) = (self.find(before), self.find(after)) else {
+            return false;
+        };
+        let (begin, end) = if from < to { (from, to) } else { (to, from + 1) };
+        let (front, back) = self.entries.as_mut_slices();
+        let split = front.len();
+        let moved = if end <= split {
+            &mut front[begin..end]
+        } else if begin >= split {
+            &mut back[begin - split..end - split]
+        } else {
+            // The end of the ring is between the two.
+            return false;
+        };
+        let free = if from < to {
+            moved.rotate_left(1);
+            moved.last_mut()
+        } else {
+            moved.rotate_right(1);
+            moved.first_mut()
+        };
+        if let Some(free) = free {
+            *free = (after.clone(), ());
+        }
+        true
     }
 }
 

@@ -160,7 +160,7 @@ impl Turn<'_> {
             self.put(Record::AroundKnown {
                 incident,
                 targets,
-                account,
+                account: account.map(Box::new),
             });
         }
         let named = context.addresses.iter().filter_map(|it| it.asset.as_ref());

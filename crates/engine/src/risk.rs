@@ -85,7 +85,7 @@ pub(crate) fn enter(state: &mut EngineState, known: &Known, now: Timestamp) {
 impl Turn<'_> {
     pub(crate) fn on_known(&mut self, known: &Known) {
         if self.state.known.is_news(known, self.now) {
-            self.put(Record::Known(known.clone()));
+            self.put(Record::Known(Box::new(known.clone())));
         }
     }
 

@@ -181,7 +181,7 @@ pub struct Evidence {
     /// Of what; `None` when it is of this machine as a whole, or when the event names nothing.
     pub target: Option<Target>,
     /// What the playbook says beside.
-    pub options: EvidenceOptions,
+    pub options: Box<EvidenceOptions>,
     /// When containment waits for it no longer.
     pub deadline: Timestamp,
     /// How often it was asked for.

@@ -197,7 +197,7 @@ pub struct PreserveStep {
     /// The target's expression, as written; empty when it is of this machine as a whole.
     pub target: Box<str>,
     /// What else the playbook says of it.
-    pub options: EvidenceOptions,
+    pub options: Box<EvidenceOptions>,
     /// How long containment waits for it.
     pub deadline: Span,
 }

@@ -196,7 +196,7 @@ pub enum Record {
         /// Of what; `None` when it is of this machine as a whole, or when the event names nothing.
         target: Option<Target>,
         /// What the playbook says beside.
-        options: EvidenceOptions,
+        options: Box<EvidenceOptions>,
         /// When containment waits for it no longer.
         deadline: Timestamp,
     },
@@ -249,7 +249,7 @@ pub enum Record {
     /// The table of risks was pinned.
     RiskTablePinned(Arc<RiskTable>),
     /// What feeds say of a target.
-    Known(Known),
+    Known(Box<Known>),
     /// What a process is.
     Found(Found),
     /// What is known around an event of an incident: of its targets, and of the account that it names.
@@ -259,7 +259,7 @@ pub enum Record {
         /// Its targets, each with what files say of it.
         targets: Vec<(Target, Option<Asset>)>,
         /// The account that the event names.
-        account: Option<KnownAccount>,
+        account: Option<Box<KnownAccount>>,
     },
     /// The table of the context guard was pinned.
     ContextTablePinned(Arc<ContextTable>),

@@ -243,7 +243,7 @@ pub(crate) fn record(record: &Record) -> String {
             incident,
             targets,
             account,
-        } => around(*incident, targets, account.as_ref()),
+        } => around(*incident, targets, account.as_deref()),
         Record::AssetsKnown { incident, assets } => {
             let assets: Vec<String> = assets.iter().map(ToString::to_string).collect();
             format!("the events of {incident} name {}", assets.join("; "))

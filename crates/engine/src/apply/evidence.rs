@@ -18,7 +18,7 @@ pub(super) fn new_evidence(
     incident: IncidentId,
     kind: EvidenceKind,
     target: Option<Target>,
-    options: EvidenceOptions,
+    options: Box<EvidenceOptions>,
     deadline: Timestamp,
 ) -> Evidence {
     Evidence {
@@ -82,6 +82,6 @@ fn change_evidence(
     state.index.leave_evidence(it);
     change(it);
     state.index.enter_evidence(it);
-    state.index.dirty.add(it.incident);
+    state.index.touch(it.incident);
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) fn opened(
     free(&id, !state.incidents.contains_key(&id))?;
     number(&id, id.0, &mut state.last_incident)?;
     state.index.enter_key(key_hash(playbook, key), id);
-    state.index.dirty.add(id);
+    state.index.touch(id);
     state.index.incidents_open += 1;
     let opened = Incident {
         id,
@@ -56,7 +56,7 @@ pub(super) fn event_joined(state: &mut EngineState, id: IncidentId) -> Result<()
 /// Its event names no target for a step.
 pub(super) fn step_left_out(state: &mut EngineState, id: IncidentId, step: u16) -> Result<(), ApplyError> {
     incident_mut(state, id)?.next_step = step.saturating_add(1);
-    state.index.dirty.add(id);
+    state.index.touch(id);
     Ok(())
 }
 

@@ -89,6 +89,6 @@ fn change_recovery(
 ) -> Result<(), ApplyError> {
     let it = state.recoveries.get_mut(&id).ok_or(ApplyError::NoRecovery(id))?;
     change(it);
-    state.index.dirty.add(id);
+    state.index.touch(id);
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(super) fn planned(state: &mut EngineState, planned: Transaction) -> Result<(
     planning.transactions.push(id);
     planning.next_step = planned.step.saturating_add(1);
     state.index.enter(&planned, &state.transactions);
-    state.index.dirty.add(incident);
+    state.index.touch(incident);
     state.transactions.insert(id, planned);
     Ok(())
 }
@@ -97,12 +97,12 @@ pub(super) fn changed(
     }
     account(budgets, incidents, it, change, now);
     index.follow(before, it, ends);
-    index.dirty.add(it.incident);
+    index.touch(it.incident);
     for incident in it.joined() {
-        index.dirty.add(*incident);
+        index.touch(*incident);
     }
     if let Change::LetGo(incident) = change {
-        index.dirty.add(*incident);
+        index.touch(*incident);
     }
     let (incident, label) = (it.incident, it.label());
     if let Change::Joined(incident) = change {

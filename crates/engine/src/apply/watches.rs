@@ -43,7 +43,7 @@ pub(super) fn planned(state: &mut EngineState, planned: Watch, next: &mut Next<'
     number(&id, id.0, &mut state.last_watch)?;
     next.add(|| Some(read_health(&planned)));
     state.index.enter_watch(&planned);
-    state.index.dirty.add(incident);
+    state.index.touch(incident);
     state.watches.insert((incident, id), Box::new(planned));
     Ok(())
 }
@@ -107,7 +107,7 @@ pub(super) fn ended(state: &mut EngineState, incident: IncidentId, id: WatchId) 
     let ended = state.watches.remove(&(incident, id));
     let ended = ended.ok_or(ApplyError::NoWatch(id))?;
     state.index.leave_watch(&ended);
-    state.index.dirty.add(incident);
+    state.index.touch(incident);
     Ok(())
 }
 
@@ -122,6 +122,6 @@ fn change_watch(
     state.index.leave_watch(it);
     change(it);
     state.index.enter_watch(it);
-    state.index.dirty.add(incident);
+    state.index.touch(incident);
     Ok(())
 }

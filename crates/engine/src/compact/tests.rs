@@ -1,6 +1,6 @@
 //! Compares these maps with those of the standard library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -85,6 +85,38 @@ proptest! {
         prop_assert!(ours.is_empty() && ours.chunks.len() <= 1 && ours.first().is_none());
         ours.insert(7, wide(7));
         check(&ours, &BTreeMap::from([(7, wide(7))]));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_replaced_is_where_it_would_have_been_added(
+        keys in proptest::collection::btree_set(0_u16..600, 0..300),
+        steps in proptest::collection::vec((0_u8..4, 0_u16..600, 0_u16..600), 0..600),
+    ) {
+        let of = |key: u16| (key, wide(0));
+        let (mut ours, mut theirs) = (CompactSet::new(), BTreeSet::new());
+        for key in keys {
+            prop_assert_eq!(ours.add(of(key)), theirs.insert(of(key)));
+        }
+        for (what, key, other) in steps {
+            match what {
+                // What is in a ring begins anywhere.
+                0 => prop_assert_eq!(ours.pop_first().map(|(key, ())| key), theirs.pop_first()),
+                1 => prop_assert_eq!(ours.add(of(key)), theirs.insert(of(key))),
+                _ => {
+                    let at = theirs.len() * usize::from(key) / 600;
+                    let before = theirs.iter().nth(at).copied().filter(|_| what == 2).unwrap_or(of(key));
+                    ours.replace(&before, of(other));
+                    theirs.remove(&before);
+                    theirs.insert(of(other));
+                }
+            }
+            prop_assert!(ours.keys().eq(theirs.iter()));
+            prop_assert_eq!((ours.len(), ours.last()), (theirs.len(), theirs.last()));
+        }
     }
 }
 

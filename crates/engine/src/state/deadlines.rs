@@ -94,6 +94,11 @@ impl Deadlines {
         }
     }
 
+    /// Has a transaction, entered with `before`, due at `after`.
+    pub(crate) fn postpone(&mut self, id: TransactionId, before: Timestamp, after: Timestamp) {
+        self.transactions.replace(&due(before, id.0), due(after, id.0));
+    }
+
     pub(crate) fn remove(&mut self, (time, subject): &(Timestamp, Subject)) -> bool {
         match *subject {
             Subject::Transaction(id) => self.transactions.take(&due(*time, id.0)),

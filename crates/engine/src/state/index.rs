@@ -82,11 +82,11 @@ impl Index {
         let due = (!kind.is_terminal()).then_some(deadline);
         let due_after = (!after.is_terminal()).then_some(transaction.deadline);
         if due != due_after {
-            if let Some(due) = due {
-                self.deadlines.remove(&(due, Subject::Transaction(id)));
-            }
-            if let Some(due) = due_after {
-                self.deadlines.insert((due, Subject::Transaction(id)));
+            match (due, due_after) {
+                (Some(due), Some(after)) => self.deadlines.postpone(id, due, after),
+                (Some(due), None) => drop(self.deadlines.remove(&(due, Subject::Transaction(id)))),
+                (None, Some(after)) => drop(self.deadlines.insert((after, Subject::Transaction(id)))),
+                (None, None) => {}
             }
         }
         if kind != after {
@@ -115,6 +115,14 @@ impl Index {
                     .any(|waiting| waiting == id),
             "what has not ended has its place, or waits for it"
         );
+    }
+
+    /// Has `incident` looked at once more.
+    pub(crate) fn touch(&mut self, incident: IncidentId) {
+        // Mostly it is the one that was touched last.
+        if self.dirty.last() != Some(&incident) {
+            self.dirty.add(incident);
+        }
     }
 
     /// The place of `transaction` is for the one that waits for it the longest.
@@ -247,7 +255,8 @@ pub type KeyHash = u64;
 #[must_use]
 pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
     let mut hasher = DefaultHasher::new();
-    hasher.write(playbook.as_bytes());
+    // It is a hash, so that a part of it will do.
+    hasher.write(&playbook.as_bytes()[..size_of::<KeyHash>()]);
     hasher.write(key.as_bytes());
     hasher.finish()
 }
@@ -256,12 +265,12 @@ pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
 pub type PlaceHash = u64;
 
 fn place_hash(kind: ActionKind, target: &Target) -> PlaceHash {
-    let mut hasher = DefaultHasher::new();
-    match target {
-        // Most are one, and are hashed as a whole: its parts, one after the other, would take several times as long.
-        Target::Address(IpAddr::V4(ip)) => hasher.write_u64(u64::from(ip.to_bits()) << u8::BITS | kind as u64),
-        _ => (kind, target).hash(&mut hasher),
+    if let Target::Address(IpAddr::V4(ip)) = target {
+        // Most are one, and are numbers as they are: no two of them are the same, whoever chooses them.
+        return u64::from(ip.to_bits()) << u8::BITS | kind as u64;
     }
+    let mut hasher = DefaultHasher::new();
+    (kind, target).hash(&mut hasher);
     hasher.finish()
 }
 

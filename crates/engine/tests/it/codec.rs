@@ -382,12 +382,12 @@ fn records() -> Vec<Record> {
             incident: INC,
             kind: EvidenceKind::Flows,
             target: Some(target("203.0.113.7")),
-            options: EvidenceOptions {
+            options: Box::new(EvidenceOptions {
                 paths: vec!["/var/log/auth.log*".into()],
                 units: vec!["ssh.service".into()],
                 window: Some(Span::from_mins(10)),
                 bytes_max: Some(1 << 20),
-            },
+            }),
             deadline: START,
         },
         Record::EvidencePostponed {
@@ -410,12 +410,12 @@ fn records() -> Vec<Record> {
         },
         Record::ListChanged(list_change()),
         Record::RiskTablePinned(Arc::default()),
-        Record::Known(known()),
+        Record::Known(Box::new(known())),
         Record::Found(found()),
         Record::AroundKnown {
             incident: INC,
             targets: vec![(target("203.0.113.7"), Some(asset())), (target("203.0.113.8"), None)],
-            account: around().account,
+            account: around().account.map(Box::new),
         },
         Record::ContextTablePinned(Arc::new(ContextTable {
             rows: vec![context_row()],

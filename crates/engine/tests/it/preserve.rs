@@ -4,8 +4,8 @@ use staunch_engine::EngineState;
 use staunch_engine::apply::{ApplyError, apply};
 use staunch_engine::limits::{COLLECT_ATTEMPTS_MAX, PRESERVE_DEADLINE_MAX};
 use staunch_model::{
-    EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, IncidentId, Match, MatchedStep, NoticeLevel, PreserveStep,
-    Record, Span, StateKind, TransactionId,
+    EvidenceId, EvidenceKind, FailureKind, IncidentId, Match, MatchedStep, NoticeLevel, PreserveStep, Record, Span,
+    StateKind, TransactionId,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -21,7 +21,7 @@ fn preserving() -> Sim {
             let step = PreserveStep {
                 evidence: EvidenceKind::Flows,
                 target: "event.source.ip".into(),
-                options: EvidenceOptions::default(),
+                options: Box::default(),
                 deadline: DEADLINE,
             };
             it.preserve = vec![step; 6];
@@ -185,7 +185,7 @@ fn asked_again(deadline: Span) -> (Vec<Span>, Span) {
             it.preserve = vec![PreserveStep {
                 evidence: EvidenceKind::Flows,
                 target: "event.source.ip".into(),
-                options: EvidenceOptions::default(),
+                options: Box::default(),
                 deadline,
             }];
         });
@@ -289,7 +289,7 @@ fn evidence_has_an_id_of_its_own() {
         incident: IncidentId(1),
         kind: EvidenceKind::Flows,
         target: Some(target("203.0.113.9")),
-        options: EvidenceOptions::default(),
+        options: Box::default(),
         deadline: kept.now + DEADLINE,
     };
     for (evidence, is_new) in [(0, false), (1, false), (2, false), (3, true), (u64::MAX, false)] {

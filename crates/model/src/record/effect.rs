@@ -84,7 +84,7 @@ pub enum Effect {
         /// Of what; `None` when it is of this machine as a whole.
         target: Option<Target>,
         /// What the playbook says beside.
-        options: EvidenceOptions,
+        options: Box<EvidenceOptions>,
         /// On whose authority: the name of the playbook.
         playbook: Box<str>,
         /// The hash of its text.

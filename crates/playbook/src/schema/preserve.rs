@@ -229,7 +229,7 @@ fn piece(kind: EvidenceKind, target: Box<str>, options: EvidenceOptions, deadlin
     PreserveStep {
         evidence: kind,
         target,
-        options,
+        options: Box::new(options),
         deadline: deadline.unwrap_or(usual),
     }
 }

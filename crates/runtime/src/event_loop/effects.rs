@@ -156,7 +156,7 @@ impl EventLoop {
                         evidence,
                         incident,
                         target,
-                        options,
+                        options: *options,
                         time_left: deadline.since(self.clock.now()),
                     },
                     deadline,

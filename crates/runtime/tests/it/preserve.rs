@@ -134,10 +134,10 @@ fn bench_with(other: EvidenceKind, deadline: Span, vault: MemoryVault) -> Bench 
         .map(|evidence| PreserveStep {
             evidence,
             target: "event.source.ip".into(),
-            options: EvidenceOptions {
+            options: Box::new(EvidenceOptions {
                 bytes_max: Some(10),
                 ..EvidenceOptions::default()
-            },
+            }),
             deadline,
         })
         .to_vec();

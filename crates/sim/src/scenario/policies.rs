@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use staunch_model::{
-    ContentHash, Context, EvidenceKind, EvidenceOptions, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase,
-    Playbook, PlaybookGuards, Policy, PreserveStep, Protection, RecoverStep, Span, Step, WatchPlan,
+    ContentHash, Context, EvidenceKind, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
+    PlaybookGuards, Policy, PreserveStep, Protection, RecoverStep, Span, Step, WatchPlan,
 };
 
 use crate::world::{ON_A_MACHINE, WorldKind};
@@ -91,7 +91,7 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         let step = |evidence| PreserveStep {
             evidence,
             target: "event.source.ip".into(),
-            options: EvidenceOptions::default(),
+            options: Box::default(),
             deadline: Span::from_secs(5),
         };
         // One that the act can destroy, where there is such a kind, and one that no act can: containment waits for the

@@ -270,7 +270,7 @@ impl Entry<'_> {
                 incident,
                 targets,
                 account,
-            } => match words::around(targets, account.as_ref()) {
+            } => match words::around(targets, account.as_deref()) {
                 Some(what) => self.on_incident(incident.0, &what, record),
                 None => Ok(()),
             },

@@ -53,7 +53,7 @@ pub(super) struct Coverage {
     /// Each with its position among the playbook's steps.
     steps: Vec<(u16, String, bool)>,
     /// The evidence that is kept: kind, options, how it is shown, and whether it was sealed.
-    evidence: Vec<(EvidenceKind, EvidenceOptions, String, bool)>,
+    evidence: Vec<(EvidenceKind, Box<EvidenceOptions>, String, bool)>,
     /// The leases after the first of steps whose leases grow: step, how many leases before, and how it is shown.
     leases: Vec<(u16, u32, String, bool)>,
     modes: Vec<(RiskClass, String, bool)>,
@@ -205,7 +205,7 @@ impl Coverage {
                     }
                     Record::EvidenceSealed { evidence, .. } => {
                         let of = asked.get(evidence);
-                        let alike = |it: &&mut (EvidenceKind, EvidenceOptions, String, bool)| {
+                        let alike = |it: &&mut (EvidenceKind, Box<EvidenceOptions>, String, bool)| {
                             of.is_some_and(|(kind, options)| it.0 == *kind && it.1 == **options)
                         };
                         self.evidence.iter_mut().filter(alike).for_each(|it| it.3 = true);

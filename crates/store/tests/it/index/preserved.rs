@@ -1,8 +1,8 @@
 //! Evidence in the index.
 
 use staunch_model::{
-    Asset, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Frame, IncidentId, Input,
-    KnownAccount, Record, Sealed, Target,
+    Asset, ContentHash, EvidenceId, EvidenceKind, Failure, FailureKind, Frame, IncidentId, Input, KnownAccount, Record,
+    Sealed, Target,
 };
 
 use super::{HOSTILE, Setup, address, at, event, follow, opened, policy};
@@ -20,7 +20,7 @@ fn planned(evidence: u64, kind: EvidenceKind, target: Option<Target>) -> Frame {
         incident: IncidentId(1),
         kind,
         target,
-        options: EvidenceOptions::default(),
+        options: Box::default(),
         deadline: at(10),
     })
 }
@@ -181,7 +181,7 @@ fn what_is_known_around_an_event_is_in_the_timeline_of_its_incident_with_its_tim
         input: event("again"),
         records: vec![
             Record::EventJoined { incident },
-            around(vec![(target, None)], Some(account)),
+            around(vec![(target, None)], Some(Box::new(account))),
             Record::AssetsKnown {
                 incident,
                 assets: vec![asset],

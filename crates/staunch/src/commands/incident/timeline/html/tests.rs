@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 use staunch_model::text::is_unsafe_to_show;
-use staunch_model::{
-    ActionKind, Change, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, IncidentId, Record, Sealed, Span,
-};
+use staunch_model::{ActionKind, Change, ContentHash, EvidenceId, EvidenceKind, IncidentId, Record, Sealed, Span};
 use staunch_server::dto::{EventRow, IncidentDetail};
 
 use super::super::further::Further;
@@ -29,7 +27,7 @@ fn story(words: &str) -> IncidentDetail {
             incident: IncidentId(7),
             kind,
             target: None,
-            options: EvidenceOptions::default(),
+            options: Box::default(),
             deadline: at(3_000_000),
         })
     };
