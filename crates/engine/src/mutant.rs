@@ -66,6 +66,10 @@ pub enum Mutant {
     LeaseForgotten,
     /// A lease may be renewed for any time.
     LeaseUnbounded,
+    /// A lease ends an hour later than planned.
+    LeaseStretched,
+    /// A renewed lease ends an hour later than asked for.
+    RenewalStretched,
     /// Who comes back is new after a start.
     ReturnsForgotten,
     /// Siblings are rolled back in the order of completion.
@@ -138,7 +142,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 66] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -169,6 +173,8 @@ impl Mutant {
         Self::ExecuteForEver,
         Self::LeaseForgotten,
         Self::LeaseUnbounded,
+        Self::LeaseStretched,
+        Self::RenewalStretched,
         Self::ReturnsForgotten,
         Self::RollbackOrder,
         Self::ReleaseOrder,

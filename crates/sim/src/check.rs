@@ -78,8 +78,8 @@ struct Tx {
     held: bool,
     /// Who holds it besides that one.
     joined: BTreeSet<IncidentId>,
-    /// A new lease is on its way.
-    renews: bool,
+    /// When a lease that is on its way to replace this one has to end.
+    renews: Option<Timestamp>,
     /// It failed by itself, so that its siblings have to go.
     failed: bool,
     /// Its rollback counts for the circuit breaker.
@@ -343,7 +343,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         completed: 0,
         held: true,
         joined: BTreeSet::new(),
-        renews: false,
+        renews: None,
         failed: false,
         counts: false,
         lease_until: None,

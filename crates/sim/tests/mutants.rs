@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 64] = {
+const NAMED: [(Mutant, Invariant); 66] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -45,7 +45,9 @@ const NAMED: [(Mutant, Invariant); 64] = {
         (M::TargetShared, I::OneAct),
         (M::ExecuteForEver, I::OneAct),
         (M::LeaseForgotten, I::LeasesEnd),
-        (M::LeaseUnbounded, I::LeasesEnd),
+        (M::LeaseUnbounded, I::CommandsAnswered),
+        (M::LeaseStretched, I::LeasesEnd),
+        (M::RenewalStretched, I::LeasesEnd),
         (M::ReturnsForgotten, I::LeasesGrow),
         (M::RollbackOrder, I::RollbackOrder),
         (M::ReleaseOrder, I::ReleaseOrder),

@@ -3,7 +3,7 @@
 //! Never believes a driver: an act is in force when the world shows it, enforced and for long enough.
 
 use staunch_model::{
-    Cause, Change, Failure, FailureKind, Observation, Owner, Presence, RefusalReason, Span, Transaction,
+    Cause, Change, Failure, FailureKind, Observation, Owner, Presence, RefusalReason, Span, Timestamp, Transaction,
 };
 
 use crate::guard::{self, Question, Ruling};
@@ -83,7 +83,7 @@ impl Turn<'_> {
                 } => it.lease.min(left),
                 _ => it.lease,
             };
-            let lease_until = self.now + lease;
+            let lease_until = stretched(Mutant::LeaseStretched, self.now + lease);
             self.change(it.id, Change::PostCheckPassed { lease_until });
             return;
         };
@@ -147,6 +147,7 @@ impl Turn<'_> {
                 } => until.min(self.now + left),
                 _ => until,
             };
+            let lease_until = stretched(Mutant::RenewalStretched, lease_until);
             self.change(it.id, Change::Renewed { lease_until });
             return;
         };
@@ -208,4 +209,9 @@ fn missing(it: &Transaction, seen: &Observation, lease: Span) -> Option<String> 
         }
         Presence::Present { .. } => None,
     }
+}
+
+/// The end of a lease, unless `mutant` has it end later.
+fn stretched(mutant: Mutant, until: Timestamp) -> Timestamp {
+    if is(mutant) { until + Span::from_hours(1) } else { until }
 }

@@ -3,10 +3,11 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, Span,
-    StateKind, Timestamp, TransactionId,
+    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, StateKind,
+    Timestamp, TransactionId,
 };
 
+use super::leases::ends_in_time;
 use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
 
 impl Model {
@@ -65,14 +66,10 @@ impl Model {
                         format!("{id} is in force without being there"),
                     );
                 }
-                self.lease(id, *lease_until, it.lease, now)?;
+                ends_in_time(id, *lease_until, now + it.lease)?;
             }
             Change::Renewed { lease_until } => {
-                let max = self
-                    .policy
-                    .as_ref()
-                    .map_or(Span::ZERO, |policy| policy.limits.lease_max);
-                self.lease(id, *lease_until, max, now)?;
+                ends_in_time(id, *lease_until, it.renews.unwrap_or(now))?;
             }
             Change::ProbedAbsent | Change::ReleaseVerified => {
                 let found = match &frame.input {

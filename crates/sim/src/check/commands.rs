@@ -97,11 +97,7 @@ impl Model {
                 lease,
                 shorten,
             } => {
-                // Of one that is too long, `leases-end` holds.
                 let policy = self.policy.as_ref()?;
-                if *lease > policy.limits.lease_max {
-                    return None;
-                }
                 let it = self.transactions.get(transaction);
                 let renews = it.is_some_and(|it| self.can_be_renewed(it, policy, *lease, *shorten, now));
                 Some(if renews { to_one(*transaction) } else { Answer::Refused })
@@ -165,9 +161,9 @@ impl Model {
             return false;
         };
         now < end
-            && lease > Span::ZERO
+            && is_within(lease, policy.limits.lease_max)
             && (shorten || now + lease >= end)
-            && !it.renews
+            && it.renews.is_none()
             && self.protection(&it.target, policy, now).is_none()
     }
 

@@ -80,18 +80,18 @@ impl Model {
                 it.ticket = dispatch.ticket;
             }
             Change::ReleaseVerified => it.kind = StateKind::Released,
-            Change::RenewStarted { dispatch, .. } => {
+            Change::RenewStarted { dispatch, until, .. } => {
                 it.ticket = dispatch.ticket;
-                it.renews = true;
+                it.renews = Some(*until);
             }
             Change::Resent(dispatch) | Change::Lifted(dispatch) | Change::RenewCheckStarted { dispatch, .. } => {
                 it.ticket = dispatch.ticket;
             }
             Change::Renewed { lease_until } => {
                 it.lease_until = Some(*lease_until);
-                it.renews = false;
+                it.renews = None;
             }
-            Change::RenewFailed(_) => it.renews = false,
+            Change::RenewFailed(_) => it.renews = None,
             Change::Joined(incident) if *incident == it.incident => it.held = true,
             Change::Joined(incident) => drop(it.joined.insert(*incident)),
             Change::LetGo(incident) if *incident == it.incident => it.held = false,

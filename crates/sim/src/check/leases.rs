@@ -1,4 +1,4 @@
-//! How long something may be held: that a lease is within its limit, and how leases grow for who comes back.
+//! How long something may be held: that a lease ends when that was planned or asked for, and how leases grow for who comes back.
 //!
 //! Never says whether one has run out: see `end.rs`.
 
@@ -6,21 +6,18 @@ use staunch_model::{IncidentId, Span, Target, Timestamp, TransactionId};
 
 use super::{Ends, Found, Invariant, Model, fail};
 
-impl Model {
-    pub(super) fn lease(&self, id: TransactionId, until: Timestamp, max: Span, now: Timestamp) -> Found {
-        let lease_max = self
-            .policy
-            .as_ref()
-            .map_or(Span::ZERO, |policy| policy.limits.lease_max);
-        if until > now + max.max(lease_max) {
-            return fail(
-                Invariant::LeasesEnd,
-                format!("the lease of {id} ends at {until}, too late"),
-            );
-        }
-        Ok(())
+/// A lease that ends at `until`, and may not end after `latest`.
+pub(super) fn ends_in_time(id: TransactionId, until: Timestamp, latest: Timestamp) -> Found {
+    if until > latest {
+        return fail(
+            Invariant::LeasesEnd,
+            format!("the lease of {id} ends at {until}, and has to by {latest}"),
+        );
     }
+    Ok(())
+}
 
+impl Model {
     /// How many leases the target of a step has served in a row; its `lease` is the one that follows.
     pub(super) fn grown(
         &self,
