@@ -28,21 +28,22 @@ pub fn run(data: &[u8]) {
         return;
     };
     match kind % 3 {
-        0 => payloads(rest),
+        0 => replay(&payloads(rest)),
         1 => made(rest),
         _ => snapshot(rest),
     }
 }
 
 /// Payloads of any bytes: each has two bytes of length before it.
-fn payloads(mut data: &[u8]) {
+#[must_use]
+pub fn payloads(mut data: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let mut payloads = Vec::new();
     while let Some((length, rest)) = data.split_first_chunk::<2>() {
         let (payload, rest) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
         payloads.push((1_700_000_000_000_000, payload.to_vec()));
         data = rest;
     }
-    replay(&payloads);
+    payloads
 }
 
 fn made(data: &[u8]) {
@@ -58,7 +59,7 @@ fn made(data: &[u8]) {
 }
 
 fn snapshot(data: &[u8]) {
-    if let Ok(engine) = Engine::from_snapshot(&[&SNAPSHOT_FORM, data].concat()) {
+    if let Some(engine) = read(data) {
         go_on(engine);
     }
     let mut made = Made::of(data);
@@ -68,6 +69,12 @@ fn snapshot(data: &[u8]) {
             go_on(engine);
         }
     }
+}
+
+/// The engine of a snapshot, which has no form before it.
+#[must_use]
+pub fn read(data: &[u8]) -> Option<Engine> {
+    Engine::from_snapshot(&[&SNAPSHOT_FORM, data].concat()).ok()
 }
 
 fn replay(payloads: &[(u64, Vec<u8>)]) {

@@ -3,5 +3,6 @@
 mod journal;
 mod netlink;
 mod payload;
+mod reach;
 mod replay;
 mod syslog;
