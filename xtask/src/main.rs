@@ -54,7 +54,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "sim",
-        arguments: "[--seeds N] [--from S] [--seed S] [--seconds N] [--json]",
+        arguments: "[--seeds N] [--from S] [--seed S] [--seconds N] [--json] [--profiled]",
         summary: "run the engine in a simulated world with faults, kept seeds first, and show what breaks",
         run: sim::run,
     },

@@ -3,37 +3,42 @@
 //! Never runs anything of them itself: the runs live in `crates/sim`, built with a profile that is quick to build and
 //! quick to run.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
 use crate::{shell, workspace};
 
+mod profiled;
+
 /// Where seeds that failed are kept, to be run first from then on.
 const KEPT: &str = "crates/testkit/seeds";
 
-/// Runs seeds; see `crates/sim/src/bin/sim.rs` for `arguments`.
+/// Asks for the program to be compiled with a profile of its own runs.
+const PROFILED: &str = "--profiled";
+
+/// Runs seeds; see `crates/sim/src/bin/sim.rs` for the other `arguments`.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let root = workspace::root()?;
-    let mut command = shell::cargo(&root);
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--profile",
-            "sim",
-            "--package",
-            "staunch-sim",
-            "--features",
-            "quick",
-            "--bin",
-            "sim",
-            "--",
-        ])
-        .arg("--keep")
-        .arg(root.join(KEPT))
-        .args(arguments);
+    let is_profiled = arguments.iter().any(|it| it == PROFILED);
+    let mut command = if is_profiled {
+        profiled::command(&root)?
+    } else {
+        program(&root)
+    };
+    command.args(["--", "--keep"]).arg(root.join(KEPT));
+    command.args(arguments.iter().filter(|it| *it != PROFILED));
     finish(shell::watch(&mut command)?)
+}
+
+/// Builds and runs the program; its own arguments come after `--`.
+fn program(root: &Path) -> Command {
+    let mut command = shell::cargo(root);
+    command
+        .args(["run", "--quiet", "--profile", "sim", "--package", "staunch-sim"])
+        .args(["--features", "quick", "--bin", "sim"]);
+    command
 }
 
 /// Puts every mutant in, one after the other, and sees each found by the invariant that is named for it.

@@ -140,7 +140,7 @@ fn many(options: &Options, kept: &[u64]) -> ExitCode {
             .map(|fault| format!("\"{fault}\":{}", total.faults.of(*fault)))
             .collect();
         println!(
-            "{{\"seeds\":{done},\"failed\":{},\"seconds\":{:.3},\"seeds_per_second\":{per_second:.0},\
+            "{{\"seeds\":{done},\"failed\":{},\"seconds\":{:.3},\"threads\":{threads},\"seeds_per_second\":{per_second:.0},\
              \"transactions\":{},\"frames\":{},\"faults\":{{{}}}}}",
             total.failures.len(),
             took.as_secs_f64(),
@@ -150,14 +150,16 @@ fn many(options: &Options, kept: &[u64]) -> ExitCode {
         );
     } else {
         println!(
-            "{done} seeds ({} of them kept ones) in {:.1} s, {per_second:.0} a second on {threads} threads",
+            "{done} seeds ({} of them kept ones) in {:.1} s, {:.0} a second on each of {threads} threads",
             kept.len(),
-            took.as_secs_f64()
+            took.as_secs_f64(),
+            per_second / threads as f64
         );
         println!(
-            "{} transactions ({:.1} a seed), {} frames, {} faults:",
+            "{} transactions ({:.1} a seed, {:.0} a second on each thread), {} frames, {} faults:",
             total.transactions,
             total.transactions as f64 / done.max(1) as f64,
+            total.transactions as f64 / took.as_secs_f64() / threads as f64,
             total.frames,
             total.faults.total()
         );

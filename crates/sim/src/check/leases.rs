@@ -1,4 +1,5 @@
-//! How long something may be held: that a lease ends when that was planned or asked for, and how leases grow for who comes back.
+//! How long something may be held: that a lease ends when that was planned or asked for, and how leases grow for who
+//! comes back.
 //!
 //! Never says whether one has run out: see `end.rs`.
 

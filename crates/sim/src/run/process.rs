@@ -197,23 +197,22 @@ impl Sim<'_> {
             input,
             records: step.records,
         });
+        if is(Mutant::ReplyBeforeSync) && acknowledges {
+            self.acknowledged.push(frame.clone());
+        }
         let early = is(Mutant::EffectBeforeSync);
         let mut effects = step.effects;
-        let at_once: Vec<Effect> = effects.extract_if(.., |effect| early || effect.is_read()).collect();
-        it.group.push(Held {
+        for effect in effects.extract_if(.., |effect| early || effect.is_read()) {
+            let intent = (!effect.is_read()).then(|| (usize::MAX, frame.clone()));
+            self.dispatch(replica, effect, intent);
+        }
+        self.replicas[replica].group.push(Held {
             now: step.now,
-            frame: frame.clone(),
+            frame,
             effects,
             acknowledges,
             at: usize::MAX,
         });
-        if is(Mutant::ReplyBeforeSync) && acknowledges {
-            self.acknowledged.push(frame.clone());
-        }
-        for effect in at_once {
-            let intent = (!effect.is_read()).then(|| (usize::MAX, frame.clone()));
-            self.dispatch(replica, effect, intent);
-        }
         if self.replicas[replica].syncing.is_empty() {
             self.append(replica);
         }
