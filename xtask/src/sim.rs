@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{shell, workspace};
 
@@ -21,7 +21,12 @@ const PROFILED: &str = "--profiled";
 /// Runs seeds; see `crates/sim/src/bin/sim.rs` for the other `arguments`.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let root = workspace::root()?;
-    let is_profiled = arguments.iter().any(|it| it == PROFILED);
+    let has = |option: &str| arguments.iter().any(|it| it == option);
+    let is_profiled = has(PROFILED);
+    ensure!(
+        !(is_profiled && has("--seed")),
+        "one seed is played in a moment: leave out {PROFILED}"
+    );
     let mut command = if is_profiled {
         profiled::command(&root)?
     } else {

@@ -326,8 +326,8 @@ impl<K: Key> CompactSet<K> {
         self.remove(key).is_some()
     }
 
-    /// Takes out `before`, if it is there, and adds `after`: what is between the two of them in one chunk moves up, and
-    /// nothing else.
+    /// Takes out `before`, if it is there, and adds `after`. Where one chunk has them both, only what is between them
+    /// is moved.
     pub fn replace(&mut self, before: &K, after: K) {
         if let Some(place) = self.chunk_of(before)
             && self.chunk_of(&after) == Some(place)

@@ -2,9 +2,11 @@
 //!
 //! Never changes what is compiled: the same code is laid out, and put into its callers, by how often it runs.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,40 +16,45 @@ use crate::shell;
 const COUNTED: [&str; 4] = ["--seeds", "3000", "--from", "1000000000000"];
 
 /// Builds the simulator, plays it to see what it does, and gives the command that builds and runs it with that.
+///
+/// # Errors
+/// Without the program that merges what was counted; when the simulator does not build; when a seed that is counted
+/// fails.
 pub(super) fn command(root: &Path) -> Result<Command> {
     let host = host(root)?;
-    let merge = merger(root, &host)?;
-    let folder = root.join("target/sim-profiled");
-    let counts = folder.join("counts");
+    let merger = merger(root, &host)?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
+    let folder = target.join("sim-profiled");
+    let (counts, profile) = (folder.join("counts"), folder.join("profile"));
     if counts.exists() {
         fs::remove_dir_all(&counts).with_context(|| format!("cannot empty {}", counts.display()))?;
     }
-    let built = |flag: String, name: &str| {
+    let built = |option: &str, with: &Path, name: &str| {
         let mut command = super::program(root);
-        command.env("RUSTFLAGS", flag);
+        // Unlike `RUSTFLAGS`, it is not split at blanks.
+        let mut flags = OsString::from(option);
+        flags.push(with);
         command
-            .args(["--target", &host])
-            .arg("--target-dir")
-            .arg(folder.join(name));
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+            .env_remove("LLVM_PROFILE_FILE");
+        command.args(["--target", &host, "--target-dir"]).arg(folder.join(name));
         command
     };
-    let mut counting = built(format!("-Cprofile-generate={}", counts.display()), "counting");
+    let mut counting = built("-Cprofile-generate=", &counts, "counting");
+    // What it finds is not what was asked for.
+    counting.arg("--").args(COUNTED).stdout(Stdio::null());
     ensure!(
-        shell::watch(counting.arg("--").args(COUNTED))?,
-        "the seeds that are counted fail"
+        shell::watch(&mut counting)?,
+        "the simulator does not build, or a seed that is counted fails; hint: `cargo xtask sim {}` shows which",
+        COUNTED.join(" ")
     );
-    let profile = folder.join("profile");
-    let merged = Command::new(merge)
-        .arg("merge")
-        .arg("-o")
-        .arg(&profile)
-        .arg(&counts)
-        .status();
+    let mut merge = Command::new(merger);
+    merge.args(["merge", "-o"]).arg(&profile).arg(&counts);
     ensure!(
-        merged.context("cannot merge what was counted")?.success(),
-        "what was counted cannot be merged"
+        shell::watch(&mut merge)?,
+        "what was counted cannot be merged; hint: `cargo xtask sim` without --profiled needs no counts"
     );
-    Ok(built(format!("-Cprofile-use={}", profile.display()), "used"))
+    Ok(built("-Cprofile-use=", &profile, "used"))
 }
 
 /// The kind of machine that this is, as the compiler calls it.
@@ -65,7 +72,8 @@ fn merger(root: &Path, host: &str) -> Result<PathBuf> {
     let path = sysroot.join("lib/rustlib").join(host).join("bin/llvm-profdata");
     ensure!(
         path.is_file(),
-        "there is no llvm-profdata; hint: `rustup component add llvm-tools`, or leave out --profiled"
+        "there is no {}; hint: `rustup component add llvm-tools`, or leave out --profiled",
+        path.display()
     );
     Ok(path)
 }

@@ -21,22 +21,23 @@ const fn wide(value: u32) -> Wide {
 
 /// Compares everything that can be asked of the two.
 fn check(ours: &CompactMap<u16, Wide>, theirs: &BTreeMap<u16, Wide>) {
-    let full = Chunk::<u16, (u16, Wide)>::MAX;
     assert!(ours.iter().eq(theirs.iter()));
     assert!(ours.iter().rev().eq(theirs.iter().rev()));
     assert!(ours.keys().eq(theirs.keys()) && ours.values().eq(theirs.values()));
     assert_eq!((ours.len(), ours.is_empty()), (theirs.len(), theirs.is_empty()));
     assert_eq!(ours.first_key_value(), theirs.first_key_value());
-    assert!(
-        ours.chunks
-            .iter()
-            .all(|chunk| { (usize::from(ours.chunks.len() > 1)..=full).contains(&chunk.entries.len()) })
-    );
+    check_chunks(ours);
+}
+
+/// Chunks are not too large, none is empty beside others, and their bounds are between their keys.
+fn check_chunks<K: Key, V>(ours: &CompactMap<K, V>) {
+    let sizes = usize::from(ours.chunks.len() > 1)..=Chunk::<K, (K, V)>::MAX;
     let mut last = None;
     for chunk in &ours.chunks {
-        assert!(last < Some(chunk.bound) && chunk.entries.iter().is_sorted_by_key(|it| it.0));
+        assert!(sizes.contains(&chunk.entries.len()));
+        assert!(last < Some(&chunk.bound) && chunk.entries.iter().is_sorted_by_key(|it| &it.0));
         assert!(chunk.entries.front().is_none_or(|(first, _)| chunk.bound <= *first));
-        last = chunk.entries.back().map(|it| it.0);
+        last = chunk.entries.back().map(|it| &it.0);
     }
 }
 
@@ -116,6 +117,7 @@ proptest! {
             }
             prop_assert!(ours.keys().eq(theirs.iter()));
             prop_assert_eq!((ours.len(), ours.last()), (theirs.len(), theirs.last()));
+            check_chunks(&ours);
         }
     }
 }

@@ -95,7 +95,7 @@ impl Deadlines {
     }
 
     /// Has a transaction, entered with `before`, due at `after`.
-    pub(crate) fn postpone(&mut self, id: TransactionId, before: Timestamp, after: Timestamp) {
+    pub(crate) fn reschedule(&mut self, id: TransactionId, before: Timestamp, after: Timestamp) {
         self.transactions.replace(&due(before, id.0), due(after, id.0));
     }
 

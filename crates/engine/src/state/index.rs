@@ -83,7 +83,7 @@ impl Index {
         let due_after = (!after.is_terminal()).then_some(transaction.deadline);
         if due != due_after {
             match (due, due_after) {
-                (Some(due), Some(after)) => self.deadlines.postpone(id, due, after),
+                (Some(due), Some(after)) => self.deadlines.reschedule(id, due, after),
                 (Some(due), None) => drop(self.deadlines.remove(&(due, Subject::Transaction(id)))),
                 (None, Some(after)) => drop(self.deadlines.insert((after, Subject::Transaction(id)))),
                 (None, None) => {}
@@ -119,7 +119,7 @@ impl Index {
 
     /// Has `incident` looked at once more.
     pub(crate) fn touch(&mut self, incident: IncidentId) {
-        // Mostly it is the one that was touched last.
+        // Mostly it is the newest of those, which is the last.
         if self.dirty.last() != Some(&incident) {
             self.dirty.add(incident);
         }
@@ -261,12 +261,14 @@ pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
     hasher.finish()
 }
 
-/// A hash of a kind of action and a target. As with [`KeyHash`], two may have the same, and it is never stored.
+/// A number for a kind of action and a target: of an IPv4 address one of its own among those, and a hash of any other.
+/// As with [`KeyHash`], two may have the same, and it is never stored.
 pub type PlaceHash = u64;
 
 fn place_hash(kind: ActionKind, target: &Target) -> PlaceHash {
     if let Target::Address(IpAddr::V4(ip)) = target {
         // Most are one, and are numbers as they are: no two of them are the same, whoever chooses them.
+        const { assert!(ActionKind::ALL.len() <= 1 << u8::BITS, "a kind fits below an address") };
         return u64::from(ip.to_bits()) << u8::BITS | kind as u64;
     }
     let mut hasher = DefaultHasher::new();

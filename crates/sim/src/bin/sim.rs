@@ -26,7 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILURES_MAX: usize = 5;
 
 struct Options {
-    seeds: u64,
+    /// How many are played; without it 10,000, or as many as fit into `seconds`.
+    seeds: Option<u64>,
     from: u64,
     seed: Option<u64>,
     seconds: Option<u64>,
@@ -115,12 +116,13 @@ fn many(options: &Options, kept: &[u64]) -> ExitCode {
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let stop = AtomicBool::new(false);
     let total = Mutex::new(Total::default());
-    let count = options.seeds + kept.len() as u64;
+    let seeds = options.seeds.or(options.seconds.is_none().then_some(10_000));
+    let count = seeds.map(|seeds| seeds.saturating_add(kept.len() as u64));
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| work(options, kept, count, end, &next, &done, &stop, &total));
         }
-        scope.spawn(|| progress(count, begun, &done, &stop));
+        scope.spawn(|| progress(count, threads, begun, &done, &stop));
     });
     let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     let done = done.load(Ordering::Relaxed);
@@ -186,7 +188,7 @@ fn many(options: &Options, kept: &[u64]) -> ExitCode {
 fn work(
     options: &Options,
     kept: &[u64],
-    count: u64,
+    count: Option<u64>,
     end: Option<Instant>,
     next: &AtomicU64,
     done: &AtomicU64,
@@ -196,7 +198,10 @@ fn work(
     let mut mine = Total::default();
     loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
-        if at >= count || stop.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end) {
+        if count.is_some_and(|count| at >= count)
+            || stop.load(Ordering::Relaxed)
+            || end.is_some_and(|end| Instant::now() >= end)
+        {
             break;
         }
         let seed = match usize::try_from(at).ok().and_then(|at| kept.get(at)) {
@@ -223,13 +228,14 @@ fn work(
     total.frames += mine.frames;
 }
 
-fn stop_if_last(next: &AtomicU64, count: u64, end: Option<Instant>, stop: &AtomicBool) {
-    if next.load(Ordering::Relaxed) >= count || end.is_some_and(|end| Instant::now() >= end) {
+fn stop_if_last(next: &AtomicU64, count: Option<u64>, end: Option<Instant>, stop: &AtomicBool) {
+    if count.is_some_and(|count| next.load(Ordering::Relaxed) >= count) || end.is_some_and(|end| Instant::now() >= end)
+    {
         stop.store(true, Ordering::Relaxed);
     }
 }
 
-fn progress(count: u64, begun: Instant, done: &AtomicU64, stop: &AtomicBool) {
+fn progress(count: Option<u64>, threads: usize, begun: Instant, done: &AtomicU64, stop: &AtomicBool) {
     let step = if std::io::stderr().is_terminal() { 1 } else { 20 };
     let mut shown = Instant::now();
     while !stop.load(Ordering::Relaxed) {
@@ -237,8 +243,9 @@ fn progress(count: u64, begun: Instant, done: &AtomicU64, stop: &AtomicBool) {
         if shown.elapsed() >= Duration::from_secs(step) {
             shown = Instant::now();
             let done = done.load(Ordering::Relaxed);
-            let per_second = done as f64 / begun.elapsed().as_secs_f64();
-            eprintln!("{done} of at most {count} seeds, {per_second:.0} a second");
+            let per_second = done as f64 / begun.elapsed().as_secs_f64() / threads as f64;
+            let of = count.map(|count| format!(" of at most {count}")).unwrap_or_default();
+            eprintln!("{done}{of} seeds, {per_second:.0} a second on each of {threads} threads");
         }
     }
 }
@@ -278,7 +285,7 @@ fn keep(dir: &Path, seed: u64, violation: &Violation) -> std::io::Result<()> {
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
-        seeds: 10_000,
+        seeds: None,
         from: 0,
         seed: None,
         seconds: None,
@@ -290,7 +297,7 @@ fn options() -> Result<Options, String> {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"));
         match argument.as_str() {
-            "--seeds" => options.seeds = number(value()?)?,
+            "--seeds" => options.seeds = Some(number(value()?)?),
             "--from" => options.from = number(value()?)?,
             "--seed" => options.seed = Some(number(value()?)?),
             "--seconds" => options.seconds = Some(number(value()?)?),

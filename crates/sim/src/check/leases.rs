@@ -1,5 +1,5 @@
-//! How long something may be held: that a lease ends when that was planned or asked for, and how leases grow for who
-//! comes back.
+//! How long something may be held: that a lease ends no later than was planned or asked for, and how leases grow for
+//! who comes back.
 //!
 //! Never says whether one has run out: see `end.rs`.
 
@@ -7,7 +7,7 @@ use staunch_model::{IncidentId, Span, Target, Timestamp, TransactionId};
 
 use super::{Ends, Found, Invariant, Model, fail};
 
-/// A lease that ends at `until`, and may not end after `latest`.
+/// Fails when the lease of `id`, which ends at `until`, ends after `latest`.
 pub(super) fn ends_in_time(id: TransactionId, until: Timestamp, latest: Timestamp) -> Found {
     if until > latest {
         return fail(
