@@ -149,7 +149,9 @@ impl Turn<'_> {
             "{failures} failures in {}: everything only observes until a person runs `staunch mode`",
             limits.breaker_window
         );
-        self.notice(NoticeLevel::Page, None, None, &text);
+        if !is(Mutant::BreakerSilently) {
+            self.notice(NoticeLevel::Page, None, None, &text);
+        }
     }
 
     /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
@@ -310,6 +312,9 @@ impl Turn<'_> {
     /// when the playbook says that they are.
     fn news(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, Option<Box<str>>)> {
         let outcome = outcome(transactions).filter(|outcome| incident.outcome != Some(*outcome))?;
+        if is(Mutant::OutcomeOnce) && incident.outcome.is_some() {
+            return None;
+        }
         let playbook = self.state.playbooks.get(&*incident.playbook);
         let tells = |playbook: &&Arc<Playbook>| playbook.notify.iter().any(|step| step.when.contains(&outcome));
         let text = playbook.filter(tells).map(|playbook| {
@@ -355,7 +360,7 @@ impl Turn<'_> {
         // What has hurt would hurt again, whatever became of the others.
         let hurt =
             |it: &&Transaction| matches!(&it.state, State::Released(cause) if matches!(**cause, Cause::Hurts { .. }));
-        if transactions.iter().any(hurt) {
+        if transactions.iter().any(hurt) && !is(Mutant::HurtsAtOnce) {
             let playbook = self.state.playbooks.get(&*incident.playbook);
             let pause = playbook.map_or(limits::REJUDGE_PAUSE, |it| it.deduplicate);
             return Some(end.max(self.now + pause));

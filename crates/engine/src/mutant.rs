@@ -70,6 +70,10 @@ pub enum Mutant {
     LeaseStretched,
     /// A renewed lease ends an hour later than asked for.
     RenewalStretched,
+    /// A question to people lapses an hour later than configured.
+    QuestionStretched,
+    /// The enforcement point keeps an act for an hour longer than its lease by itself.
+    HoldStretched,
     /// Who comes back is new after a start.
     ReturnsForgotten,
     /// Siblings are rolled back in the order of completion.
@@ -138,11 +142,23 @@ pub enum Mutant {
     TimeGoesBack,
     /// A lost reply is waited for without an end.
     WaitsForEver,
+    /// Nobody is told that the breaker has opened.
+    BreakerSilently,
+    /// Nobody is told of what somebody else has removed.
+    VanishedSilently,
+    /// Only the first outcome of an incident is told.
+    OutcomeOnce,
+    /// What has hurt may be contained anew at once.
+    HurtsAtOnce,
+    /// A recovery goes on while something that it lifts is stuck.
+    StuckPassedOver,
+    /// A recovery lifts one, and goes on.
+    RestStays,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 74] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -175,6 +191,8 @@ impl Mutant {
         Self::LeaseUnbounded,
         Self::LeaseStretched,
         Self::RenewalStretched,
+        Self::QuestionStretched,
+        Self::HoldStretched,
         Self::ReturnsForgotten,
         Self::RollbackOrder,
         Self::ReleaseOrder,
@@ -209,6 +227,12 @@ impl Mutant {
         Self::TextUnescaped,
         Self::TimeGoesBack,
         Self::WaitsForEver,
+        Self::BreakerSilently,
+        Self::VanishedSilently,
+        Self::OutcomeOnce,
+        Self::HurtsAtOnce,
+        Self::StuckPassedOver,
+        Self::RestStays,
     ];
 }
 

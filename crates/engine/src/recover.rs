@@ -255,7 +255,7 @@ impl Turn<'_> {
                 && (kinds.is_empty() || kinds.contains(&it.kind))
                 && (it.incident != id || !self.state.is_recovering(it))
         };
-        all.find(stuck).map(|it| it.id)
+        all.find(stuck).map(|it| it.id).filter(|_| !is(Mutant::StuckPassedOver))
     }
 
     fn act_of_recovery(&mut self, id: IncidentId, at: u16, act: TransactionId, by: &str) -> bool {
@@ -294,7 +294,7 @@ impl Turn<'_> {
             }
             Some(kind) if !kind.is_terminal() && !is(Mutant::RecoveryHurries) => false,
             _ => {
-                self.at(id, at, None);
+                self.at(id, at + u16::from(is(Mutant::RestStays)), None);
                 true
             }
         }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use staunch_model::{
-    ActionKind, Command, ContentHash, EvidenceId, EvidenceKind, FailureKind, Frame, IncidentId, Input, Mode, Playbook,
-    Policy, Record, Span, StateKind, Target, TargetFacts, Timestamp, TransactionId,
+    ActionKind, Command, ContentHash, EvidenceId, EvidenceKind, FailureKind, Frame, IncidentId, IncidentOutcome, Input,
+    Mode, Playbook, Policy, Record, Span, StateKind, Target, TargetFacts, Timestamp, TransactionId,
 };
 
 pub use self::invariant::{Invariant, Violation};
@@ -92,6 +92,8 @@ struct Tx {
     served: u32,
     /// Whether it ends because its lease did, or because a person said so.
     ends: Option<Ends>,
+    /// It is lifted because a health signal says that it hurts.
+    hurts: bool,
 }
 
 impl Tx {
@@ -133,6 +135,10 @@ struct Case {
     event_time: Option<Timestamp>,
     opened: Timestamp,
     evidence: Vec<EvidenceId>,
+    /// What it has planned, and what it has joined.
+    transactions: BTreeSet<TransactionId>,
+    /// How it stands, as people were told last.
+    outcome: Option<IncidentOutcome>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,10 +210,23 @@ impl Model {
                     event_time: *event_time,
                     opened: now,
                     evidence: Vec::new(),
+                    transactions: BTreeSet::new(),
+                    outcome: None,
                 };
                 self.incidents.insert(*incident, case);
             }
-            Record::IncidentClosed { incident, .. } => self.set_status(*incident, Status::Closed),
+            Record::OutcomeReached { incident, outcome } => {
+                if let Some(case) = self.incidents.get_mut(incident) {
+                    case.outcome = Some(*outcome);
+                }
+            }
+            Record::IncidentClosed {
+                incident,
+                absorbs_until,
+            } => {
+                self.shields_what_has_hurt(*incident, *absorbs_until, now)?;
+                self.set_status(*incident, Status::Closed);
+            }
             Record::IncidentForgotten { incident } => self.set_status(*incident, Status::Forgotten),
             Record::EvidencePlanned {
                 evidence,
@@ -269,6 +288,9 @@ impl Model {
                 planned.for_good = kind.is_irreversible();
                 planned.served = self.grown(*incident, *step, target, *lease, now)?;
                 self.transactions.insert(*transaction, planned);
+                if let Some(case) = self.incidents.get_mut(incident) {
+                    case.transactions.insert(*transaction);
+                }
             }
             Record::OrphanAdopted {
                 transaction,
@@ -283,7 +305,12 @@ impl Model {
             }
             Record::Transaction { transaction, change } => self.change(frame, at, *transaction, change, now)?,
             Record::Found(found) => drop(self.found.insert(found.target.clone(), found.facts.clone())),
-            Record::BreakerOpened { .. } => self.breaker_open = true,
+            Record::BreakerOpened { .. } => {
+                self.breaker_open = true;
+                if !changes::is_paged(frame) {
+                    return fail(Invariant::StuckIsTold, "the breaker opens and nobody is paged");
+                }
+            }
             Record::ModeSet { mode } => {
                 self.mode_set = Some(*mode);
                 self.breaker_open = false;
@@ -351,6 +378,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         for_good: false,
         served: 0,
         ends: None,
+        hurts: false,
     }
 }
 

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 66] = {
+const NAMED: [(Mutant, Invariant); 74] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -48,6 +48,8 @@ const NAMED: [(Mutant, Invariant); 66] = {
         (M::LeaseUnbounded, I::CommandsAnswered),
         (M::LeaseStretched, I::LeasesEnd),
         (M::RenewalStretched, I::LeasesEnd),
+        (M::QuestionStretched, I::Approval),
+        (M::HoldStretched, I::LeasesEnd),
         (M::ReturnsForgotten, I::LeasesGrow),
         (M::RollbackOrder, I::RollbackOrder),
         (M::ReleaseOrder, I::ReleaseOrder),
@@ -82,6 +84,12 @@ const NAMED: [(Mutant, Invariant); 66] = {
         (M::ReleaseIsRollback, I::StatesFollow),
         (M::TimeGoesBack, I::TimeGoesOn),
         (M::WaitsForEver, I::EverythingEnds),
+        (M::BreakerSilently, I::StuckIsTold),
+        (M::VanishedSilently, I::StuckIsTold),
+        (M::OutcomeOnce, I::StatesFollow),
+        (M::HurtsAtOnce, I::HurtIsLifted),
+        (M::StuckPassedOver, I::RecoveryOrder),
+        (M::RestStays, I::RecoveryOrder),
     ]
 };
 

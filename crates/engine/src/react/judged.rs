@@ -32,11 +32,15 @@ impl Turn<'_> {
             Ruling::Observe => self.change(it.id, Change::WouldExecute { judgement }),
             Ruling::Ask => {
                 let expires = self.now + self.state.limits().approval_expiry;
+                let expires = stretched(Mutant::QuestionStretched, expires);
                 self.change(it.id, Change::ApprovalRequested { expires, judgement });
             }
             Ruling::Act => {
                 let dispatch = self.act(it);
-                let hold = it.lease + limits::HOLD_MARGIN;
+                let mut hold = it.lease + limits::HOLD_MARGIN;
+                if is(Mutant::HoldStretched) {
+                    hold = hold + Span::from_hours(1);
+                }
                 let change = Change::ExecuteIntended {
                     dispatch,
                     version: seen.version,
@@ -211,7 +215,7 @@ fn missing(it: &Transaction, seen: &Observation, lease: Span) -> Option<String> 
     }
 }
 
-/// The end of a lease, unless `mutant` has it end later.
+/// When a lease or a question ends, unless `mutant` has it end later.
 fn stretched(mutant: Mutant, until: Timestamp) -> Timestamp {
     if is(mutant) { until + Span::from_hours(1) } else { until }
 }

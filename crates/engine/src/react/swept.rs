@@ -41,7 +41,7 @@ impl Turn<'_> {
             vanished.push(format!("{} ({}: {found})", it.target, it.id));
             self.roll_back(&it, Cause::Vanished { found: found.clone() });
         }
-        if !vanished.is_empty() {
+        if !vanished.is_empty() && !is(Mutant::VanishedSilently) {
             let text = format!(
                 "{} containment(s) in force were removed or replaced by somebody else: {}",
                 vanished.len(),

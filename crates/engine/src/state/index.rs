@@ -317,6 +317,21 @@ mod tests {
         assert_eq!(state.holder_of(ActionKind::IsolateHost, &one), None);
     }
 
+    #[test]
+    fn a_place_that_is_left_is_for_the_one_that_has_waited_longest() {
+        let mut state = EngineState::default();
+        let [target, _] = TARGETS;
+        for id in 1..=3 {
+            plan(&mut state, id, &target);
+        }
+        let ended = state.transactions[&TransactionId(1)].clone();
+        state.index.leave_place(&ended);
+        let waiting: Vec<_> = state.index.waiting_for(ActionKind::BlockIp, &target).collect();
+        assert_eq!(waiting, [TransactionId(3)]);
+        let has_place = |id| state.index.owns_target(&state.transactions[&TransactionId(id)]);
+        assert_eq!([1, 2, 3].map(has_place), [false, true, false]);
+    }
+
     /// There are 100,000 of each, so that what is added to one is paid for 100,000 times: see the memory of a server in
     /// `docs/reference/performance.md`.
     #[test]

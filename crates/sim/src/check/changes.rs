@@ -7,7 +7,7 @@ use staunch_model::{
     Timestamp, TransactionId,
 };
 
-use super::leases::ends_in_time;
+use super::leases::{ends_in_time, held_for};
 use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
 
 impl Model {
@@ -47,7 +47,20 @@ impl Model {
                 }
                 self.kept_of_others(id, it)?;
             }
-            Change::ExecuteIntended { judgement, .. } => self.act(id, judgement.as_deref(), now)?,
+            Change::ExecuteIntended { judgement, hold, .. } => {
+                held_for(id, *hold, it.lease)?;
+                self.act(id, judgement.as_deref(), now)?;
+            }
+            Change::RenewStarted { until, hold, .. } => held_for(id, *hold, until.since(now))?,
+            Change::ApprovalRequested { expires, .. } => {
+                let limits = self.policy.as_ref().map(|policy| policy.limits);
+                if limits.is_none_or(|limits| *expires > now + limits.approval_expiry) {
+                    return fail(
+                        Invariant::Approval,
+                        format!("the question about {id} lapses at {expires}"),
+                    );
+                }
+            }
             Change::PostCheckPassed { lease_until } => {
                 let found = match &frame.input {
                     Input::Observed {
@@ -94,8 +107,10 @@ impl Model {
                     Cause::Operator { .. } => Some(Ends::ByPerson),
                     _ => None,
                 };
+                let hurts = matches!(**cause, Cause::Hurts { .. });
                 if let Some(it) = self.transactions.get_mut(&id) {
                     it.ends = ends;
+                    it.hurts = hurts;
                 }
             }
             Change::Refused { reason, judgement } => {
@@ -117,6 +132,9 @@ impl Model {
                 if let Some((later, _)) = later {
                     return fail(Invariant::RollbackOrder, format!("{id} is rolled back before {later}"));
                 }
+            }
+            Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Vanished { .. }) && !is_paged(frame) => {
+                return fail(Invariant::StuckIsTold, format!("{id} has vanished and nobody is paged"));
             }
             Change::GaveUp(_) => {
                 let told = frame.records.iter().any(|record| {
@@ -174,6 +192,12 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Whether somebody is paged by what is decided in `frame`.
+pub(super) fn is_paged(frame: &Frame) -> bool {
+    let pages = |record: &Record| matches!(record, Record::NoticeQueued(notice) if notice.level == NoticeLevel::Page);
+    frame.records.iter().any(pages)
 }
 
 /// The place of the answer to a command of a person who releases, in the frame of it: what comes behind it is not done

@@ -2,9 +2,9 @@
 //!
 //! Never looks at the world: a run compares the two.
 
-use staunch_model::{OnFailure, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{IncidentId, IncidentOutcome, OnFailure, Span, StateKind, Timestamp, TransactionId};
 
-use super::{Found, Invariant, Model, fail};
+use super::{Case, Found, Invariant, Model, Status, Tx, fail};
 
 impl Model {
     /// True when `id` has ended, as far as the journal knows; one that is stuck has not.
@@ -31,6 +31,42 @@ impl Model {
                     Invariant::StatesFollow,
                     format!("{id} is {state}, and by its records {told}"),
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// The transactions that say how `incident` stands: none that a recovery does, and the newest of each place only.
+    pub(super) fn speaking_of(&self, incident: IncidentId, case: &Case) -> Vec<&Tx> {
+        let of = case.transactions.iter();
+        let all = of.filter_map(|id| Some((*id, self.transactions.get(id)?)));
+        let all: Vec<_> = all
+            .filter(|(id, it)| it.incident != incident || !self.recoveries.acts(*id))
+            .collect();
+        let is_newest = |(id, it): &&(TransactionId, &Tx)| {
+            let same = |other: &Tx| (other.action, &other.target) == (it.action, &it.target);
+            !all.iter().any(|(other, tx)| other > id && same(tx))
+        };
+        all.iter().filter(is_newest).map(|(_, it)| *it).collect()
+    }
+
+    /// People were told how each open incident stands, once nothing of it is under way.
+    ///
+    /// That something was forgotten, or what becomes of what an incident has let go, is no news by itself: of an
+    /// incident with either, nothing is said here. The engine says which transactions are kept.
+    ///
+    /// # Errors
+    /// The invariant that is broken, and how.
+    pub fn outcomes_are_told(&self, is_kept: impl Fn(TransactionId) -> bool) -> Found {
+        for (incident, case) in self.incidents.iter().filter(|(_, case)| case.status == Status::Open) {
+            let is_whole = |id: &TransactionId| {
+                let is_held = |it: &Tx| it.is_held_by(*incident);
+                is_kept(*id) && self.transactions.get(id).is_some_and(is_held)
+            };
+            let outcome = outcome(&self.speaking_of(*incident, case));
+            if case.transactions.iter().all(is_whole) && outcome.is_some() && outcome != case.outcome {
+                let what = format!("{incident} is {outcome:?}, and people know of {:?}", case.outcome);
+                return fail(Invariant::StatesFollow, what);
             }
         }
         Ok(())
@@ -94,5 +130,30 @@ impl Model {
             }
         }
         Ok(())
+    }
+}
+
+/// How transactions stand together; `None` while one is under way, and when all were lifted.
+fn outcome(speaking: &[&Tx]) -> Option<IncidentOutcome> {
+    let is_under_way = |kind: StateKind| kind.is_in_flight() || kind.is_undo() || kind == StateKind::Planned;
+    if speaking.is_empty() {
+        return Some(IncidentOutcome::Refused);
+    }
+    if speaking.iter().any(|it| is_under_way(it.kind)) {
+        return None;
+    }
+    speaking.iter().filter_map(|it| stands(it.kind)).max()
+}
+
+/// What a transaction says of its incident.
+fn stands(kind: StateKind) -> Option<IncidentOutcome> {
+    match kind {
+        StateKind::InForce => Some(IncidentOutcome::Contained),
+        StateKind::WouldExecute => Some(IncidentOutcome::WouldContain),
+        StateKind::AwaitingApproval => Some(IncidentOutcome::AwaitingApproval),
+        StateKind::Refused => Some(IncidentOutcome::Refused),
+        StateKind::RolledBack => Some(IncidentOutcome::RolledBack),
+        StateKind::Stuck => Some(IncidentOutcome::Stuck),
+        _ => None,
     }
 }

@@ -93,7 +93,12 @@ impl Model {
             }
             Change::RenewFailed(_) => it.renews = None,
             Change::Joined(incident) if *incident == it.incident => it.held = true,
-            Change::Joined(incident) => drop(it.joined.insert(*incident)),
+            Change::Joined(incident) => {
+                it.joined.insert(*incident);
+                if let Some(case) = self.incidents.get_mut(incident) {
+                    case.transactions.insert(id);
+                }
+            }
             Change::LetGo(incident) if *incident == it.incident => it.held = false,
             Change::LetGo(incident) => drop(it.joined.remove(incident)),
             _ => {}

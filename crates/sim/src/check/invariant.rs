@@ -37,7 +37,7 @@ pub enum Invariant {
     Concurrency,
     /// At most one transaction of a kind acts on a target, and it sends its act at most twice.
     OneAct,
-    /// Leases are within their limit, and end.
+    /// Leases end, and no later than was planned or asked for.
     LeasesEnd,
     /// A target that comes back is held for as long as its playbook says, and no other for longer.
     LeasesGrow,
@@ -47,7 +47,7 @@ pub enum Invariant {
     ReleaseOrder,
     /// When a step failed, its siblings do not stay.
     AllOrNothing,
-    /// What needs a person's approval has it, in time.
+    /// What needs a person's approval has it, in time; and no question waits for longer than is configured.
     Approval,
     /// A command that can be carried out is, to all that it names, and one that cannot is refused.
     CommandsAnswered,
@@ -56,16 +56,18 @@ pub enum Invariant {
     /// Nothing acts after too many failures.
     Breaker,
     /// What hurts by a health signal is lifted and paged, and nothing is lifted for it without two unhealthy readings.
+    /// It is not contained anew before its playbook's time.
     HurtIsLifted,
-    /// A recovery lifts what was completed last first, and goes on only when that is verified.
+    /// A recovery lifts what was completed last first, goes on only when that is verified, and leaves nothing of it in
+    /// force or stuck.
     RecoveryOrder,
     /// Evidence is stored, or missed for a reason that counts, before its incident is contained.
     EvidenceFirst,
-    /// A person is paged for what is stuck.
+    /// A person is paged for what is stuck, for what has vanished, and when the breaker opens.
     StuckIsTold,
     /// Text of others is escaped wherever it is shown.
     TextIsEscaped,
-    /// The state of a transaction is what its records make of it.
+    /// The state of a transaction is what its records make of it, and how an incident stands was told.
     StatesFollow,
     /// The engine's time never goes back.
     TimeGoesOn,

@@ -7,12 +7,26 @@ use staunch_model::{IncidentId, Span, Target, Timestamp, TransactionId};
 
 use super::{Ends, Found, Invariant, Model, fail};
 
+/// How long the enforcement point keeps an act beyond its lease.
+const HOLD_MARGIN: Span = Span::from_secs(60);
+
 /// Fails when the lease of `id`, which ends at `until`, ends after `latest`.
 pub(super) fn ends_in_time(id: TransactionId, until: Timestamp, latest: Timestamp) -> Found {
     if until > latest {
         return fail(
             Invariant::LeasesEnd,
             format!("the lease of {id} ends at {until}, and has to by {latest}"),
+        );
+    }
+    Ok(())
+}
+
+/// Fails when the enforcement point keeps the act of `id` for `hold` by itself, and not for `lease` and the margin.
+pub(super) fn held_for(id: TransactionId, hold: Span, lease: Span) -> Found {
+    if hold != lease + HOLD_MARGIN {
+        return fail(
+            Invariant::LeasesEnd,
+            format!("the act of {id} is kept for {hold}, and its lease is {lease}"),
         );
     }
     Ok(())

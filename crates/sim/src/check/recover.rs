@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    ActionKind, Cause, Change, Frame, IncidentId, Record, RecoverStep, RecoveryEnd, RecoveryWait, StateKind,
+    ActionKind, Cause, Change, Frame, IncidentId, Record, RecoverStep, RecoveryEnd, RecoveryWait, StateKind, Timestamp,
     TransactionId, WatchId, WatchOver, WatchVerdict,
 };
 
@@ -124,6 +124,9 @@ impl Model {
                         return fail(Invariant::RecoveryOrder, what);
                     }
                 }
+                if waits.is_none() && *at > 0 {
+                    self.passes(*incident, *at - 1)?;
+                }
                 match waits {
                     Some(RecoveryWait::Act(act)) => {
                         self.recoveries.acts.insert(*act);
@@ -201,6 +204,49 @@ impl Model {
             ),
             None => Ok(()),
         }
+    }
+
+    /// A recovery is done with the step `at`: if that lifts something, nothing of it is in force or stuck.
+    fn passes(&self, incident: IncidentId, at: u16) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        let playbook = self.playbooks.get(&case.playbook);
+        let Some(RecoverStep::Release { kinds }) = playbook.and_then(|it| it.recover().nth(at.into())) else {
+            return Ok(());
+        };
+        let stays = |id: &&TransactionId| {
+            let it = self.transactions.get(id).filter(|it| it.is_held_by(incident));
+            it.is_some_and(|it| {
+                let in_force = it.kind == StateKind::InForce && !it.for_good;
+                let is_named = kinds.is_empty() || it.action.is_some_and(|kind| kinds.contains(&kind));
+                (in_force || it.kind == StateKind::Stuck) && is_named && !self.recoveries.acts(**id)
+            })
+        };
+        match case.transactions.iter().find(stays) {
+            Some(id) => fail(
+                Invariant::RecoveryOrder,
+                format!("the recovery of {incident} goes on, and {id} is not lifted"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Further events join an incident that has hurt for as long as its playbook says, and contain nothing anew.
+    pub(super) fn shields_what_has_hurt(&self, incident: IncidentId, until: Timestamp, now: Timestamp) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        let Some(playbook) = self.playbooks.get(&case.playbook) else {
+            return Ok(());
+        };
+        let has_hurt = |it: &Tx| it.hurts && it.kind == StateKind::Released && it.incident == incident;
+        let speaking = self.speaking_of(incident, case);
+        if speaking.into_iter().any(has_hurt) && until < now + playbook.deduplicate {
+            let what = format!("{incident} has hurt, and only until {until} nothing is contained anew");
+            return fail(Invariant::HurtIsLifted, what);
+        }
+        Ok(())
     }
 
     fn read(&mut self, frame: &Frame, incident: IncidentId, watch: WatchId, healthy: Option<bool>) -> Found {

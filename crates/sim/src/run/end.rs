@@ -19,7 +19,11 @@ impl Sim<'_> {
             .or_else(|| self.model.overdue(now).err())
             .or_else(|| self.model.all_or_nothing().err())
             .or_else(|| self.unsealed(state))
-            .or_else(|| self.model.agrees(kinds(self.folded.1.state())).err());
+            .or_else(|| self.model.agrees(kinds(self.folded.1.state())).err())
+            .or_else(|| {
+                let is_kept = |id| state.transactions.contains_key(&id);
+                self.model.outcomes_are_told(is_kept).err()
+            });
         if let Some((invariant, what)) = found {
             self.fail(invariant, what);
         }
