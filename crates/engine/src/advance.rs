@@ -311,7 +311,16 @@ impl Turn<'_> {
     /// How the incident stands, when its contain phase has settled and that is news; and what people are told of it,
     /// when the playbook says that they are.
     fn news(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, Option<Box<str>>)> {
-        let outcome = outcome(transactions).filter(|outcome| incident.outcome != Some(*outcome))?;
+        // What becomes of one that it has let go of is the concern of those who hold it.
+        let held = |it: &&Transaction| it.is_held_by(incident.id) || is(Mutant::LetGoCounts);
+        let held = transactions.iter().copied().filter(held);
+        let outcome = if transactions.is_empty() {
+            // None of its steps has a target, so that it is refused as a whole.
+            Some(IncidentOutcome::Refused)
+        } else {
+            outcome(held.clone())
+        };
+        let outcome = outcome.filter(|outcome| incident.outcome != Some(*outcome))?;
         if is(Mutant::OutcomeOnce) && incident.outcome.is_some() {
             return None;
         }
@@ -322,7 +331,7 @@ impl Turn<'_> {
             text.show(incident.id).text(" (").text(&playbook.name).text(", ");
             text.show(staunch_model::Printable(&incident.key));
             text.text("): ").text(outcome.name());
-            if let Some(reason) = first_reason(transactions) {
+            if let Some(reason) = first_reason(held) {
                 text.text(": ").text(&reason);
             }
             text.boxed()
@@ -479,8 +488,8 @@ const fn stands(kind: StateKind) -> Stands {
     }
 }
 
-/// How the transactions stand together; `None` while one of them is under way.
-fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
+/// How the transactions stand together; `None` while one of them is under way, and when all were lifted.
+fn outcome<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Option<IncidentOutcome> {
     let mut worst = None;
     for it in transactions {
         match stands(it.state.kind()) {
@@ -489,20 +498,16 @@ fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
             Stands::At(one) => worst = worst.max(Some(one)),
         }
     }
-    // An incident none of whose steps has a target is refused as a whole.
-    if transactions.is_empty() {
-        Some(IncidentOutcome::Refused)
-    } else {
-        worst
-    }
+    worst
 }
 
 /// Why the first transaction that did not come into force did not.
-fn first_reason(transactions: &[&Transaction]) -> Option<String> {
-    if transactions.is_empty() {
+fn first_reason<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Option<String> {
+    let mut transactions = transactions.peekable();
+    if transactions.peek().is_none() {
         return Some(RefusalReason::NoTarget.to_string());
     }
-    transactions.iter().find_map(|it| reason(it))
+    transactions.find_map(reason)
 }
 
 /// Why `it` is where it is, for people; `None` when the state says it all.

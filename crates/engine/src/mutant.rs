@@ -146,6 +146,8 @@ pub enum Mutant {
     BreakerSilently,
     /// Nobody is told of what somebody else has removed.
     VanishedSilently,
+    /// What an incident has let go of counts for how it stands.
+    LetGoCounts,
     /// Only the first outcome of an incident is told.
     OutcomeOnce,
     /// What has hurt may be contained anew at once.
@@ -158,7 +160,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 74] = [
+    pub const ALL: [Self; 75] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -229,6 +231,7 @@ impl Mutant {
         Self::WaitsForEver,
         Self::BreakerSilently,
         Self::VanishedSilently,
+        Self::LetGoCounts,
         Self::OutcomeOnce,
         Self::HurtsAtOnce,
         Self::StuckPassedOver,

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 74] = {
+const NAMED: [(Mutant, Invariant); 75] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -86,6 +86,7 @@ const NAMED: [(Mutant, Invariant); 74] = {
         (M::WaitsForEver, I::EverythingEnds),
         (M::BreakerSilently, I::StuckIsTold),
         (M::VanishedSilently, I::StuckIsTold),
+        (M::LetGoCounts, I::StatesFollow),
         (M::OutcomeOnce, I::StatesFollow),
         (M::HurtsAtOnce, I::HurtIsLifted),
         (M::StuckPassedOver, I::RecoveryOrder),

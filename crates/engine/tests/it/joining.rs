@@ -61,6 +61,33 @@ fn an_incident_that_let_go_is_kept_while_its_transaction_lives_and_no_longer() {
 }
 
 #[test]
+fn what_becomes_of_what_an_incident_has_let_go_is_not_told_of_it() {
+    let mut sim = Sim::usual();
+    // The first incident stays open with another target, so that what vanishes of it is not forgotten.
+    sim.event_about("enforce", IP, &[IP, "203.0.113.9"]);
+    sim.run(Span::from_secs(1));
+    sim.event_about("other", IP, &[IP, "203.0.113.8"]);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.transaction(1).joined().len(), 1);
+    // The second incident lets go of what it has joined, and is not done with its own when that has vanished.
+    let fails = Fault::Fails(FailureKind::Unavailable);
+    sim.faults(Verb::Undo, &[fails, Fault::None, fails, fails]);
+    sim.release_incident(2).unwrap();
+    sim.vanish(IP);
+    sim.sweep();
+    sim.run_until_kind(1, StateKind::RolledBack);
+    assert_eq!(sim.kind(3), Some(StateKind::Releasing));
+    sim.run(Span::from_mins(1));
+    assert_eq!(sim.kind(3), Some(StateKind::Released));
+    let of = |incident: &str| {
+        let pages = sim.told(NoticeLevel::Page);
+        pages.iter().filter(|page| page.starts_with(incident)).count()
+    };
+    assert_eq!((of("INC-1"), of("INC-2")), (1, 0), "{:?}", sim.told);
+    sim.ends_clean();
+}
+
+#[test]
 fn a_change_of_the_mode_keeps_an_incident_whose_transaction_lives_for_another() {
     let mut sim = Sim::usual();
     // One of the first incident's two comes into force; the other is only observed, and so that is how it stands.

@@ -52,19 +52,23 @@ impl Model {
 
     /// People were told how each open incident stands, once nothing of it is under way.
     ///
-    /// That something was forgotten, or what becomes of what an incident has let go, is no news by itself: of an
-    /// incident with either, nothing is said here. The engine says which transactions are kept.
+    /// That something was forgotten is no news by itself: of an incident with such a transaction, nothing is said here.
+    /// The engine says which transactions are kept.
     ///
     /// # Errors
     /// The invariant that is broken, and how.
     pub fn outcomes_are_told(&self, is_kept: impl Fn(TransactionId) -> bool) -> Found {
         for (incident, case) in self.incidents.iter().filter(|(_, case)| case.status == Status::Open) {
-            let is_whole = |id: &TransactionId| {
-                let is_held = |it: &Tx| it.is_held_by(*incident);
-                is_kept(*id) && self.transactions.get(id).is_some_and(is_held)
+            if !case.transactions.iter().all(|id| is_kept(*id)) {
+                continue;
+            }
+            let speaking = self.speaking_of(*incident, case);
+            let outcome = if speaking.is_empty() {
+                Some(IncidentOutcome::Refused)
+            } else {
+                outcome(speaking.into_iter().filter(|it| it.is_held_by(*incident)))
             };
-            let outcome = outcome(&self.speaking_of(*incident, case));
-            if case.transactions.iter().all(is_whole) && outcome.is_some() && outcome != case.outcome {
+            if outcome.is_some() && outcome != case.outcome {
                 let what = format!("{incident} is {outcome:?}, and people know of {:?}", case.outcome);
                 return fail(Invariant::StatesFollow, what);
             }
@@ -134,15 +138,15 @@ impl Model {
 }
 
 /// How transactions stand together; `None` while one is under way, and when all were lifted.
-fn outcome(speaking: &[&Tx]) -> Option<IncidentOutcome> {
-    let is_under_way = |kind: StateKind| kind.is_in_flight() || kind.is_undo() || kind == StateKind::Planned;
-    if speaking.is_empty() {
-        return Some(IncidentOutcome::Refused);
+fn outcome<'a>(held: impl Iterator<Item = &'a Tx>) -> Option<IncidentOutcome> {
+    let mut worst = None;
+    for it in held {
+        if it.kind.is_in_flight() || it.kind.is_undo() || it.kind == StateKind::Planned {
+            return None;
+        }
+        worst = worst.max(stands(it.kind));
     }
-    if speaking.iter().any(|it| is_under_way(it.kind)) {
-        return None;
-    }
-    speaking.iter().filter_map(|it| stands(it.kind)).max()
+    worst
 }
 
 /// What a transaction says of its incident.

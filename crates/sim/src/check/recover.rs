@@ -7,6 +7,7 @@ use staunch_model::{
     TransactionId, WatchId, WatchOver, WatchVerdict,
 };
 
+use super::changes::is_paged;
 use super::{Found, Invariant, Model, Tx, fail};
 
 /// How many unhealthy readings in a row end a watch.
@@ -241,8 +242,12 @@ impl Model {
             return Ok(());
         };
         let has_hurt = |it: &Tx| it.hurts && it.kind == StateKind::Released && it.incident == incident;
-        let speaking = self.speaking_of(incident, case);
-        if speaking.into_iter().any(has_hurt) && until < now + playbook.deduplicate {
+        let mut all = case.transactions.iter().filter_map(|id| self.transactions.get(id));
+        // Hardly any has, and which of them speak is seen from all.
+        if all.any(has_hurt)
+            && self.speaking_of(incident, case).into_iter().any(has_hurt)
+            && until < now + playbook.deduplicate
+        {
             let what = format!("{incident} has hurt, and only until {until} nothing is contained anew");
             return fail(Invariant::HurtIsLifted, what);
         }
@@ -272,9 +277,7 @@ impl Model {
             } => it.over == WatchOver::Containment(*transaction),
             _ => false,
         });
-        let paged = frame.records.iter().any(
-            |record| matches!(record, Record::NoticeQueued(notice) if notice.level == staunch_model::NoticeLevel::Page),
-        );
+        let paged = is_paged(frame);
         let (in_force, for_good) = match it.over {
             WatchOver::Containment(id) => self
                 .transactions
