@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (seed, examples) = read(arguments)?;
     let root = workspace::root()?;
     shell::build_program(&root)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = workspace::target(&root);
     let tool = SCHEMATHESIS.installed(&target)?;
     let dir = target.join("api");
     if dir.exists() {

@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         shell::watch(shell::cargo(&root).args(["build", "--release", "--locked", "--package", "staunch"]))?,
         "the program does not build"
     );
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = workspace::target(&root);
     let package = build(&root, &target)?;
     println!("{}", package.display());
     if checks {

@@ -31,7 +31,7 @@ const WITHOUT_PATIENCE: [&str; 4] = ["-o", "Acquire::Retries=0", "-o", "Acquire:
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (options, scrapes): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--if-there");
     let root = workspace::root()?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = workspace::target(&root);
     let dir = target.join("promtool");
     let tool = match found(env::var_os(NAMED_BY).map(PathBuf::from), &dir) {
         Ok(tool) => tool,

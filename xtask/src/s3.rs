@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     anyhow::ensure!(arguments.is_empty(), "s3 has no options");
     let root = workspace::root()?;
     shell::build_program(&root)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = workspace::target(&root);
     let moto = Moto::start(&MOTO.installed(&target)?)?;
     let dir = target.join("s3");
     if dir.exists() {

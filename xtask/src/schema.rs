@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     };
     let root = workspace::root()?;
     shell::build_program(&root)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = workspace::target(&root);
     let tool = VALIDATOR.installed(&target)?;
     let dir = target.join("schema");
     if dir.exists() {

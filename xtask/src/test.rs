@@ -109,7 +109,7 @@ impl Selection {
 
 /// An empty file for the tests to write to, beside what the build leaves.
 fn skip_log(root: &Path) -> Result<PathBuf> {
-    let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
+    let folder = workspace::target(root);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let log = folder.join(format!("skipped-tests-{}.tsv", std::process::id()));
     fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use crate::shell;
 
+/// Where cargo puts what it builds of the checkout at `root`.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
 /// A checkout of the project.
 #[derive(Debug)]
 pub(crate) struct Workspace {

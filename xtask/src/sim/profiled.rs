@@ -2,7 +2,6 @@
 //!
 //! Never changes what is compiled: the same code is laid out, and put into its callers, by how often it runs.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell;
+use crate::{shell, workspace};
 
 /// How many seeds are counted, and the first of them: none that anybody plays from 0 on.
 const COUNTED: [&str; 4] = ["--seeds", "3000", "--from", "1000000000000"];
@@ -23,7 +22,7 @@ const COUNTED: [&str; 4] = ["--seeds", "3000", "--from", "1000000000000"];
 pub(super) fn command(root: &Path) -> Result<Command> {
     let host = host(root)?;
     let merger = merger(root, &host)?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
+    let target = workspace::target(root);
     let folder = target.join("sim-profiled");
     let (counts, profile) = (folder.join("counts"), folder.join("profile"));
     if counts.exists() {
@@ -31,7 +30,7 @@ pub(super) fn command(root: &Path) -> Result<Command> {
     }
     let built = |option: &str, with: &Path, name: &str| {
         let mut command = super::program(root);
-        // Unlike `RUSTFLAGS`, it is not split at blanks.
+        // Unlike `RUSTFLAGS`, it is not split at blanks. Both take the place of what is configured.
         let mut flags = OsString::from(option);
         flags.push(with);
         command
