@@ -120,7 +120,8 @@ impl Turn<'_> {
         if self.state.index.in_flight >= self.state.limits().actions_in_flight_max && !is(Mutant::ConcurrencyIgnored) {
             return false;
         }
-        let next = self.state.index.queue.keys().copied().find(|id| {
+        let looked_at = if is(Mutant::QueueStops) { 1 } else { usize::MAX };
+        let next = self.state.index.queue.keys().copied().take(looked_at).find(|id| {
             let it = &self.state.transactions[id];
             self.state.index.owns_target(it) && self.state.is_preserved(it) && !self.state.awaits_baseline(it)
         });
@@ -377,6 +378,7 @@ impl Turn<'_> {
         let absorbs_until = transactions
             .iter()
             .map(|it| match rejudged_after(it) {
+                Some(_) if is(Mutant::AttackerShielded) => end,
                 Some(pause) => end.min(self.now + pause),
                 None => end,
             })

@@ -69,7 +69,10 @@ impl Engine {
             Input::Started { installation, .. } => turn.on_started(*installation),
             Input::Policy(policy) => turn.on_policy(policy),
             Input::Event { event, matches } => {
-                for matched in matches {
+                for matched in matches
+                    .iter()
+                    .take(if is(Mutant::MatchDropped) { 1 } else { usize::MAX })
+                {
                     turn.on_match(event, matched);
                 }
             }

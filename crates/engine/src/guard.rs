@@ -134,6 +134,9 @@ pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
 
 /// The risk class of the act: the driver's, raised to medium for an internal address, whose loss the business notices.
 fn risk_of(state: &EngineState, question: &Question) -> RiskClass {
+    if is(Mutant::RiskIgnored) {
+        return RiskClass::Low;
+    }
     let base = state
         .driver(question.kind)
         .map_or(RiskClass::High, |driver| driver.risk);
@@ -214,7 +217,11 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     };
     let result = |verdict, measured, why| against(limit, verdict, measured, why);
     let Some(time) = question.event_time else {
-        let verdict = unknown(question.playbook.guards.when_unknown);
+        let verdict = if is(Mutant::TimelessTaken) {
+            Verdict::Unknown
+        } else {
+            unknown(question.playbook.guards.when_unknown)
+        };
         return result(
             verdict,
             None,
@@ -225,7 +232,7 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     let ahead = time.since(arrived);
     if ahead > Span::ZERO {
         let most = limits::EVENT_SKEW_MAX;
-        let (verdict, than) = if ahead > most {
+        let (verdict, than) = if ahead > most && !is(Mutant::FutureTaken) {
             (Verdict::Refused, "more than")
         } else {
             (Verdict::Passed, "at most")
@@ -292,8 +299,13 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
             } else {
                 staunch_model::Printable(label).to_string()
             };
+            let verdict = if is(Mutant::OthersOverlooked) {
+                Verdict::Passed
+            } else {
+                Verdict::Refused
+            };
             result(
-                Verdict::Refused,
+                verdict,
                 Some(1),
                 format_args!("somebody else's object is in place there ({label})"),
             )
@@ -304,7 +316,11 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
 fn capacity(capacity: Option<Capacity>) -> GuardResult {
     let (verdict, measured, limit, why) = match capacity {
         Some(Capacity { used, max }) => (
-            if used >= max { Verdict::Refused } else { Verdict::Passed },
+            if used >= max && !is(Mutant::RoomIgnored) {
+                Verdict::Refused
+            } else {
+                Verdict::Passed
+            },
             Some(used),
             Some(max),
             Sentence::new()
@@ -356,7 +372,11 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
         why: why.into(),
     };
     let limit = playbook.guards.traffic_share_max_bp;
-    let when_unknown = unknown(playbook.guards.when_unknown);
+    let when_unknown = if is(Mutant::UnknownShareTaken) {
+        Verdict::Unknown
+    } else {
+        unknown(playbook.guards.when_unknown)
+    };
     let share = match &facts.traffic {
         None if limit.is_none() => {
             return result(
@@ -414,7 +434,7 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
         }
     );
     match limit {
-        Some(limit) if measured > limit => {
+        Some(limit) if measured > limit && !is(Mutant::ImpactIgnored) => {
             let why = format!("{of}, more than the {} allowed", percent(limit));
             result(Verdict::Refused, Some(measured), Some(limit), why)
         }
@@ -458,7 +478,12 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
         ),
         _ => (Scope::Total, limits.acts_per_hour_max, "", "acts in all"),
     };
-    let count = state.budgets.spent(scope, limits::BUDGET_WINDOW, now);
+    let window = if is(Mutant::BudgetShort) {
+        Span::from_mins(30)
+    } else {
+        limits::BUDGET_WINDOW
+    };
+    let count = state.budgets.spent(scope, window, now);
     // The first attempt may lie so far back that it no longer counts.
     let count = count.saturating_sub(u64::from(question.debited));
     let max = u64::from(max);

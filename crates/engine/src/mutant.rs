@@ -156,11 +156,49 @@ pub enum Mutant {
     StuckPassedOver,
     /// A recovery lifts one, and goes on.
     RestStays,
+    /// An act may stop any share of the traffic.
+    ImpactIgnored,
+    /// A share of the traffic that is not known counts as none.
+    UnknownShareTaken,
+    /// An enforcement point that is full is acted on.
+    RoomIgnored,
+    /// A target where somebody else's object is in place counts as free.
+    OthersOverlooked,
+    /// Events from the future are acted on.
+    FutureTaken,
+    /// Events without a time are acted on.
+    TimelessTaken,
+    /// Every act is of low risk.
+    RiskIgnored,
+    /// Containment waits two minutes longer for evidence than its playbook says.
+    DeadlineStretched,
+    /// A notice is tried once.
+    NoticeOnce,
+    /// Of the matches of an event, only the first counts.
+    MatchDropped,
+    /// Of the steps of a playbook, only the first two are planned.
+    StepLeftOut,
+    /// Of the evidence that a playbook asks for, only the first piece is.
+    EvidenceLeftOut,
+    /// Every event opens an incident of its own.
+    IncidentEach,
+    /// An incident that did not contain takes up further events like one that did.
+    AttackerShielded,
+    /// What waits first keeps all others from starting.
+    QueueStops,
+    /// Budgets are those of half an hour.
+    BudgetShort,
+    /// A target that cannot be looked at is given up at once.
+    LookOnce,
+    /// An undo is tried once.
+    UndoOnce,
+    /// The pause between two tries of an undo doubles without an end.
+    PauseUnbounded,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 75] = [
+    pub const ALL: [Self; 94] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -236,6 +274,25 @@ impl Mutant {
         Self::HurtsAtOnce,
         Self::StuckPassedOver,
         Self::RestStays,
+        Self::ImpactIgnored,
+        Self::UnknownShareTaken,
+        Self::RoomIgnored,
+        Self::OthersOverlooked,
+        Self::FutureTaken,
+        Self::TimelessTaken,
+        Self::RiskIgnored,
+        Self::DeadlineStretched,
+        Self::NoticeOnce,
+        Self::MatchDropped,
+        Self::StepLeftOut,
+        Self::EvidenceLeftOut,
+        Self::IncidentEach,
+        Self::AttackerShielded,
+        Self::QueueStops,
+        Self::BudgetShort,
+        Self::LookOnce,
+        Self::UndoOnce,
+        Self::PauseUnbounded,
     ];
 }
 

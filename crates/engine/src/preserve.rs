@@ -27,13 +27,17 @@ impl Turn<'_> {
             return;
         };
         let evidence = EvidenceId(self.state.last_evidence + 1);
+        let mut deadline = self.now + step.deadline.min(limits::PRESERVE_DEADLINE_MAX);
+        if is(Mutant::DeadlineStretched) {
+            deadline = deadline + limits::PRESERVE_DEADLINE_MAX;
+        }
         self.put(Record::EvidencePlanned {
             evidence,
             incident,
             kind: step.evidence,
             target: matched.target.clone(),
             options: step.options.clone(),
-            deadline: self.now + step.deadline.min(limits::PRESERVE_DEADLINE_MAX),
+            deadline,
         });
         if matched.target.is_none() && step.evidence.aims_at().is_some() {
             let failure = Failure::new(FailureKind::Invalid, "the event names nothing to take it of");

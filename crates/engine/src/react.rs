@@ -46,7 +46,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn pre_check_failed(&mut self, it: &Transaction, failure: &Failure) {
-        if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
+        if it.attempts < limits::OBSERVE_ATTEMPTS_MAX && !is(Mutant::LookOnce) {
             let until = self.now + limits::POST_CHECK_PAUSE;
             self.change(
                 it.id,
@@ -231,13 +231,14 @@ impl Turn<'_> {
 
     /// An undo or the look after it did not work: again later, or stuck.
     pub(crate) fn retry_undo(&mut self, it: &Transaction, failure: &Failure) {
-        if it.attempts >= limits::UNDO_ATTEMPTS_MAX {
+        if it.attempts >= limits::UNDO_ATTEMPTS_MAX || is(Mutant::UndoOnce) {
             self.give_up(it, failure.clone());
             return;
         }
-        let pause = limits::UNDO_PAUSE
-            .times(1 << it.attempts.min(16))
-            .min(limits::UNDO_PAUSE_MAX);
+        let mut pause = limits::UNDO_PAUSE.times(1 << it.attempts.min(16));
+        if !is(Mutant::PauseUnbounded) {
+            pause = pause.min(limits::UNDO_PAUSE_MAX);
+        }
         self.change(
             it.id,
             Change::Postponed {
@@ -288,7 +289,7 @@ impl Turn<'_> {
             // A second answer to the same attempt changes nothing.
             Err(_) if pending.retry_at.is_some() => {}
             Err(_) => {
-                let again = pending.attempts < limits::NOTICE_ATTEMPTS_MAX;
+                let again = pending.attempts < limits::NOTICE_ATTEMPTS_MAX && !is(Mutant::NoticeOnce);
                 let pause = limits::NOTICE_PAUSE.times(1 << pending.attempts.min(16));
                 let retry_at = again.then_some(self.now + pause);
                 self.put(Record::NoticeFailed { notice, retry_at });

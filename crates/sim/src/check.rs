@@ -10,9 +10,12 @@ mod acts;
 mod changes;
 mod commands;
 mod end;
+mod events;
 mod fold;
 mod invariant;
 mod leases;
+mod look;
+mod notices;
 mod recover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,7 +51,10 @@ pub struct Model {
     /// What is known of processes.
     found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
     recoveries: recover::Recoveries,
+    notices: notices::Notices,
     completions: u64,
+    /// What is planned and has not started, and some that have.
+    waiting: Vec<TransactionId>,
     now: Timestamp,
     /// Transactions planned.
     pub planned: u64,
@@ -94,6 +100,10 @@ struct Tx {
     ends: Option<Ends>,
     /// It is lifted because a health signal says that it hurts.
     hurts: bool,
+    /// How often it has been sent, or looked for, since it last began to act, to be undone or to be looked at.
+    tries: u32,
+    /// How long after its end its attacker is judged anew; `None` where its incident goes on taking up events.
+    judged_anew_after: Option<Span>,
 }
 
 impl Tx {
@@ -104,6 +114,15 @@ impl Tx {
     /// Whether anybody but `incident` holds it.
     fn is_held_by_others(&self, incident: IncidentId) -> bool {
         (incident != self.incident && self.held) || self.joined.iter().any(|holder| *holder != incident)
+    }
+
+    fn is_planned(&self) -> bool {
+        self.kind == StateKind::Planned
+    }
+
+    /// Whether nothing of it keeps others from its target.
+    fn has_left(&self) -> bool {
+        self.kind.is_terminal() && self.kind != StateKind::Stuck
     }
 
     /// Whether the incident that planned it holds it, and nobody else.
@@ -131,6 +150,10 @@ struct Piece {
 #[derive(Clone, Debug)]
 struct Case {
     playbook: ContentHash,
+    /// Of whom its events are.
+    key: Box<str>,
+    /// Until when it takes up further events once it is closed.
+    absorbs_until: Timestamp,
     status: Status,
     event_time: Option<Timestamp>,
     opened: Timestamp,
@@ -176,6 +199,8 @@ impl Model {
             self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
+        self.answers_event(frame)?;
+        self.nothing_waits()?;
         answer.map_or(Ok(()), |answer| Self::answered(frame, &answer, now))
     }
 
@@ -201,11 +226,14 @@ impl Model {
             Record::IncidentOpened {
                 incident,
                 playbook,
+                key,
                 event_time,
-                ..
+                absorbs_until,
             } => {
                 let case = Case {
                     playbook: *playbook,
+                    key: key.clone(),
+                    absorbs_until: *absorbs_until,
                     status: Status::Open,
                     event_time: *event_time,
                     opened: now,
@@ -214,6 +242,7 @@ impl Model {
                     outcome: None,
                 };
                 self.incidents.insert(*incident, case);
+                self.opens_alone(*incident, now)?;
             }
             Record::OutcomeReached { incident, outcome } => {
                 if let Some(case) = self.incidents.get_mut(incident) {
@@ -225,6 +254,10 @@ impl Model {
                 absorbs_until,
             } => {
                 self.shields_what_has_hurt(*incident, *absorbs_until, now)?;
+                self.shields_nobody(*incident, *absorbs_until, now)?;
+                if let Some(case) = self.incidents.get_mut(incident) {
+                    case.absorbs_until = *absorbs_until;
+                }
                 self.set_status(*incident, Status::Closed);
             }
             Record::IncidentForgotten { incident } => self.set_status(*incident, Status::Forgotten),
@@ -236,6 +269,7 @@ impl Model {
                 target,
                 ..
             } => {
+                self.waits_in_time(*evidence, *incident, *kind, *deadline, now)?;
                 if let Some(case) = self.incidents.get_mut(incident) {
                     case.evidence.push(*evidence);
                 }
@@ -288,6 +322,7 @@ impl Model {
                 planned.for_good = kind.is_irreversible();
                 planned.served = self.grown(*incident, *step, target, *lease, now)?;
                 self.transactions.insert(*transaction, planned);
+                self.waiting.push(*transaction);
                 if let Some(case) = self.incidents.get_mut(incident) {
                     case.transactions.insert(*transaction);
                 }
@@ -316,7 +351,13 @@ impl Model {
                 self.breaker_open = false;
                 self.failures.clear();
             }
-            Record::NoticeQueued(notice) => escaped("a notice", &notice.text)?,
+            Record::NoticeQueued(notice) => {
+                self.notices.queued(notice.id);
+                escaped("a notice", &notice.text)?;
+            }
+            Record::NoticeResent { notice } => self.notices.resent(*notice),
+            Record::NoticeSent { notice } => self.notices.taken(*notice),
+            Record::NoticeFailed { notice, retry_at } => self.notices.failed(*notice, *retry_at, now)?,
             Record::CommandRefused { why } => escaped("a refusal", why)?,
             Record::CommandDone { affected } => {
                 if let Input::Operator { command, .. } = &frame.input {
@@ -326,6 +367,30 @@ impl Model {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Containment waits for `evidence` for no longer than its playbook says.
+    fn waits_in_time(
+        &self,
+        evidence: EvidenceId,
+        incident: IncidentId,
+        kind: EvidenceKind,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Found {
+        let playbook = || self.playbooks.get(&self.incidents.get(&incident)?.playbook);
+        let steps = playbook().into_iter().flat_map(|it| &it.preserve);
+        let longest = steps
+            .filter(|step| step.evidence == kind)
+            .map(|step| step.deadline)
+            .max();
+        match longest {
+            Some(longest) if deadline > now + longest => fail(
+                Invariant::EvidenceFirst,
+                format!("{evidence} is waited for until {deadline}, longer than {longest}"),
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn set_status(&mut self, incident: IncidentId, status: Status) {
@@ -379,6 +444,8 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         served: 0,
         ends: None,
         hurts: false,
+        tries: 1,
+        judged_anew_after: None,
     }
 }
 

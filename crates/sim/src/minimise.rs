@@ -53,6 +53,7 @@ pub fn minimise(scenario: &Scenario, violation: &Violation) -> Scenario {
             (|it: &mut Scenario| it.replicas = 1) as fn(&mut Scenario),
             |it| it.adversary_percent = 0,
             |it| it.sync = staunch_model::Span::ZERO,
+            |it| it.traffic_varies = false,
         ] {
             let mut candidate = small.clone();
             change(&mut candidate);

@@ -19,7 +19,7 @@ use crate::check::{Invariant, Model, Violation};
 use crate::clock::Clock;
 use crate::fault::{Counts, Fault};
 use crate::scenario::{
-    ACTS_AT_ONCE, FOREIGN, Happening, Order, PRESERVES, Scenario, Tamper, When, address, found, key, place,
+    ACTS_AT_ONCE, Dated, FOREIGN, Happening, Order, PRESERVES, Scenario, Tamper, When, address, found, key, place,
 };
 use crate::trace::Trace;
 use crate::world::{CAPACITY, World, WorldKind};

@@ -3,6 +3,7 @@
 //! Never runs anything: `run` does.
 
 mod draw;
+mod grounds;
 mod places;
 mod policies;
 
@@ -28,8 +29,8 @@ pub enum Happening {
         key: u8,
         /// What its steps are aimed at, by number; `None` where it names nothing.
         targets: Vec<Option<u8>>,
-        /// How old it is when it comes.
-        age: Span,
+        /// When it happened, as it says itself.
+        dated: Dated,
         /// How often it comes.
         copies: u8,
     },
@@ -66,6 +67,17 @@ pub enum Happening {
     List(Vec<u8>),
     /// Health signals are unhealthy, or `None` unreadable, for so long.
     Health(Option<bool>, Span),
+}
+
+/// The time that an event gives itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dated {
+    /// So long before it comes.
+    Ago(Span),
+    /// So long after it comes, by a clock that is ahead.
+    Ahead(Span),
+    /// None that can be read.
+    Never,
 }
 
 /// What an operator asks for. Transactions and incidents are told by a number that is taken modulo those there are.
@@ -150,6 +162,8 @@ pub struct Scenario {
     /// Whether processes go by their machine's clock as it is, so that time may go back a little under the engine's
     /// feet.
     pub raw_clock: bool,
+    /// Whether acts stop more of the traffic or less, and whether that is known at all; it is little otherwise.
+    pub traffic_varies: bool,
     /// The policies that the run changes between; the first holds at the start.
     pub policies: Vec<Arc<Policy>>,
     /// Where the leading process ends, in this order.

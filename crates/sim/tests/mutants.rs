@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 75] = {
+const NAMED: [(Mutant, Invariant); 94] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -91,6 +91,25 @@ const NAMED: [(Mutant, Invariant); 75] = {
         (M::HurtsAtOnce, I::HurtIsLifted),
         (M::StuckPassedOver, I::RecoveryOrder),
         (M::RestStays, I::RecoveryOrder),
+        (M::ImpactIgnored, I::Impact),
+        (M::UnknownShareTaken, I::Impact),
+        (M::RoomIgnored, I::Capacity),
+        (M::OthersOverlooked, I::TargetFree),
+        (M::FutureTaken, I::EventIsFresh),
+        (M::TimelessTaken, I::EventIsFresh),
+        (M::RiskIgnored, I::Approval),
+        (M::DeadlineStretched, I::EvidenceFirst),
+        (M::NoticeOnce, I::StuckIsTold),
+        (M::MatchDropped, I::EventsAnswered),
+        (M::StepLeftOut, I::EventsAnswered),
+        (M::EvidenceLeftOut, I::EventsAnswered),
+        (M::IncidentEach, I::EventsAnswered),
+        (M::AttackerShielded, I::EventsAnswered),
+        (M::QueueStops, I::NothingWaits),
+        (M::BudgetShort, I::Budgets),
+        (M::LookOnce, I::StuckIsTold),
+        (M::UndoOnce, I::StuckIsTold),
+        (M::PauseUnbounded, I::EverythingEnds),
     ]
 };
 

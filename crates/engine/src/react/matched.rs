@@ -9,6 +9,7 @@ use staunch_model::{
 
 use crate::guard;
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::repeat::{self, Served};
 use crate::transaction::can_be_held;
 use crate::turn::Turn;
@@ -35,7 +36,12 @@ impl Turn<'_> {
                 .map(|time| guard::on_our_clock(time, event.received, self.now)),
             absorbs_until: self.now + playbook.deduplicate,
         });
-        for step in matched.preserve.iter().take(limits::EVIDENCE_PER_PLAYBOOK_MAX) {
+        let pieces_max = if is(Mutant::EvidenceLeftOut) {
+            1
+        } else {
+            limits::EVIDENCE_PER_PLAYBOOK_MAX
+        };
+        for step in matched.preserve.iter().take(pieces_max) {
             self.plan_evidence(incident, &playbook, step);
         }
         self.tell_missed(incident);
@@ -43,12 +49,11 @@ impl Turn<'_> {
             let step = playbook.steps.get(usize::from(it.step));
             step.is_none_or(|step| step.phase != Phase::Recover)
         };
-        for step in matched
-            .steps
-            .iter()
-            .filter(contains)
-            .take(limits::STEPS_PER_PLAYBOOK_MAX)
-        {
+        for step in matched.steps.iter().filter(contains).take(if is(Mutant::StepLeftOut) {
+            2
+        } else {
+            limits::STEPS_PER_PLAYBOOK_MAX
+        }) {
             self.plan_step(incident, &playbook, step);
         }
         self.plan_recovery(incident, &playbook, matched);
@@ -58,6 +63,9 @@ impl Turn<'_> {
     /// The incident that takes up a further event of this key.
     fn absorbing(&self, matched: &Match) -> Option<IncidentId> {
         let incident = self.state.newest_of(matched.playbook, &matched.key)?;
+        if is(Mutant::IncidentEach) {
+            return None;
+        }
         (incident.status == IncidentStatus::Open || self.now < incident.absorbs_until).then_some(incident.id)
     }
 

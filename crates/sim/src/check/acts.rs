@@ -5,14 +5,18 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use staunch_model::{Judgement, Mode, Policy, Span, Target, Timestamp, TransactionId, Verdict};
+use staunch_model::{Judgement, Mode, Playbook, Policy, RiskClass, Span, Target, Timestamp, TransactionId, Verdict};
 
-use super::{Act, Found, Invariant, Model, Piece, fail};
+use super::look::may_be_unknown;
+use super::{Act, Case, Found, Invariant, Model, Piece, Tx, fail};
 
 /// How often an act may be sent.
 const SENDS_MAX: u32 = 2;
 
 const HOUR: Span = Span::from_hours(1);
+
+/// How far the clock of an event may be ahead.
+const AHEAD_MAX: Span = Span::from_mins(5);
 
 impl Model {
     /// Everything that must hold when an act is about to be sent.
@@ -55,7 +59,13 @@ impl Model {
         }
         let playbook = self.playbooks.get(&case.playbook).cloned();
         let mode_max = self.mode_set.unwrap_or(policy.mode_max);
-        let mode = playbook.as_ref().map_or(Mode::Observe, |it| it.modes.low).min(mode_max);
+        let driver = policy.drivers.iter().find(|driver| Some(driver.kind) == it.action);
+        let mut risk = driver.map_or(RiskClass::High, |driver| driver.risk);
+        if it.target.address().is_some_and(is_internal) {
+            risk = risk.max(RiskClass::Medium);
+        }
+        let modes = playbook.as_ref().map(|it| it.modes);
+        let mode = modes.map_or(Mode::Observe, |it| it.of(risk)).min(mode_max);
         if mode == Mode::Observe {
             return fail(Invariant::Mode, format!("{id} acts while everything only observes"));
         }
@@ -69,15 +79,10 @@ impl Model {
                 format!("{id} acts on an approval that had expired"),
             );
         }
-        let is_old = !it.approved && !self.recoveries.decided(id);
-        if let (Some(playbook), Some(time), true) = (&playbook, case.event_time, is_old) {
-            let age = now.since(time);
-            if age > playbook.guards.event_age_max {
-                return fail(
-                    Invariant::EventIsFresh,
-                    format!("{id} acts on an event that is {age} old"),
-                );
-            }
+        if let Some(playbook) = &playbook
+            && !self.recoveries.decided(id)
+        {
+            is_fresh(id, it, case, playbook, now)?;
         }
         if it.sends == 0 {
             let act = Act {
@@ -140,6 +145,34 @@ impl Model {
         }
         let listed = self.listed.iter().find(|it| it.contains(&ip))?;
         Some(format!("and a file lists {listed}"))
+    }
+}
+
+/// Its event is not old, not from the future, and has a time. A person who has approved it knows how old it was then.
+fn is_fresh(id: TransactionId, it: &Tx, case: &Case, playbook: &Playbook, now: Timestamp) -> Found {
+    let what = match case.event_time {
+        None if may_be_unknown(playbook, it.approved) => return Ok(()),
+        None => "without a time".to_owned(),
+        Some(time) => {
+            let age = now.since(time);
+            let ahead = time.since(if it.approved { case.opened } else { now });
+            if age > playbook.guards.event_age_max && !it.approved {
+                format!("that is {age} old")
+            } else if ahead > AHEAD_MAX {
+                format!("that is {ahead} in the future")
+            } else {
+                return Ok(());
+            }
+        }
+    };
+    fail(Invariant::EventIsFresh, format!("{id} acts on an event {what}"))
+}
+
+/// An address of the business itself (RFC 1918, RFC 4193) or of one link.
+fn is_internal(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => matches!(v6.segments()[0], 0xfc00..=0xfdff | 0xfe80..=0xfebf),
     }
 }
 

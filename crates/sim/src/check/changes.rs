@@ -3,12 +3,21 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, StateKind,
-    Timestamp, TransactionId,
+    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, Span,
+    StateKind, Timestamp, TransactionId,
 };
 
 use super::leases::{ends_in_time, held_for};
 use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
+
+/// The longest pause between two tries, also of one that waits for its requests to have settled.
+const PAUSE_MAX: Span = Span::from_secs(30);
+
+/// How often a target is looked at before its act is refused because that does not work.
+const LOOKS_MIN: u32 = 3;
+
+/// How often an undo is tried before a transaction is stuck.
+const UNDOS_MIN: u32 = 8;
 
 impl Model {
     pub(super) fn change(
@@ -49,6 +58,7 @@ impl Model {
             }
             Change::ExecuteIntended { judgement, hold, .. } => {
                 held_for(id, *hold, it.lease)?;
+                self.looked(frame, id, it)?;
                 self.act(id, judgement.as_deref(), now)?;
             }
             Change::RenewStarted { until, hold, .. } => held_for(id, *hold, until.since(now))?,
@@ -113,7 +123,17 @@ impl Model {
                     it.hurts = hurts;
                 }
             }
+            Change::Postponed { until, .. } if *until > now + PAUSE_MAX => {
+                return fail(
+                    Invariant::EverythingEnds,
+                    format!("{id} is tried again only at {until}"),
+                );
+            }
             Change::Refused { reason, judgement } => {
+                if matches!(**reason, RefusalReason::CheckFailed(_)) && it.tries < LOOKS_MIN {
+                    let what = format!("{id} is given up after {} looks", it.tries);
+                    return fail(Invariant::StuckIsTold, what);
+                }
                 if let RefusalReason::Guard { why, .. } = &**reason {
                     escaped("a refusal", why)?;
                 }
@@ -137,6 +157,10 @@ impl Model {
                 return fail(Invariant::StuckIsTold, format!("{id} has vanished and nobody is paged"));
             }
             Change::GaveUp(_) => {
+                if it.tries < UNDOS_MIN {
+                    let what = format!("{id} is stuck after {} tries", it.tries);
+                    return fail(Invariant::StuckIsTold, what);
+                }
                 let told = frame.records.iter().any(|record| {
                     matches!(record, Record::NoticeQueued(notice)
                         if notice.level == NoticeLevel::Page && notice.transaction == Some(id))

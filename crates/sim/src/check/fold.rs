@@ -3,6 +3,7 @@
 use staunch_model::{Cause, Change, FailureKind, StateKind, Timestamp, TransactionId};
 
 use super::Model;
+use super::events::{judged_anew_after, judged_anew_when};
 
 impl Model {
     pub(super) fn fold(&mut self, id: TransactionId, change: &Change, now: Timestamp) {
@@ -13,9 +14,13 @@ impl Model {
         match change {
             Change::PreCheckStarted(dispatch) => {
                 it.kind = StateKind::PreChecking;
+                it.tries = 1;
                 it.ticket = dispatch.ticket;
             }
-            Change::Refused { .. } => it.kind = StateKind::Refused,
+            Change::Refused { reason, .. } => {
+                it.kind = StateKind::Refused;
+                it.judged_anew_after = judged_anew_after(reason);
+            }
             Change::WouldExecute { .. } => it.kind = StateKind::WouldExecute,
             Change::ApprovalRequested { expires, .. } => {
                 it.kind = StateKind::AwaitingApproval;
@@ -25,6 +30,7 @@ impl Model {
                 it.kind = StateKind::Planned;
                 it.approved = true;
                 it.waits_since = now;
+                self.waiting.push(id);
                 it.approved_late = it.approval_expires.is_some_and(|expires| expires <= now);
             }
             Change::ExecuteIntended { dispatch, .. } => {
@@ -43,7 +49,9 @@ impl Model {
                 it.lease_until = Some(*lease_until);
             }
             Change::RollbackStarted { cause, dispatch } => {
+                it.judged_anew_after = judged_anew_when(cause);
                 it.kind = StateKind::RollingBack;
+                it.tries = 1;
                 it.ticket = dispatch.ticket;
                 it.failed |= matches!(**cause, Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. });
                 it.counts = match &**cause {
@@ -57,6 +65,7 @@ impl Model {
                 if it.kind == StateKind::Settling {
                     it.kind = StateKind::RollingBack;
                 }
+                it.tries += 1;
                 it.ticket = dispatch.ticket;
             }
             Change::ProbedAbsent => {
@@ -75,8 +84,10 @@ impl Model {
                     self.failures.push_back(now);
                 }
             }
-            Change::ReleaseStarted { dispatch, .. } => {
+            Change::ReleaseStarted { cause, dispatch } => {
+                it.judged_anew_after = judged_anew_when(cause);
                 it.kind = StateKind::Releasing;
+                it.tries = 1;
                 it.ticket = dispatch.ticket;
             }
             Change::ReleaseVerified => it.kind = StateKind::Released,
@@ -86,6 +97,7 @@ impl Model {
             }
             Change::Resent(dispatch) | Change::Lifted(dispatch) | Change::RenewCheckStarted { dispatch, .. } => {
                 it.ticket = dispatch.ticket;
+                it.tries += 1;
             }
             Change::Renewed { lease_until } => {
                 it.lease_until = Some(*lease_until);

@@ -29,8 +29,14 @@ pub enum Invariant {
     ReplyIsNewest,
     /// What is never touched is never touched.
     NeverTouch,
-    /// Old events lead to no act.
+    /// An event that is old, that comes from the future or that has no time leads to no act by itself.
     EventIsFresh,
+    /// An act goes only where a look found nothing of anybody else.
+    TargetFree,
+    /// Nothing is added to an enforcement point that is full.
+    Capacity,
+    /// No act stops more of the traffic than its playbook allows, and none by itself when that is unknown.
+    Impact,
     /// Acts in an hour stay within every budget.
     Budgets,
     /// Actions in flight stay within their limit.
@@ -49,6 +55,11 @@ pub enum Invariant {
     AllOrNothing,
     /// What needs a person's approval has it, in time; and no question waits for longer than is configured.
     Approval,
+    /// Each event that matches opens an incident, with the evidence and the steps of its playbook, or joins the one of
+    /// its attacker; and one that did not contain does not shield its attacker.
+    EventsAnswered,
+    /// What is planned starts as soon as it can.
+    NothingWaits,
     /// A command that can be carried out is, to all that it names, and one that cannot is refused.
     CommandsAnswered,
     /// Observe mode does nothing.
@@ -61,9 +72,11 @@ pub enum Invariant {
     /// A recovery lifts what was completed last first, goes on only when that is verified, and leaves nothing of it in
     /// force or stuck.
     RecoveryOrder,
-    /// Evidence is stored, or missed for a reason that counts, before its incident is contained.
+    /// Evidence is stored, or missed for a reason that counts, before its incident is contained, which waits for no
+    /// longer than its playbook says.
     EvidenceFirst,
-    /// A person is paged for what is stuck, for what has vanished, and when the breaker opens.
+    /// A person is paged for what is stuck, for what has vanished, and when the breaker opens; and no act, undo or page
+    /// is given up before it was tried often enough.
     StuckIsTold,
     /// Text of others is escaped wherever it is shown.
     TextIsEscaped,
@@ -92,6 +105,9 @@ impl fmt::Display for Invariant {
             Self::ReplyIsNewest => "reply-is-newest",
             Self::NeverTouch => "never-touch",
             Self::EventIsFresh => "event-is-fresh",
+            Self::TargetFree => "target-free",
+            Self::Capacity => "capacity",
+            Self::Impact => "impact",
             Self::Budgets => "budgets",
             Self::Concurrency => "concurrency",
             Self::OneAct => "one-act",
@@ -101,6 +117,8 @@ impl fmt::Display for Invariant {
             Self::ReleaseOrder => "release-order",
             Self::AllOrNothing => "all-or-nothing",
             Self::Approval => "approval",
+            Self::EventsAnswered => "events-answered",
+            Self::NothingWaits => "nothing-waits",
             Self::CommandsAnswered => "commands-answered",
             Self::Mode => "mode",
             Self::Breaker => "breaker",

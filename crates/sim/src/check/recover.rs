@@ -57,6 +57,12 @@ impl Recoveries {
         self.states.get(&incident).copied()
     }
 
+    /// Whether `id` is not started before a first reading of what watches it.
+    pub(super) fn awaits_baseline(&self, id: TransactionId) -> bool {
+        let mut watches = self.watches.values();
+        watches.any(|it| it.over == WatchOver::Containment(id) && it.before.is_none())
+    }
+
     /// Whether a recovery decided on `id`.
     pub(super) fn decided(&self, id: TransactionId) -> bool {
         self.decided.contains(&id)

@@ -185,7 +185,11 @@ impl Sim<'_> {
             now: self.now,
             lag,
             lies,
-            facts: if asks { traffic_share() } else { Facts::default() },
+            facts: match asks.then_some(self.scenario.traffic_varies) {
+                None => Facts::default(),
+                Some(false) => told(Ok(LITTLE)),
+                Some(true) => told_of_traffic(&mut Chance::at(request.draw, &[0])),
+            },
             healthy: self.healthy,
             // As hostile as it can be.
             says: "31 \u{1b}[2J%",
@@ -231,20 +235,48 @@ impl Sim<'_> {
     }
 }
 
-fn traffic_share() -> Facts {
-    let share = TrafficShare {
-        flows: 1,
-        flows_total: 1_000,
-        bytes: None,
-        bytes_total: None,
+/// A share of the traffic that nobody misses.
+const LITTLE: TrafficShare = TrafficShare {
+    flows: 1,
+    flows_total: 1_000,
+    bytes: None,
+    bytes_total: None,
+};
+
+/// What is known of the traffic that an act would stop: a little of it in most cases, and much, or nothing, in others.
+fn told_of_traffic(chance: &mut Chance) -> Facts {
+    let flows = |flows, flows_total| TrafficShare {
+        flows,
+        flows_total,
+        ..LITTLE
     };
-    Facts {
-        traffic: Some(Fact {
-            value: Ok(share),
-            source: "simulated".into(),
-            age: Span::ZERO,
-        }),
+    let bytes = |bytes| TrafficShare {
+        bytes: Some(bytes),
+        bytes_total: Some(1_000_000),
+        ..LITTLE
+    };
+    match chance.below(16) {
+        0 => told(Ok(flows(500, 1_000))),
+        // As much as is allowed, and a little more than that.
+        1 => told(Ok(flows(200, 1_000))),
+        2 => told(Ok(flows(2_001, 10_000))),
+        3 => told(Ok(bytes(900_000))),
+        // Of so few, one says nothing, and none says that nobody misses it.
+        4 => told(Ok(flows(1, 3))),
+        5 => told(Ok(flows(0, 3))),
+        6 => told(Err("the table cannot be read\u{1b}[2J".into())),
+        7 => Facts::default(),
+        _ => told(Ok(LITTLE)),
     }
+}
+
+fn told(value: Result<TrafficShare, Box<str>>) -> Facts {
+    let traffic = Fact {
+        value,
+        source: "simulated".into(),
+        age: Span::ZERO,
+    };
+    Facts { traffic: Some(traffic) }
 }
 
 fn words(effect: &Effect) -> String {

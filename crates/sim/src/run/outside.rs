@@ -23,7 +23,7 @@ impl Sim<'_> {
                 playbook,
                 key: number,
                 targets,
-                age,
+                dated,
                 copies,
             } => {
                 if *copies > 1 {
@@ -32,7 +32,7 @@ impl Sim<'_> {
                 for copy in 0..*copies {
                     // Some of a storm are nearly the same.
                     let number = if copy % 4 == 3 { number.wrapping_add(1) } else { *number };
-                    self.event(*playbook, number, targets, *age);
+                    self.event(*playbook, number, targets, *dated);
                 }
             }
             Happening::Command(Order::ApproveLate(which)) => self.approve_late(*which),
@@ -128,7 +128,7 @@ impl Sim<'_> {
         }
     }
 
-    pub(super) fn event(&mut self, playbook: u8, number: u8, targets: &[Option<u8>], age: Span) {
+    pub(super) fn event(&mut self, playbook: u8, number: u8, targets: &[Option<u8>], dated: Dated) {
         let Some(leader) = self.leader().filter(|_| self.now >= self.full_until) else {
             return;
         };
@@ -145,7 +145,11 @@ impl Sim<'_> {
         let event = Event {
             system: "simulated".into(),
             id: None,
-            time: Some(received - age),
+            time: match dated {
+                Dated::Ago(span) => Some(received - span),
+                Dated::Ahead(span) => Some(received + span),
+                Dated::Never => None,
+            },
             received,
             severity: Severity::High,
             signature: "SIM\u{1b}[0m".into(),

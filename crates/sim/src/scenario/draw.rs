@@ -4,11 +4,12 @@
 //! that it changes nothing about the others.
 
 use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
-use staunch_model::{ActionKind, Mode, Span};
+use staunch_model::{ActionKind, Aim, Mode, Span};
 
+use super::grounds::Grounds;
 use super::places::PLACES;
-use super::policies::{PLAYBOOKS, POLICIES, RECOVERS};
-use super::{Happening, Order, Scenario, Tamper};
+use super::policies::{PLAYBOOKS, RECOVERS, known};
+use super::{Dated, Happening, Order, Scenario, Tamper};
 use crate::chance::Chance;
 use crate::fault::{Fault, Rates};
 use crate::world::{ON_A_MACHINE, WorldKind};
@@ -30,20 +31,9 @@ impl Scenario {
         } else {
             world
         };
-        let known = |variant: u64| {
-            let world = match world {
-                WorldKind::Kernel => 0,
-                WorldKind::Api => 8,
-                WorldKind::Cloud => 16,
-                WorldKind::Machine(kind) => {
-                    let at = ON_A_MACHINE.iter().position(|it| *it == kind);
-                    24 + 8 * at.expect("it is one of them")
-                }
-                WorldKind::Limiter => 24 + 8 * ON_A_MACHINE.len(),
-            };
-            POLICIES[world + usize::try_from(variant).expect("small")].clone()
-        };
-        let policies = vec![known(chance.below(8)), known(chance.below(8))];
+        let grounds = grounds(seed, world);
+        let mut policy = || known(world, grounds, u8::try_from(chance.below(8)).expect("small"));
+        let policies = vec![policy(), policy()];
         let replicas = if chance.percent(20) {
             2 + u8::from(chance.percent(30))
         } else {
@@ -70,6 +60,8 @@ impl Scenario {
         exemptions(seed, at, &mut happenings);
         lists(seed, at, &mut happenings);
         recoveries(seed, at, &mut happenings);
+        odd_times(seed, at, &mut happenings);
+        long_pause(seed, at, &mut happenings);
         Self {
             seed,
             world,
@@ -78,6 +70,7 @@ impl Scenario {
             adversary_percent,
             sync: Span::from_micros(sync_us),
             raw_clock: replicas == 1 && chance.percent(5),
+            traffic_varies: grounds == Grounds::Traffic,
             policies,
             cuts: Vec::new(),
             happenings,
@@ -94,6 +87,19 @@ fn is_on_a_machine(seed: u64) -> bool {
 /// Whether addresses are limited in what would be blocked in the kernel otherwise. Drawn by itself, as that.
 fn is_limited(seed: u64) -> bool {
     Chance::at(seed, &[40]).percent(15)
+}
+
+/// In one of four runs that block addresses or limit them, acts are judged by what they would stop; and in one of ten
+/// of the others by their risk. Drawn by itself, as that.
+fn grounds(seed: u64, world: WorldKind) -> Grounds {
+    let mut chance = Chance::at(seed, &[41]);
+    if chance.percent(25) && world.action().aims_at() == Aim::Address {
+        Grounds::Traffic
+    } else if chance.percent(10) {
+        chance.pick(&[Grounds::MediumRisk, Grounds::HighRisk])
+    } else {
+        Grounds::Usual
+    }
 }
 
 /// Further events among what happens, so that there are about twenty transactions. Drawn by themselves, so that they
@@ -162,7 +168,7 @@ fn recoveries(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
             playbook: RECOVERS,
             key: number(&mut chance),
             targets: (0..3).map(|_| Some(number(&mut chance))).collect(),
-            age: Span::from_micros(chance.below(2_000_000)),
+            dated: Dated::Ago(Span::from_micros(chance.below(2_000_000))),
             copies: 1,
         };
         happenings.push((at, incident));
@@ -184,6 +190,41 @@ fn recoveries(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
         let lasts = Span::from_micros(chance.pick(&[500_000, 4_000_000, 30_000_000]));
         happenings.push((at, Happening::Health(healthy, lasts)));
     }
+    happenings.sort_by_key(|(at, _)| *at);
+}
+
+/// In one of eight runs there are events whose clock is ahead, or that have no time. Drawn by itself, too.
+fn odd_times(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[42]);
+    if !chance.percent(12) {
+        return;
+    }
+    for _ in 0..1 + chance.below(3) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        let mut event = event(&mut chance);
+        if let Happening::Event { dated, .. } = &mut event {
+            *dated = match chance.below(4) {
+                0 => Dated::Never,
+                // Shortly before too much, and shortly after that.
+                1 => Dated::Ahead(Span::from_secs(299)),
+                2 => Dated::Ahead(Span::from_secs(301)),
+                _ => Dated::Ahead(Span::from_hours(24)),
+            };
+        }
+        happenings.push((at, event));
+    }
+    happenings.sort_by_key(|(at, _)| *at);
+}
+
+/// In one of eight runs, much of an hour passes at once. Drawn by itself, too.
+fn long_pause(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[43]);
+    if !chance.percent(12) {
+        return;
+    }
+    let at = Span::from_micros(chance.below(1 + end.as_micros()));
+    let minutes = i64::try_from(35 + chance.below(20)).expect("small");
+    happenings.push((at, Happening::SetClock(minutes * 60_000_000)));
     happenings.sort_by_key(|(at, _)| *at);
 }
 
@@ -249,11 +290,11 @@ fn event(chance: &mut Chance) -> Happening {
         playbook: u8::try_from(chance.below(u64::from(PLAYBOOKS))).expect("small"),
         key: number(chance),
         targets,
-        age: match chance.below(30) {
+        dated: Dated::Ago(match chance.below(30) {
             0 => Span::from_mins(16),
             1 => Span::from_mins(14),
             _ => Span::from_micros(chance.below(2_000_000)),
-        },
+        }),
         copies: if chance.percent(8) { 12 } else { 1 },
     }
 }

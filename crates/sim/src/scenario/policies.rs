@@ -9,6 +9,7 @@ use staunch_model::{
     PlaybookGuards, Policy, PreserveStep, Protection, RecoverStep, Span, Step, WatchPlan,
 };
 
+use super::grounds::Grounds;
 use crate::world::{ON_A_MACHINE, WorldKind};
 
 /// The playbooks of [`policy`] that all runs have events for, by position.
@@ -161,10 +162,30 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
     }
 }
 
-pub(super) static POLICIES: LazyLock<Vec<Arc<Policy>>> = LazyLock::new(|| {
-    let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
-    let worlds = worlds.into_iter().chain(ON_A_MACHINE.map(WorldKind::Machine));
-    let worlds = worlds.chain([WorldKind::Limiter]);
-    let all = worlds.flat_map(|world| (0..8).map(move |variant| Arc::new(policy(world, variant))));
-    all.collect()
+/// The policies of all worlds, each made once.
+static POLICIES: LazyLock<Vec<Arc<Policy>>> = LazyLock::new(|| {
+    let all = worlds().flat_map(|world| {
+        let variants = move |grounds: Grounds| (0..VARIANTS).map(move |it| grounds.added_to(policy(world, it)));
+        Grounds::ALL.into_iter().flat_map(variants)
+    });
+    all.map(Arc::new).collect()
 });
+
+/// The variants of [`policy`].
+const VARIANTS: u8 = 8;
+
+fn worlds() -> impl Iterator<Item = WorldKind> {
+    let elsewhere = [WorldKind::Kernel, WorldKind::Limiter, WorldKind::Api, WorldKind::Cloud];
+    elsewhere.into_iter().chain(ON_A_MACHINE.map(WorldKind::Machine))
+}
+
+/// The policy of `world` with this number, under which acts are judged by `grounds` too.
+///
+/// # Panics
+/// When there are fewer variants.
+pub(super) fn known(world: WorldKind, grounds: Grounds, variant: u8) -> Arc<Policy> {
+    assert!(variant < VARIANTS, "there are {VARIANTS} variants");
+    let world = worlds().position(|it| it == world).expect("it is one of them");
+    let at = (world * Grounds::ALL.len() + grounds as usize) * usize::from(VARIANTS) + usize::from(variant);
+    POLICIES[at].clone()
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use staunch_model::{ActionKind, Modes, Playbook, Policy, Span};
 use staunch_playbook::{BUILT_IN, CheckContext, compile};
 use staunch_sim::fault::Rates;
-use staunch_sim::scenario::{Cut, Happening, Order, When, policy};
+use staunch_sim::scenario::{Cut, Dated, Happening, Order, When, policy};
 use staunch_sim::world::{ON_A_MACHINE, WorldKind};
 use staunch_sim::{Scenario, run, run_traced};
 
@@ -71,7 +71,7 @@ fn scenario(world: WorldKind, policy: &Policy, story: Story, cuts: Vec<Cut>) -> 
             .into_iter()
             .take(policy.playbooks[0].steps.len())
             .collect(),
-        age: Span::ZERO,
+        dated: Dated::Ago(Span::ZERO),
         copies: 1,
     };
     let mut happenings = vec![(Span::from_secs(1), event)];
@@ -88,6 +88,7 @@ fn scenario(world: WorldKind, policy: &Policy, story: Story, cuts: Vec<Cut>) -> 
         adversary_percent: 0,
         sync: Span::from_micros(100),
         raw_clock: false,
+        traffic_varies: false,
         policies: vec![Arc::new(policy.clone())],
         cuts,
         happenings,

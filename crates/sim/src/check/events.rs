@@ -1,0 +1,212 @@
+//! What must follow from an event: an incident of its attacker, with the evidence and the steps of its playbook; and
+//! when what is planned must start.
+//!
+//! Never says what may be done to a target: see `acts.rs`.
+
+use staunch_model::{
+    Change, Frame, GuardName, IncidentId, Input, Match, Phase, Playbook, Record, RefusalReason, Span, Step, Target,
+    Timestamp, TransactionId,
+};
+
+use super::{Found, Invariant, Model, Status, Tx, fail};
+
+/// For how long at most an incident shields its attacker that did not contain it.
+const PAUSE: Span = Span::from_mins(1);
+
+impl Model {
+    /// Every match of an event opens an incident or joins one; what one opens with is what its playbook says.
+    pub(super) fn answers_event(&self, frame: &Frame) -> Found {
+        let (Input::Event { matches, .. } | Input::EventInContext { matches, .. }) = &frame.input else {
+            return Ok(());
+        };
+        for matched in matches {
+            let Some(playbook) = self.playbooks.get(&matched.playbook) else {
+                continue;
+            };
+            let opened = frame.records.iter().find_map(|record| match record {
+                Record::IncidentOpened {
+                    incident,
+                    playbook,
+                    key,
+                    ..
+                } if *playbook == matched.playbook && *key == matched.key => Some(*incident),
+                _ => None,
+            });
+            if let Some(incident) = opened {
+                self.opens_with(frame, incident, playbook, matched)?;
+                continue;
+            }
+            let joins = |record: &Record| match record {
+                Record::EventJoined { incident } => self.incidents.get(incident).is_some_and(|case| {
+                    case.playbook == matched.playbook && case.key == matched.key && case.status != Status::Forgotten
+                }),
+                _ => false,
+            };
+            if !frame.records.iter().any(joins) {
+                let what = format!("an event of {} is dropped", staunch_model::Printable(&matched.key));
+                return fail(Invariant::EventsAnswered, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// `incident` opens in `frame` with all evidence and all steps that `matched` names.
+    fn opens_with(&self, frame: &Frame, incident: IncidentId, playbook: &Playbook, matched: &Match) -> Found {
+        let planned =
+            |record: &&Record| matches!(record, Record::EvidencePlanned { incident: of, .. } if *of == incident);
+        let evidence = frame.records.iter().filter(planned).count();
+        if evidence != matched.preserve.len() {
+            let what = format!("{incident} asks for {evidence} of {} pieces", matched.preserve.len());
+            return fail(Invariant::EventsAnswered, what);
+        }
+        for (at, step, target) in matched.steps.iter().filter_map(|it| {
+            let step = playbook.steps.get(usize::from(it.step))?;
+            (step.phase != Phase::Recover).then_some((it.step, step, it.target.as_ref()))
+        }) {
+            let target = target.filter(|it| it.aim() == step.action.aims_at());
+            let is_it = |record: &Record| self.is_planned_by(record, incident, at, step, target);
+            if !frame.records.iter().any(is_it) {
+                let what = format!("step {at} of {incident} is left out");
+                return fail(Invariant::EventsAnswered, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `record` says that a step of `incident` is planned, or joins what is there.
+    fn is_planned_by(
+        &self,
+        record: &Record,
+        incident: IncidentId,
+        step: u16,
+        planned: &Step,
+        target: Option<&Target>,
+    ) -> bool {
+        match (record, target) {
+            (Record::StepWithoutTarget { incident: of, step: at }, None) => (*of, *at) == (incident, step),
+            (
+                Record::TransactionPlanned {
+                    incident: of,
+                    step: at,
+                    kind,
+                    target: aimed,
+                    ..
+                },
+                Some(target),
+            ) => (*of, *at, *kind, aimed) == (incident, step, planned.action, target),
+            (
+                Record::Transaction {
+                    transaction,
+                    change: Change::Joined(by),
+                },
+                Some(target),
+            ) if *by == incident => {
+                let it = self.transactions.get(transaction);
+                it.is_some_and(|it| it.action == Some(planned.action) && it.target == *target)
+            }
+            _ => false,
+        }
+    }
+
+    /// An attacker has one incident of a playbook at a time.
+    pub(super) fn opens_alone(&self, incident: IncidentId, now: Timestamp) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        let absorbs = |(id, other): &(&IncidentId, &super::Case)| {
+            let takes = match other.status {
+                Status::Open => true,
+                Status::Closed => now < other.absorbs_until,
+                Status::Forgotten => false,
+            };
+            **id != incident && takes && other.playbook == case.playbook && other.key == case.key
+        };
+        match self.incidents.iter().find(absorbs) {
+            Some((other, _)) => fail(
+                Invariant::EventsAnswered,
+                format!("{incident} is opened although there is {other}"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// A closed incident takes further events for no longer than its playbook says; and one that did not contain, or
+    /// whose containment has ended by itself, does not keep its attacker from being judged anew.
+    pub(super) fn shields_nobody(&self, incident: IncidentId, until: Timestamp, now: Timestamp) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        let mut all = case.transactions.iter().filter_map(|id| self.transactions.get(id));
+        // What has hurt would hurt again, whoever planned it.
+        if all.any(|it| it.hurts) {
+            return Ok(());
+        }
+        // What others have planned may have been forgotten with them.
+        let speaking = self.speaking_of(incident, case).into_iter();
+        let own = speaking.filter(|it| it.incident == incident && it.has_left());
+        let pauses = own.filter_map(|it| it.judged_anew_after);
+        let end = case.absorbs_until.max(now);
+        let latest = pauses.map(|pause| now + pause).fold(end, Timestamp::min);
+        if until > latest {
+            let what = format!("{incident} takes up events until {until}, and has to until {latest} only");
+            return fail(Invariant::EventsAnswered, what);
+        }
+        Ok(())
+    }
+
+    /// Nothing waits that could start: there is room, its target is free, and evidence and readings are there.
+    pub(super) fn nothing_waits(&mut self) -> Found {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let (waiting, transactions) = (&mut self.waiting, &self.transactions);
+        waiting.retain(|id| transactions.get(id).is_some_and(Tx::is_planned));
+        let Some(policy) = self.policy.as_ref().filter(|_| !self.waiting.is_empty()) else {
+            return Ok(());
+        };
+        let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
+        if in_flight >= policy.limits.actions_in_flight_max as usize {
+            return Ok(());
+        }
+        let may_start = |id: &&TransactionId| {
+            let Some(it) = self.transactions.get(*id) else {
+                return false;
+            };
+            let is_free = !self
+                .transactions
+                .iter()
+                .any(|(other, tx)| other != *id && tx.target == it.target && !tx.has_left());
+            let keeps = self.evidence.values().any(|piece| {
+                let concerns = it.is_held_by(piece.incident) || piece.incident == it.incident;
+                !piece.done && (concerns || piece.target.as_ref() == Some(&it.target))
+            });
+            is_free && !keeps && !self.recoveries.awaits_baseline(**id)
+        };
+        match self.waiting.iter().find(may_start) {
+            Some(id) => fail(Invariant::NothingWaits, format!("{id} waits for nothing")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// After how long the attacker is judged anew whose act was refused for this; `None` where a person said so.
+pub(super) fn judged_anew_after(reason: &RefusalReason) -> Option<Span> {
+    match reason {
+        RefusalReason::Guard {
+            guard: GuardName::Freshness,
+            ..
+        } => Some(Span::ZERO),
+        RefusalReason::NoTarget | RefusalReason::Denied { .. } | RefusalReason::Cancelled { .. } => None,
+        _ => Some(PAUSE),
+    }
+}
+
+/// The same of one that is lifted or undone because of `cause`.
+pub(super) fn judged_anew_when(cause: &staunch_model::Cause) -> Option<Span> {
+    use staunch_model::Cause;
+    match cause {
+        Cause::LeaseEnded | Cause::Vanished { .. } | Cause::Orphan => Some(Span::ZERO),
+        Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } | Cause::Sibling(_) => Some(PAUSE),
+        Cause::Operator { .. } | Cause::Hurts { .. } => None,
+    }
+}

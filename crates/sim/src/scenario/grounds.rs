@@ -1,0 +1,77 @@
+//! What acts are judged by in some runs, beside what they are judged by in all.
+//!
+//! Never says how a judgement comes out: the engine does, and the model beside it.
+
+use std::sync::Arc;
+
+use staunch_model::{Context, Mode, Modes, Playbook, Policy, RiskClass, WhenUnknown};
+
+/// What acts are judged by too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grounds {
+    /// Nothing.
+    Usual,
+    /// How much of the traffic they would stop.
+    Traffic,
+    /// Their risk, which is medium: most playbooks ask a person then.
+    MediumRisk,
+    /// Their risk, which is high: most playbooks ask a person only then.
+    HighRisk,
+}
+
+/// The most traffic that an act may stop: a fifth.
+const TRAFFIC_SHARE_MAX_BP: u64 = 2_000;
+
+/// The fewest flows whose share says something.
+const FLOWS_MIN: u32 = 20;
+
+impl Grounds {
+    /// All of them, each at the place of its number.
+    pub(super) const ALL: [Self; 4] = [Self::Usual, Self::Traffic, Self::MediumRisk, Self::HighRisk];
+
+    /// `policy`, with what is needed for judging by this.
+    pub(super) fn added_to(self, mut policy: Policy) -> Policy {
+        let (risk, asks): (_, &[RiskClass]) = match self {
+            Self::Usual => return policy,
+            Self::Traffic => (RiskClass::Low, &[]),
+            Self::MediumRisk => (RiskClass::Medium, &[RiskClass::Medium, RiskClass::High]),
+            Self::HighRisk => (RiskClass::High, &[RiskClass::High]),
+        };
+        for driver in &mut policy.drivers {
+            driver.risk = risk;
+        }
+        for playbook in &mut policy.playbooks {
+            let playbook = Arc::make_mut(playbook);
+            if self == Self::Traffic {
+                by_traffic(playbook);
+            }
+            let most = |class| {
+                if asks.contains(&class) {
+                    Mode::Approve
+                } else {
+                    Mode::Enforce
+                }
+            };
+            let modes = playbook.modes;
+            playbook.modes = Modes {
+                low: modes.low.min(most(RiskClass::Low)),
+                medium: modes.medium.min(most(RiskClass::Medium)),
+                high: modes.high.min(most(RiskClass::High)),
+            };
+        }
+        policy
+    }
+}
+
+/// Has `playbook` ask for the share of the traffic. What it means when that is unknown differs between playbooks.
+fn by_traffic(playbook: &mut Playbook) {
+    playbook
+        .context
+        .extend([Context::TrafficShare, Context::FlowsMin(FLOWS_MIN)]);
+    playbook.guards.traffic_share_max_bp = Some(TRAFFIC_SHARE_MAX_BP);
+    playbook.guards.when_unknown = match &*playbook.name {
+        "other" => WhenUnknown::Refuse,
+        "keep" => WhenUnknown::Pass,
+        _ => WhenUnknown::Ask,
+    };
+}
