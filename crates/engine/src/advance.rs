@@ -497,6 +497,7 @@ fn outcome<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Option<In
         match stands(it.state.kind()) {
             Stands::UnderWay => return None,
             Stands::Lifted => {}
+            Stands::At(one) if is(Mutant::BestTold) => worst = worst.min(Some(one)).or(Some(one)),
             Stands::At(one) => worst = worst.max(Some(one)),
         }
     }

@@ -194,11 +194,25 @@ pub enum Mutant {
     UndoOnce,
     /// The pause between two tries of an undo doubles without an end.
     PauseUnbounded,
+    /// A recovery goes on when its act has failed.
+    ActPassedOver,
+    /// A recovery goes on when its signal cannot be read.
+    BlindIsHealthy,
+    /// Of what a recovery has lifted, only one is contained again.
+    BackByHalf,
+    /// Nobody is told how a recovery has ended.
+    RecoveryFailsSilently,
+    /// A watch ends with the first healthy reading.
+    WatchShort,
+    /// What is in force is not watched.
+    WatchNeverBegins,
+    /// People are told how the best of the transactions stands.
+    BestTold,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 94] = [
+    pub const ALL: [Self; 101] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -293,6 +307,13 @@ impl Mutant {
         Self::LookOnce,
         Self::UndoOnce,
         Self::PauseUnbounded,
+        Self::ActPassedOver,
+        Self::BlindIsHealthy,
+        Self::BackByHalf,
+        Self::RecoveryFailsSilently,
+        Self::WatchShort,
+        Self::WatchNeverBegins,
+        Self::BestTold,
     ];
 }
 

@@ -277,6 +277,10 @@ impl Turn<'_> {
                 self.fail_recovery(id, at, "the mode lets Staunch only observe");
                 false
             }
+            kind if kind.is_terminal() && is(Mutant::ActPassedOver) => {
+                self.at(id, at + 1, None);
+                true
+            }
             kind if kind.is_terminal() => {
                 let why = reason(&it).unwrap_or_else(|| kind.to_string());
                 self.fail_recovery(id, at, &why);
@@ -318,6 +322,7 @@ impl Turn<'_> {
         let signal = &watch.plan.signal;
         match verdict {
             WatchVerdict::Healthy => self.at(id, at + 1, None),
+            WatchVerdict::Blind if is(Mutant::BlindIsHealthy) => self.at(id, at + 1, None),
             WatchVerdict::Hurt if back => {
                 let why = format!("the health signal {signal} says {says}");
                 self.contain_again(id, &lifted);
@@ -361,7 +366,8 @@ impl Turn<'_> {
             })
             .collect();
         steps.sort_by_key(|it| it.step);
-        for step in steps {
+        let again_max = if is(Mutant::BackByHalf) { 1 } else { usize::MAX };
+        for step in steps.into_iter().take(again_max) {
             if let Some(transaction) = self.plan_apart(id, &playbook, &step) {
                 self.put(Record::ContainedAgain {
                     incident: id,
@@ -417,7 +423,9 @@ impl Turn<'_> {
         for it in soaks.iter().filter(|it| matches!(it.over, WatchOver::Recovery(_))) {
             self.end_watch(it, WatchVerdict::Moot, "");
         }
-        self.notice(level, Some(id), None, &text);
+        if !is(Mutant::RecoveryFailsSilently) {
+            self.notice(level, Some(id), None, &text);
+        }
     }
 }
 

@@ -119,6 +119,7 @@ impl Turn<'_> {
             Ok(reading) if unhealthy >= limits::HEALTH_UNHEALTHY_MAX && !is(Mutant::WatchIgnored) => {
                 self.hurt(it, &reading.says);
             }
+            Ok(_) if is_settled && is(Mutant::WatchShort) => self.end_watch(it, WatchVerdict::Healthy, ""),
             _ if self.now < until => {}
             Ok(_) if is_settled => self.end_watch(it, WatchVerdict::Healthy, ""),
             Err(failure) if self.now >= until + limits::HEALTH_GRACE => {
@@ -195,6 +196,7 @@ impl Turn<'_> {
             let WatchOver::Containment(id) = it.over else { continue };
             let kind = self.state.transactions.get(&id).map(|it| it.state.kind());
             match (it.state, kind) {
+                (WatchState::Ready, Some(StateKind::InForce)) if is(Mutant::WatchNeverBegins) => {}
                 (WatchState::Ready, Some(StateKind::InForce)) => self.put(Record::WatchStarted {
                     incident,
                     watch: it.id,

@@ -17,6 +17,7 @@ mod leases;
 mod look;
 mod notices;
 mod recover;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ pub struct Model {
     /// What is known of processes.
     found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
     recoveries: recover::Recoveries,
+    watches: watches::Watches,
     notices: notices::Notices,
     completions: u64,
     /// What is planned and has not started, and some that have.
@@ -196,6 +198,7 @@ impl Model {
         self.now = now;
         let answer = self.has_to_be(frame, now);
         for (at, record) in frame.records.iter().enumerate() {
+            self.watches(frame, record)?;
             self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
@@ -245,6 +248,7 @@ impl Model {
                 self.opens_alone(*incident, now)?;
             }
             Record::OutcomeReached { incident, outcome } => {
+                self.is_so(*incident, *outcome)?;
                 if let Some(case) = self.incidents.get_mut(incident) {
                     case.outcome = Some(*outcome);
                 }

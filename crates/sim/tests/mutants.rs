@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 94] = {
+const NAMED: [(Mutant, Invariant); 101] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -110,6 +110,13 @@ const NAMED: [(Mutant, Invariant); 94] = {
         (M::LookOnce, I::StuckIsTold),
         (M::UndoOnce, I::StuckIsTold),
         (M::PauseUnbounded, I::EverythingEnds),
+        (M::ActPassedOver, I::RecoveryOrder),
+        (M::BlindIsHealthy, I::RecoveryOrder),
+        (M::BackByHalf, I::RecoveryOrder),
+        (M::RecoveryFailsSilently, I::StuckIsTold),
+        (M::WatchShort, I::HurtIsLifted),
+        (M::WatchNeverBegins, I::HurtIsLifted),
+        (M::BestTold, I::StatesFollow),
     ]
 };
 

@@ -62,18 +62,41 @@ impl Model {
             if !case.transactions.iter().all(|id| is_kept(*id)) {
                 continue;
             }
-            let speaking = self.speaking_of(*incident, case);
-            let outcome = if speaking.is_empty() {
-                Some(IncidentOutcome::Refused)
-            } else {
-                outcome(speaking.into_iter().filter(|it| it.is_held_by(*incident)))
-            };
+            let outcome = self.outcome_of(*incident, case);
             if outcome.is_some() && outcome != case.outcome {
                 let what = format!("{incident} is {outcome:?}, and people know of {:?}", case.outcome);
                 return fail(Invariant::StatesFollow, what);
             }
         }
         Ok(())
+    }
+
+    /// What people are told of how `incident` stands is so. Of one with a transaction that may have been forgotten with
+    /// the incident that planned it, nothing is said here.
+    pub(super) fn is_so(&self, incident: IncidentId, told: IncidentOutcome) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        let planner = |id| self.incidents.get(&self.transactions.get(id)?.incident);
+        let mut planners = case.transactions.iter().filter_map(planner);
+        if planners.any(|it| it.status == Status::Forgotten) {
+            return Ok(());
+        }
+        let outcome = self.outcome_of(incident, case);
+        if outcome != Some(told) {
+            let what = format!("people are told that {incident} is {told:?}, and it is {outcome:?}");
+            return fail(Invariant::StatesFollow, what);
+        }
+        Ok(())
+    }
+
+    /// How `incident` stands; `None` while something of it is under way, and when all was lifted.
+    fn outcome_of(&self, incident: IncidentId, case: &Case) -> Option<IncidentOutcome> {
+        let speaking = self.speaking_of(incident, case);
+        if speaking.is_empty() {
+            return Some(IncidentOutcome::Refused);
+        }
+        outcome(speaking.into_iter().filter(|it| it.is_held_by(incident)))
     }
 
     /// Nothing that has not ended is overdue, and no lease has run out without its release: at the time `now` of the

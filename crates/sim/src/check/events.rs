@@ -180,7 +180,7 @@ impl Model {
                 let concerns = it.is_held_by(piece.incident) || piece.incident == it.incident;
                 !piece.done && (concerns || piece.target.as_ref() == Some(&it.target))
             });
-            is_free && !keeps && !self.recoveries.awaits_baseline(**id)
+            is_free && !keeps && !self.watches.awaits_baseline(**id)
         };
         match self.waiting.iter().find(may_start) {
             Some(id) => fail(Invariant::NothingWaits, format!("{id} waits for nothing")),

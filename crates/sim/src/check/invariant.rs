@@ -67,16 +67,17 @@ pub enum Invariant {
     /// Nothing acts after too many failures.
     Breaker,
     /// What hurts by a health signal is lifted and paged, and nothing is lifted for it without two unhealthy readings.
-    /// It is not contained anew before its playbook's time.
+    /// It is not contained anew before its playbook's time. What is to be watched is, for as long as its playbook says.
     HurtIsLifted,
-    /// A recovery lifts what was completed last first, goes on only when that is verified, and leaves nothing of it in
-    /// force or stuck.
+    /// A recovery takes its steps in order, and goes on only when one is done and verified: an act is in force, nothing
+    /// of what is lifted is in force or stuck, what was completed last having been lifted first, and what was watched
+    /// was healthy. What it had lifted is contained again when it is taken back.
     RecoveryOrder,
     /// Evidence is stored, or missed for a reason that counts, before its incident is contained, which waits for no
     /// longer than its playbook says.
     EvidenceFirst,
-    /// A person is paged for what is stuck, for what has vanished, and when the breaker opens; and no act, undo or page
-    /// is given up before it was tried often enough.
+    /// A person is paged for what is stuck, for what has vanished, for a recovery that has failed, and when the breaker
+    /// opens; and no look, undo or notice is given up before it was tried often enough.
     StuckIsTold,
     /// Text of others is escaped wherever it is shown.
     TextIsEscaped,

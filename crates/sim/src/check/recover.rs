@@ -1,30 +1,37 @@
-//! What must hold of health watches and recoveries, worked out anew from the records.
+//! What must hold of recoveries, worked out anew from the records.
+//!
+//! Never says what a health signal means: see `watches.rs`.
 
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    ActionKind, Cause, Change, Frame, IncidentId, Record, RecoverStep, RecoveryEnd, RecoveryWait, StateKind, Timestamp,
-    TransactionId, WatchId, WatchOver, WatchVerdict,
+    ActionKind, Frame, IncidentId, Record, RecoverStep, RecoveryEnd, RecoveryWait, StateKind, Timestamp, TransactionId,
+    WatchVerdict,
 };
 
 use super::changes::is_paged;
-use super::{Found, Invariant, Model, Tx, fail};
+use super::{Found, Invariant, Model, Status, Tx, fail};
 
-/// How many unhealthy readings in a row end a watch.
-const UNHEALTHY_MAX: u32 = 2;
-
-/// What the model knows of watches and recoveries.
+/// What the model knows of recoveries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recoveries {
-    watches: BTreeMap<(IncidentId, WatchId), Watched>,
     /// How far each has come.
-    states: BTreeMap<IncidentId, Recovering>,
-    /// What each recovery is lifting.
-    lifting: BTreeMap<IncidentId, TransactionId>,
+    all: BTreeMap<IncidentId, Course>,
     /// The acts of recoveries: they contain nothing.
     acts: std::collections::BTreeSet<TransactionId>,
     /// What recoveries decided, whatever the age of the event.
     decided: std::collections::BTreeSet<TransactionId>,
+}
+
+/// A recovery.
+#[derive(Clone, Debug)]
+struct Course {
+    state: Recovering,
+    /// The step that it is at.
+    at: u16,
+    waits: Option<RecoveryWait>,
+    /// What it has lifted and not contained again.
+    lifted: Vec<TransactionId>,
 }
 
 /// How far a recovery has come.
@@ -38,14 +45,6 @@ pub(super) enum Recovering {
     Recovered,
 }
 
-#[derive(Clone, Debug)]
-struct Watched {
-    over: WatchOver,
-    /// Whether it was healthy before; `None` while that is not known.
-    before: Option<bool>,
-    unhealthy: u32,
-}
-
 impl Recoveries {
     /// Whether `id` is an act of a recovery.
     pub(super) fn acts(&self, id: TransactionId) -> bool {
@@ -54,13 +53,7 @@ impl Recoveries {
 
     /// How far the recovery of `incident` has come, where there can be one.
     pub(super) fn of(&self, incident: IncidentId) -> Option<Recovering> {
-        self.states.get(&incident).copied()
-    }
-
-    /// Whether `id` is not started before a first reading of what watches it.
-    pub(super) fn awaits_baseline(&self, id: TransactionId) -> bool {
-        let mut watches = self.watches.values();
-        watches.any(|it| it.over == WatchOver::Containment(id) && it.before.is_none())
+        self.all.get(&incident).map(|it| it.state)
     }
 
     /// Whether a recovery decided on `id`.
@@ -70,102 +63,151 @@ impl Recoveries {
 }
 
 impl Model {
-    /// Takes up what `record` of `frame` says of watches and recoveries.
+    /// Takes up what `record` of `frame` says of recoveries.
     pub(super) fn recovers(&mut self, frame: &Frame, record: &Record) -> Found {
         match record {
-            Record::WatchPlanned {
-                watch, incident, over, ..
-            } => {
-                let watched = Watched {
-                    over: *over,
-                    before: matches!(over, WatchOver::Recovery(_)).then_some(true),
-                    unhealthy: 0,
-                };
-                self.recoveries.watches.insert((*incident, *watch), watched);
-            }
-            Record::WatchRead {
-                incident,
-                watch,
-                result,
-                ..
-            } => return self.read(frame, *incident, *watch, result.as_ref().ok().map(|it| it.healthy)),
-            Record::WatchEnded {
-                incident,
-                watch,
-                verdict,
-            } => {
-                let Some(it) = self.recoveries.watches.remove(&(*incident, *watch)) else {
-                    return Ok(());
-                };
-                if *verdict == WatchVerdict::Hurt && (it.before != Some(true) || it.unhealthy < UNHEALTHY_MAX) {
-                    let what = format!("{watch} says that it hurts, after {} unhealthy readings", it.unhealthy);
-                    return fail(Invariant::HurtIsLifted, what);
-                }
-                if *verdict == WatchVerdict::Healthy && it.unhealthy > 0 {
-                    return fail(Invariant::HurtIsLifted, format!("{watch} says that it is healthy"));
-                }
-            }
-            Record::Transaction {
-                transaction,
-                change: Change::ReleaseStarted { cause, .. },
-            } if matches!(**cause, Cause::Hurts { .. }) => {
-                let because = frame.records.iter().any(|it| {
-                    matches!(
-                        it,
-                        Record::WatchEnded {
-                            verdict: WatchVerdict::Hurt,
-                            ..
-                        }
-                    )
-                });
-                if !because {
-                    return fail(Invariant::HurtIsLifted, format!("{transaction} is lifted for nothing"));
-                }
-            }
             Record::RecoveryAt { incident, at, waits } => {
-                let before = self.recoveries.lifting.remove(incident);
-                if let Some(before) = before {
-                    let kind = self.transactions.get(&before).map(|it| it.kind);
-                    if kind.is_some_and(|kind| !kind.is_terminal()) {
-                        let what = format!("the recovery of {incident} goes on while {before} is being lifted");
-                        return fail(Invariant::RecoveryOrder, what);
-                    }
+                self.goes_on(frame, *incident, *at)?;
+                if let Some(RecoveryWait::Act(act)) = waits {
+                    self.recoveries.acts.insert(*act);
+                    self.recoveries.decided.insert(*act);
                 }
-                if waits.is_none() && *at > 0 {
-                    self.passes(*incident, *at - 1)?;
+                if let Some(course) = self.recoveries.all.get_mut(incident) {
+                    if let (Some(RecoveryWait::Release(lifted)), None) = (course.waits, waits) {
+                        course.lifted.push(lifted);
+                    }
+                    (course.at, course.waits) = (*at, *waits);
                 }
-                match waits {
-                    Some(RecoveryWait::Act(act)) => {
-                        self.recoveries.acts.insert(*act);
-                        self.recoveries.decided.insert(*act);
-                    }
-                    Some(RecoveryWait::Release(lifted)) => {
-                        self.recoveries.lifting.insert(*incident, *lifted);
-                        return self.lifted_in_order(*incident, *at, *lifted);
-                    }
-                    Some(RecoveryWait::Soak(_)) | None => {}
+                if let Some(RecoveryWait::Release(lifted)) = waits {
+                    return self.lifted_in_order(*incident, *at, *lifted);
                 }
             }
             Record::ContainedAgain { transaction, .. } => {
                 self.recoveries.decided.insert(*transaction);
             }
             Record::RecoveryPlanned { incident, .. } => {
-                self.recoveries.states.insert(*incident, Recovering::Waiting);
+                let course = Course {
+                    state: Recovering::Waiting,
+                    at: 0,
+                    waits: None,
+                    lifted: Vec::new(),
+                };
+                self.recoveries.all.insert(*incident, course);
             }
             Record::RecoveryStarted { incident, .. } => {
-                self.recoveries.states.insert(*incident, Recovering::Running);
+                if let Some(course) = self.recoveries.all.get_mut(incident) {
+                    (course.state, course.at, course.waits) = (Recovering::Running, 0, None);
+                }
             }
             Record::RecoveryEnded { incident, end } => {
-                self.recoveries.lifting.remove(incident);
-                let state = match end {
-                    RecoveryEnd::Recovered => Recovering::Recovered,
-                    _ => Recovering::Stopped,
-                };
-                self.recoveries.states.insert(*incident, state);
+                self.may_end(frame, *incident, end)?;
+                if let Some(course) = self.recoveries.all.get_mut(incident) {
+                    course.state = match end {
+                        RecoveryEnd::Recovered => Recovering::Recovered,
+                        _ => Recovering::Stopped,
+                    };
+                    if matches!(end, RecoveryEnd::Recovered | RecoveryEnd::Back { .. }) {
+                        course.lifted.clear();
+                    }
+                }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A recovery that is running stays at its step, or goes on to the next when that is done.
+    fn goes_on(&self, frame: &Frame, incident: IncidentId, at: u16) -> Found {
+        let Some(course) = self.recoveries.all.get(&incident) else {
+            return Ok(());
+        };
+        if course.state != Recovering::Running {
+            return fail(
+                Invariant::RecoveryOrder,
+                format!("the recovery of {incident} is not running"),
+            );
+        }
+        if let Some(RecoveryWait::Release(lifted)) = course.waits {
+            let kind = self.transactions.get(&lifted).map(|it| it.kind);
+            if kind.is_some_and(|kind| !kind.is_terminal()) {
+                let what = format!("the recovery of {incident} goes on while {lifted} is being lifted");
+                return fail(Invariant::RecoveryOrder, what);
+            }
+        }
+        if at == course.at {
+            return Ok(());
+        }
+        if at != course.at + 1 {
+            let what = format!("the recovery of {incident} goes from step {} to {at}", course.at);
+            return fail(Invariant::RecoveryOrder, what);
+        }
+        let is_done = match (self.step_of(incident, course.at), course.waits) {
+            (Some(RecoverStep::Act { .. }), Some(RecoveryWait::Act(act))) => {
+                let act = self.transactions.get(&act);
+                act.is_some_and(|it| it.kind == StateKind::InForce)
+            }
+            (Some(RecoverStep::Soak { .. }), Some(RecoveryWait::Soak(soak))) => frame.records.iter().any(|record| {
+                matches!(record, Record::WatchEnded { incident: of, watch, verdict: WatchVerdict::Healthy }
+                    if (*of, *watch) == (incident, soak))
+            }),
+            (Some(RecoverStep::Act { .. } | RecoverStep::Soak { .. }), _) => false,
+            (Some(RecoverStep::Release { kinds }), _) => return self.passes(incident, kinds),
+            (Some(RecoverStep::RequestChange { .. }) | None, _) => true,
+        };
+        if !is_done {
+            let what = format!("the recovery of {incident} goes on, and step {} is not done", course.at);
+            return fail(Invariant::RecoveryOrder, what);
+        }
+        Ok(())
+    }
+
+    /// A recovery ends well when all of its steps are done. Otherwise a person is paged, and of one that is taken back
+    /// all that it has lifted is contained again.
+    fn may_end(&self, frame: &Frame, incident: IncidentId, end: &RecoveryEnd) -> Found {
+        let Some(course) = self.recoveries.all.get(&incident) else {
+            return Ok(());
+        };
+        match end {
+            RecoveryEnd::Recovered if self.step_of(incident, course.at).is_some() => fail(
+                Invariant::RecoveryOrder,
+                format!("{incident} has recovered at step {}", course.at),
+            ),
+            RecoveryEnd::Failed { .. } | RecoveryEnd::Back { .. } if !is_paged(frame) => fail(
+                Invariant::StuckIsTold,
+                format!("the recovery of {incident} has failed and nobody is paged"),
+            ),
+            RecoveryEnd::Back { .. } => match course.lifted.iter().find(|it| !self.is_back(frame, **it)) {
+                Some(lifted) => fail(
+                    Invariant::RecoveryOrder,
+                    format!("the recovery of {incident} is taken back, and {lifted} is not"),
+                ),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what `lifted` had contained is to be contained again by `frame`, or nothing is known of it any more.
+    fn is_back(&self, frame: &Frame, lifted: TransactionId) -> bool {
+        let Some(it) = self.transactions.get(&lifted) else {
+            return true;
+        };
+        let planner = self.incidents.get(&it.incident);
+        let is_forgotten = planner.is_none_or(|case| case.status == Status::Forgotten);
+        let again = |record: &Record| match record {
+            Record::ContainedAgain { transaction, .. } => {
+                let again = self.transactions.get(transaction);
+                again.is_some_and(|again| (again.action, &again.target) == (it.action, &it.target))
+            }
+            _ => false,
+        };
+        is_forgotten || frame.records.iter().any(again)
+    }
+
+    /// The step of the recover phase of `incident` with this number.
+    fn step_of(&self, incident: IncidentId, at: u16) -> Option<&RecoverStep> {
+        let playbook = self.playbooks.get(&self.incidents.get(&incident)?.playbook)?;
+        playbook.recover().nth(at.into())
     }
 
     /// In the order of the step `at` of the recover phase, and what was completed last first where that gives none.
@@ -173,9 +215,7 @@ impl Model {
         let Some(it) = self.transactions.get(&lifted) else {
             return Ok(());
         };
-        let playbook = self.incidents.get(&incident).map(|it| it.playbook);
-        let playbook = playbook.and_then(|hash| self.playbooks.get(&hash));
-        let kinds: &[ActionKind] = match playbook.and_then(|it| it.recover().nth(at.into())) {
+        let kinds: &[ActionKind] = match self.step_of(incident, at) {
             Some(RecoverStep::Release { kinds }) => kinds,
             _ => &[],
         };
@@ -213,13 +253,9 @@ impl Model {
         }
     }
 
-    /// A recovery is done with the step `at`: if that lifts something, nothing of it is in force or stuck.
-    fn passes(&self, incident: IncidentId, at: u16) -> Found {
+    /// A recovery is done with a step that lifts `kinds`, or all: nothing of them is in force or stuck.
+    fn passes(&self, incident: IncidentId, kinds: &[ActionKind]) -> Found {
         let Some(case) = self.incidents.get(&incident) else {
-            return Ok(());
-        };
-        let playbook = self.playbooks.get(&case.playbook);
-        let Some(RecoverStep::Release { kinds }) = playbook.and_then(|it| it.recover().nth(at.into())) else {
             return Ok(());
         };
         let stays = |id: &&TransactionId| {
@@ -255,45 +291,6 @@ impl Model {
             && until < now + playbook.deduplicate
         {
             let what = format!("{incident} has hurt, and only until {until} nothing is contained anew");
-            return fail(Invariant::HurtIsLifted, what);
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, frame: &Frame, incident: IncidentId, watch: WatchId, healthy: Option<bool>) -> Found {
-        let Some(it) = self.recoveries.watches.get_mut(&(incident, watch)) else {
-            return Ok(());
-        };
-        if it.before.is_none() {
-            it.before = Some(healthy == Some(true));
-            return Ok(());
-        }
-        match healthy {
-            Some(true) => it.unhealthy = 0,
-            Some(false) => it.unhealthy += 1,
-            None => {}
-        }
-        if it.unhealthy < UNHEALTHY_MAX || it.before != Some(true) || healthy != Some(false) {
-            return Ok(());
-        }
-        let lifted = frame.records.iter().any(|record| match record {
-            Record::Transaction {
-                transaction,
-                change: Change::ReleaseStarted { .. },
-            } => it.over == WatchOver::Containment(*transaction),
-            _ => false,
-        });
-        let paged = is_paged(frame);
-        let (in_force, for_good) = match it.over {
-            WatchOver::Containment(id) => self
-                .transactions
-                .get(&id)
-                .map_or((false, false), |tx| (tx.kind == StateKind::InForce, tx.for_good)),
-            // The recovery is stopped or taken back.
-            WatchOver::Recovery(_) => (true, true),
-        };
-        if in_force && !((lifted || for_good) && paged) {
-            let what = format!("{watch} of {incident} hurts: lifted {lifted}, paged {paged}");
             return fail(Invariant::HurtIsLifted, what);
         }
         Ok(())
