@@ -78,7 +78,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[--json] [--against PROGRAM | block|triage|durable|prefixes|reload|storm|lookup|replay|backtest|evidence|memory|vault...]",
+        arguments: "[--json] [--against PROGRAM] [block|triage|durable|prefixes|reload|storm|lookup|replay|backtest|evidence|memory|vault...]",
         summary: "measure the bars of the project, or only the named ones, each beside its floor; or another build in turn with this",
         run: bench::run,
     },
@@ -183,5 +183,37 @@ mod tests {
             // Its arguments are those of `cargo test`, which refuses what it does not know.
             assert_eq!(asked("--no-such-option").is_err(), task.name != "test", "{}", task.name);
         }
+    }
+
+    /// The commands of ours in `text`, each without `cargo xtask`. What stands for something else is left out.
+    fn commands(text: &str) -> impl Iterator<Item = Vec<String>> {
+        let ends = ['\n', '`', '#', '|', '&', ';', '>', ')'];
+        let after = text.split("cargo xtask ").skip(1);
+        let commands = after.filter_map(move |it| it.split(ends).next());
+        let words = commands.map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        words.filter(|it| !it.iter().any(|word| word.starts_with(['<', '['])))
+    }
+
+    #[test]
+    fn every_task_that_is_written_down_is_one_with_arguments_that_it_takes() {
+        let written = "Run `cargo xtask bench storm block` or\ncargo xtask sim --seed 5   # one\n`cargo xtask <task>`";
+        let found: Vec<String> = commands(written).map(|it| it.join(" ")).collect();
+        assert_eq!(found, ["bench storm block", "sim --seed 5"]);
+
+        let workspace = workspace::Workspace::find().expect("a checkout");
+        let mut seen = 0;
+        for file in workspace.with_extension("md").chain([std::path::Path::new(".ci/run")]) {
+            let text = workspace.read(file).expect("it can be read").expect("it is text");
+            for command in commands(&text) {
+                seen += 1;
+                let place = format!("{}: cargo xtask {}", file.display(), command.join(" "));
+                let (name, arguments) = command.split_first().expect("it names a task");
+                let task = TASKS.iter().find(|task| task.name == name);
+                let task = task.unwrap_or_else(|| panic!("{place}: there is no such task"));
+                let asked = usage::asked(task.arguments, arguments);
+                assert!(asked.is_ok(), "{place}: {asked:?}");
+            }
+        }
+        assert!(seen > 30, "only {seen} commands are written down");
     }
 }
