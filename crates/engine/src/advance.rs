@@ -282,6 +282,7 @@ impl Turn<'_> {
                 it.state.kind(),
                 StateKind::Planned | StateKind::PreChecking | StateKind::AwaitingApproval
             ) && it.held_only_by(incident.id)
+                && !(is(Mutant::QuestionKept) && it.state.kind() == StateKind::AwaitingApproval)
         };
         if let Some(it) = transactions.iter().find(waits) {
             return Some(Follows::Refusal(it.id));
@@ -361,7 +362,7 @@ impl Turn<'_> {
         let ended = |it: &Transaction| it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
         // One that was let go of is no longer this incident's concern.
         if !transactions.iter().all(|it| ended(it) || !it.is_held_by(incident.id))
-            || !self.state.is_collected(incident.id)
+            || !(self.state.is_collected(incident.id) || is(Mutant::ClosedEarly))
             || !self.state.has_left_recovery(incident.id)
         {
             return None;
@@ -457,6 +458,7 @@ fn is_newer_at_place(other: &Transaction, it: &Transaction) -> bool {
 /// True when `it` failed, so that its siblings are to be undone.
 fn has_failed(it: &Transaction) -> bool {
     match &it.state {
+        State::Stuck(reason) if is(Mutant::StuckReleaseFails) => reason.trying.is_undo(),
         State::Stuck(reason) => matches!(reason.trying, StateKind::RollingBack | StateKind::Settling),
         State::RollingBack(cause) | State::Settling(cause) | State::RolledBack(cause) => is_failure(cause),
         _ => false,

@@ -70,17 +70,10 @@ pub fn protection(state: &EngineState, ip: IpAddr, now: Timestamp) -> Option<(Ip
     if let Some((network, reason)) = state.index.never_touch.longest_match(ip) {
         return Some((network, Printable(reason).to_string()));
     }
-    if let Some(network) = state
-        .index
-        .listed
-        .longest_match(ip)
-        .filter(|_| !is(Mutant::ListIgnored))
+    if let Some(network) = state.index.listed.longest_match(ip)
         && let Some(found) = state.lists.find(network)
     {
         return Some((network, found.why()));
-    }
-    if is(Mutant::ExemptionIgnored) {
-        return None;
     }
     let it = state.exemptions.of(ip, now)?;
     Some((it.network, why(it)))
@@ -254,6 +247,9 @@ impl Turn<'_> {
     /// What acts or has acted at addresses for which `asked` holds. Processes are in no network.
     fn acting(&self, asked: impl Fn(IpAddr) -> bool) -> Vec<(TransactionId, Target)> {
         let acts = |it: &&Transaction| {
+            if is(Mutant::ProtectedSilently) {
+                return false;
+            }
             let Some(ip) = it.target.address() else { return false };
             let kind = it.state.kind();
             matches!(

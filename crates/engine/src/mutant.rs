@@ -208,11 +208,29 @@ pub enum Mutant {
     WatchNeverBegins,
     /// People are told how the best of the transactions stands.
     BestTold,
+    /// The breaker goes on counting old failures when a person has set the mode.
+    FailuresKept,
+    /// What waits for a person goes on waiting when another step has failed.
+    QuestionKept,
+    /// An incident is closed while its evidence is being taken.
+    ClosedEarly,
+    /// Siblings are rolled back when a release is stuck.
+    StuckReleaseFails,
+    /// Nobody is told of evidence that an event names nothing for.
+    MissedSilently,
+    /// The answer to an older question about a health signal counts.
+    OldReadingsTaken,
+    /// A watch whose signal cannot be read at its end is given up at once.
+    BlindAtOnce,
+    /// Nobody is told of what is contained and protected since.
+    ProtectedSilently,
+    /// A recovery lifts what other incidents hold too.
+    RecoveryTakesAll,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 101] = [
+    pub const ALL: [Self; 110] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -314,6 +332,15 @@ impl Mutant {
         Self::WatchShort,
         Self::WatchNeverBegins,
         Self::BestTold,
+        Self::FailuresKept,
+        Self::QuestionKept,
+        Self::ClosedEarly,
+        Self::StuckReleaseFails,
+        Self::MissedSilently,
+        Self::OldReadingsTaken,
+        Self::BlindAtOnce,
+        Self::ProtectedSilently,
+        Self::RecoveryTakesAll,
     ];
 }
 

@@ -180,7 +180,7 @@ impl Turn<'_> {
                         true
                     }
                 },
-                Some(it) if it.held_only_by(id) => {
+                Some(it) if it.held_only_by(id) || is(Mutant::RecoveryTakesAll) => {
                     self.start_release(&it, Cause::Operator { by: by.into() });
                     self.at(id, at, Some(RecoveryWait::Release(it.id)));
                     false

@@ -50,7 +50,7 @@ impl Turn<'_> {
         result: &Result<HealthReading, Failure>,
     ) {
         let found = self.state.watches.get(&(incident, watch));
-        if let Some(it) = found.filter(|it| it.asked && it.ticket == ticket) {
+        if let Some(it) = found.filter(|it| it.asked && (it.ticket == ticket || is(Mutant::OldReadingsTaken))) {
             let it = Watch::clone(it);
             self.judge_reading(&it, result);
         }
@@ -122,7 +122,7 @@ impl Turn<'_> {
             Ok(_) if is_settled && is(Mutant::WatchShort) => self.end_watch(it, WatchVerdict::Healthy, ""),
             _ if self.now < until => {}
             Ok(_) if is_settled => self.end_watch(it, WatchVerdict::Healthy, ""),
-            Err(failure) if self.now >= until + limits::HEALTH_GRACE => {
+            Err(failure) if self.now >= until + limits::HEALTH_GRACE || is(Mutant::BlindAtOnce) => {
                 let why = failure.to_string();
                 self.end_watch(it, WatchVerdict::Blind, &why);
                 if let WatchOver::Containment(id) = it.over {

@@ -17,6 +17,7 @@ mod leases;
 mod look;
 mod notices;
 mod recover;
+mod told;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ use staunch_model::{
     Mode, Playbook, Policy, Record, Span, StateKind, Target, TargetFacts, Timestamp, TransactionId,
 };
 
+use self::events::{is_dated, named_by};
 pub use self::invariant::{Invariant, Violation};
 
 /// The reference model: a fold of durable frames.
@@ -53,6 +55,14 @@ pub struct Model {
     found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
     recoveries: recover::Recoveries,
     watches: watches::Watches,
+    /// What has failed in the frame at hand.
+    failed: Vec<TransactionId>,
+    /// Of which incidents a piece of evidence was stored or given up in the frame at hand.
+    settled: Vec<IncidentId>,
+    /// What a sweep could not read the last time.
+    unread: BTreeSet<ActionKind>,
+    /// No lease of what is in force ends before this.
+    first_lease_end: Option<Timestamp>,
     notices: notices::Notices,
     completions: u64,
     /// What is planned and has not started, and some that have.
@@ -147,6 +157,10 @@ struct Piece {
     deadline: Timestamp,
     asked: bool,
     done: bool,
+    /// It was given up before it was stored.
+    missed: bool,
+    /// It is asked for again at a time, and not under way.
+    waits: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +170,8 @@ struct Case {
     key: Box<str>,
     /// Until when it takes up further events once it is closed.
     absorbs_until: Timestamp,
+    /// What its event names for each step.
+    named: Vec<(u16, Target)>,
     status: Status,
     event_time: Option<Timestamp>,
     opened: Timestamp,
@@ -180,6 +196,9 @@ struct Act {
     group: Option<IpAddr>,
 }
 
+/// How long before the deadline of a piece of evidence it is tried for the last time, at least.
+const LAST_TRY: Span = Span::from_millis(500);
+
 type Found = Result<(), (Invariant, String)>;
 
 fn fail(invariant: Invariant, what: impl Into<String>) -> Found {
@@ -197,14 +216,22 @@ impl Model {
         }
         self.now = now;
         let answer = self.has_to_be(frame, now);
+        let acting = self.may_be_protected_by(frame, now);
         for (at, record) in frame.records.iter().enumerate() {
             self.watches(frame, record)?;
             self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
+        self.takes_up(frame)?;
+        self.tell_missed(frame)?;
+        self.nothing_waits_beside_failures()?;
+        self.no_lease_is_over(now)?;
         self.answers_event(frame)?;
         self.nothing_waits()?;
-        answer.map_or(Ok(()), |answer| Self::answered(frame, &answer, now))
+        if let Some(answer) = answer {
+            Self::answered(frame, &answer, now)?;
+        }
+        self.tells_protected(frame, &acting, now)
     }
 
     fn record(&mut self, frame: &Frame, at: usize, record: &Record, now: Timestamp) -> Found {
@@ -233,9 +260,11 @@ impl Model {
                 event_time,
                 absorbs_until,
             } => {
+                is_dated(frame, *incident, *event_time, now)?;
                 let case = Case {
                     playbook: *playbook,
                     key: key.clone(),
+                    named: named_by(frame, *playbook, key),
                     absorbs_until: *absorbs_until,
                     status: Status::Open,
                     event_time: *event_time,
@@ -259,6 +288,7 @@ impl Model {
             } => {
                 self.shields_what_has_hurt(*incident, *absorbs_until, now)?;
                 self.shields_nobody(*incident, *absorbs_until, now)?;
+                self.is_collected(*incident)?;
                 if let Some(case) = self.incidents.get_mut(incident) {
                     case.absorbs_until = *absorbs_until;
                 }
@@ -284,12 +314,32 @@ impl Model {
                     asked: target.is_some() || kind.aims_at().is_none(),
                     kind: *kind,
                     done: false,
+                    missed: false,
+                    waits: false,
                 };
                 self.evidence.insert(*evidence, piece);
             }
+            Record::EvidencePostponed { evidence, until, .. } => {
+                if let Some(piece) = self.evidence.get_mut(evidence) {
+                    piece.waits = true;
+                    if *until + LAST_TRY > piece.deadline {
+                        let what = format!("{evidence} is tried again at {until}, too late for {}", piece.deadline);
+                        return fail(Invariant::EvidenceFirst, what);
+                    }
+                }
+            }
+            Record::EvidenceResent { evidence } => {
+                if let Some(piece) = self.evidence.get_mut(evidence) {
+                    piece.waits = false;
+                }
+            }
             Record::EvidenceSealed { evidence, .. } => {
                 if let Some(piece) = self.evidence.get_mut(evidence) {
-                    piece.done = true;
+                    let was_open = !std::mem::replace(&mut piece.done, true);
+                    let incident = piece.incident;
+                    if was_open {
+                        self.settled.push(incident);
+                    }
                 }
             }
             Record::EvidenceMissed { evidence, failure } => {
@@ -300,7 +350,8 @@ impl Model {
                 let Some(piece) = self.evidence.get_mut(evidence) else {
                     return Ok(());
                 };
-                piece.done = true;
+                (piece.done, piece.missed) = (true, true);
+                let incident = piece.incident;
                 // A last try shortly before the deadline is not made.
                 if !hopeless && now + Span::from_secs(1) < piece.deadline && piece.asked {
                     return fail(
@@ -308,6 +359,7 @@ impl Model {
                         format!("{evidence} was given up at {now}, before {}", piece.deadline),
                     );
                 }
+                self.settled.push(incident);
             }
             Record::TransactionPlanned {
                 transaction,
@@ -319,6 +371,7 @@ impl Model {
                 ..
             } => {
                 self.planned += 1;
+                self.is_named(*transaction, *incident, *step, target)?;
                 let mut planned = new_tx(*transaction, *incident, target.clone(), *lease, StateKind::Planned);
                 planned.action = Some(*kind);
                 planned.step = *step;
@@ -344,8 +397,11 @@ impl Model {
             }
             Record::Transaction { transaction, change } => self.change(frame, at, *transaction, change, now)?,
             Record::Found(found) => drop(self.found.insert(found.target.clone(), found.facts.clone())),
+            Record::SweepDone { kinds } => self.unread.retain(|kind| !kinds.contains(kind)),
+            Record::SweepFailed { kind, .. } => self.sweep_failed(frame, *kind)?,
             Record::BreakerOpened { .. } => {
                 self.breaker_open = true;
+                self.has_failed_often(now)?;
                 if !changes::is_paged(frame) {
                     return fail(Invariant::StuckIsTold, "the breaker opens and nobody is paged");
                 }
@@ -395,6 +451,53 @@ impl Model {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// After a start, evidence that was under way is asked for again.
+    fn takes_up(&self, frame: &Frame) -> Found {
+        if !matches!(frame.input, Input::Started { .. }) {
+            return Ok(());
+        }
+        let resent = |id| {
+            let is_it = |record: &Record| matches!(record, Record::EvidenceResent { evidence } if evidence == id);
+            frame.records.iter().any(is_it)
+        };
+        let mut open = self.evidence.iter().filter(|(_, piece)| !piece.done && !piece.waits);
+        match open.find(|(id, _)| !resent(*id)) {
+            Some((id, _)) => fail(
+                Invariant::EvidenceFirst,
+                format!("{id} is not asked for again after a start"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// No incident is closed while evidence of it is being taken.
+    fn is_collected(&self, incident: IncidentId) -> Found {
+        let mut open = self.evidence.iter().filter(|(_, piece)| !piece.done);
+        match open.find(|(_, piece)| piece.incident == incident) {
+            Some((id, _)) => fail(
+                Invariant::EvidenceFirst,
+                format!("{incident} is closed while {id} is being taken"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// The breaker opens after as many failures as the policy says, counted in whole minutes.
+    fn has_failed_often(&self, now: Timestamp) -> Found {
+        let Some(policy) = &self.policy else {
+            return Ok(());
+        };
+        let window = policy.limits.breaker_window + Span::from_mins(1);
+        let failures = self.failures.iter().filter(|at| **at + window > now).count();
+        if failures < policy.limits.breaker_failures as usize {
+            return fail(
+                Invariant::Breaker,
+                format!("the breaker opens after {failures} failures"),
+            );
+        }
+        Ok(())
     }
 
     fn set_status(&mut self, incident: IncidentId, status: Status) {

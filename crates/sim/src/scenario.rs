@@ -47,6 +47,8 @@ pub enum Happening {
     Pause(Span),
     /// The drift sweep reads the world.
     Sweep,
+    /// The drift sweep cannot read the world.
+    SweepInVain,
     /// Somebody else touches the world.
     Tamper(Tamper),
     /// The leader's machine has its clock set by so many microseconds.
@@ -101,6 +103,8 @@ pub enum Order {
     Mode(Mode),
     /// Protect a place for so long.
     Protect(u8, Span),
+    /// Protect all the neighbours of a place for so long.
+    ProtectAround(u8, Span),
     /// Protect a place no longer.
     Unprotect(u8),
     /// Release a transaction or an incident, and trust its targets for so long.

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 101] = {
+const NAMED: [(Mutant, Invariant); 110] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -117,6 +117,15 @@ const NAMED: [(Mutant, Invariant); 101] = {
         (M::WatchShort, I::HurtIsLifted),
         (M::WatchNeverBegins, I::HurtIsLifted),
         (M::BestTold, I::StatesFollow),
+        (M::FailuresKept, I::Breaker),
+        (M::QuestionKept, I::AllOrNothing),
+        (M::ClosedEarly, I::EvidenceFirst),
+        (M::StuckReleaseFails, I::AllOrNothing),
+        (M::MissedSilently, I::StuckIsTold),
+        (M::OldReadingsTaken, I::ReplyIsNewest),
+        (M::BlindAtOnce, I::HurtIsLifted),
+        (M::ProtectedSilently, I::StuckIsTold),
+        (M::RecoveryTakesAll, I::RecoveryOrder),
     ]
 };
 

@@ -11,6 +11,7 @@ use super::ApplyError;
 use super::incidents::incident_mut;
 use crate::budget::Scope;
 use crate::lists::ListedNetworks;
+use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::state::{EngineState, Subject};
 
@@ -38,7 +39,9 @@ pub(super) fn pinned(state: &mut EngineState, policy: &Arc<Policy>) {
 pub(super) fn mode_set(state: &mut EngineState, mode: Mode, now: Timestamp) -> Result<(), ApplyError> {
     state.mode_set = Some(mode);
     state.breaker_open = None;
-    state.budgets.clear(Scope::Failures);
+    if !is(Mutant::FailuresKept) {
+        state.budgets.clear(Scope::Failures);
+    }
     // What was only observed was judged under the mode before: its next event is judged under this one.
     let observed: Vec<IncidentId> = state
         .incidents

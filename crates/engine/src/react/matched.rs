@@ -44,7 +44,9 @@ impl Turn<'_> {
         for step in matched.preserve.iter().take(pieces_max) {
             self.plan_evidence(incident, &playbook, step);
         }
-        self.tell_missed(incident);
+        if !is(Mutant::MissedSilently) {
+            self.tell_missed(incident);
+        }
         let contains = |it: &&MatchedStep| {
             let step = playbook.steps.get(usize::from(it.step));
             step.is_none_or(|step| step.phase != Phase::Recover)

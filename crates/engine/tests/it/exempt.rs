@@ -7,7 +7,7 @@ use staunch_model::{Command, Mode, NoticeLevel, ReleaseScope, Span, StateKind, T
 
 use crate::build;
 use crate::life::IP;
-use crate::sim::{OPERATOR, Sim};
+use crate::sim::{Fault, OPERATOR, Sim, Verb};
 
 fn network(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -234,4 +234,28 @@ fn what_is_out_of_bounds_is_refused_and_changes_nothing() {
     assert_eq!(sim.command(trusting(one, hour)), Ok(vec![TransactionId(1)]));
     assert_eq!(sim.state().exemptions.holding_at(sim.now).count(), 1);
     sim.ends_clean();
+}
+
+#[test]
+fn what_is_under_way_when_it_is_protected_is_told_as_well() {
+    let mut sim = Sim::usual();
+    sim.faults(Verb::Execute, &[Fault::Slow(Span::from_secs(1))]);
+    sim.event("enforce", IP);
+    sim.run_until_kind(1, StateKind::Executing);
+    protect(&mut sim, "203.0.113.7/32", None).unwrap();
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce));
+    assert_eq!(sim.told(NoticeLevel::Page).len(), 1);
+    sim.ends_clean();
+}
+
+#[test]
+fn a_protection_that_has_ended_hides_no_wider_one() {
+    let mut sim = Sim::usual();
+    protect(&mut sim, "203.0.113.0/24", None).unwrap();
+    protect(&mut sim, "203.0.113.7/32", Some(Span::from_mins(1))).unwrap();
+    sim.run(Span::from_mins(2));
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::Refused));
 }

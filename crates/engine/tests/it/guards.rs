@@ -570,3 +570,31 @@ fn what_was_not_contained_is_judged_anew() {
     assert_eq!(sim.kind(2), Some(StateKind::InForce));
     sim.ends_clean();
 }
+
+#[test]
+fn a_second_attempt_needs_no_room_in_a_budget_that_the_first_has_filled() {
+    let mut sim = Sim::new(build::policy(|it| it.limits.acts_per_hour_max = 1));
+    sim.faults(Verb::Execute, &[Fault::InDoubt]);
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce), "{}", sim.story());
+    assert_eq!(sim.acts.len(), 2);
+    sim.ends_clean();
+}
+
+#[test]
+fn the_breaker_counts_anew_when_a_person_has_set_the_mode() {
+    let mut sim = Sim::usual();
+    fail(&mut sim, 5);
+    sim.event("enforce", "192.0.3.1");
+    sim.run(Span::from_secs(5));
+    assert!(sim.state().breaker_open.is_some());
+    sim.no_more_faults();
+    sim.set_mode(Mode::Enforce);
+    sim.run(Span::from_secs(1));
+    assert!(sim.state().breaker_open.is_none());
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(sim.transactions()), Some(StateKind::InForce));
+    sim.ends_clean();
+}

@@ -1,6 +1,6 @@
 //! What operators ask for, in every state.
 
-use staunch_model::{Cause, Change, Mode, NoticeLevel, Record, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{Cause, Change, FailureKind, Mode, NoticeLevel, Record, Span, StateKind, Timestamp, TransactionId};
 
 use staunch_engine::limits::RELEASES_PER_TURN_MAX;
 
@@ -279,7 +279,7 @@ fn keeps_the_old_lease((mut sim, end): (Sim, Timestamp), why: &str) {
 
 #[test]
 fn a_renewal_that_fails_leaves_the_old_lease() {
-    let fails = Fault::Fails(staunch_model::FailureKind::Unavailable);
+    let fails = Fault::Fails(FailureKind::Unavailable);
     keeps_the_old_lease(renewed(Sim::usual(), Verb::Execute, &[fails]), "the driver says no");
     for (fault, what) in [
         (Fault::InDoubt, "the connection was reset"),
@@ -324,7 +324,7 @@ fn what_a_renewal_did_is_judged_by_a_look() {
 
 #[test]
 fn a_renewal_that_cannot_be_looked_at_leaves_the_old_lease() {
-    let fails = Fault::Fails(staunch_model::FailureKind::Unavailable);
+    let fails = Fault::Fails(FailureKind::Unavailable);
     let attempts = usize::from(staunch_engine::limits::OBSERVE_ATTEMPTS_MAX);
     let renewed_after = renewed(Sim::usual(), Verb::Observe, &vec![fails; attempts - 1]);
     assert_eq!(renewed_after.0.changes(1, "renewed"), 1, "the last attempt works");
@@ -374,7 +374,7 @@ fn a_lease_that_ends_during_its_renewal_ends() {
 
 #[test]
 fn a_lease_ends_at_its_time_whatever_the_look_at_its_renewal_does() {
-    let fails = Fault::Fails(staunch_model::FailureKind::Unavailable);
+    let fails = Fault::Fails(FailureKind::Unavailable);
     let looks: [&[Fault]; 6] = [
         &[Fault::RequestLost],
         &[Fault::ReplyLost],
@@ -531,5 +531,19 @@ fn what_has_ended_and_is_forgotten_is_told_from_what_never_was() {
         Err("TX-1 has ended, and nothing of it is in force".into())
     );
     assert_eq!(sim.release(2), Err("there is no TX-2".into()));
+    sim.ends_clean();
+}
+
+#[test]
+fn a_lease_ends_in_time_when_its_renewal_is_being_looked_for() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    let end = sim.transaction(1).lease_until.unwrap();
+    sim.run((end - Span::from_millis(100)).since(sim.now));
+    sim.faults(Verb::Observe, &[Fault::Fails(FailureKind::Unavailable); 3]);
+    sim.renew(1, Span::from_hours(2)).unwrap();
+    sim.run(end.since(sim.now));
+    assert_eq!(sim.kind(1), Some(StateKind::Releasing), "{}", sim.story());
     sim.ends_clean();
 }

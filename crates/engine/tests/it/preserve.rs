@@ -4,8 +4,8 @@ use staunch_engine::EngineState;
 use staunch_engine::apply::{ApplyError, apply};
 use staunch_engine::limits::{COLLECT_ATTEMPTS_MAX, PRESERVE_DEADLINE_MAX};
 use staunch_model::{
-    EvidenceId, EvidenceKind, FailureKind, IncidentId, Match, MatchedStep, NoticeLevel, PreserveStep, Record, Span,
-    StateKind, TransactionId,
+    EvidenceId, EvidenceKind, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeLevel, PreserveStep,
+    Record, Span, StateKind, TransactionId,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -16,13 +16,17 @@ const DEADLINE: Span = Span::from_secs(5);
 
 /// A world whose playbook `enforce` preserves flows before it contains.
 fn preserving() -> Sim {
+    preserving_for(DEADLINE, EvidenceKind::Flows)
+}
+
+fn preserving_for(deadline: Span, evidence: EvidenceKind) -> Sim {
     Sim::new(build::policy(|policy| {
         adjust_playbook(policy, "enforce", |it| {
             let step = PreserveStep {
-                evidence: EvidenceKind::Flows,
+                evidence,
                 target: "event.source.ip".into(),
                 options: Box::default(),
-                deadline: DEADLINE,
+                deadline,
             };
             it.preserve = vec![step; 6];
         });
@@ -326,4 +330,30 @@ fn a_snapshot_with_evidence_of_nothing_is_refused() {
         spoil(&mut state);
         assert!(EngineState::decode(&state.encode()).is_err(), "{at}");
     }
+}
+
+#[test]
+fn an_incident_is_open_while_its_evidence_is_being_taken() {
+    let mut sim = preserving_for(Span::from_mins(2), EvidenceKind::Files);
+    sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(90))]);
+    // What is refused for its age is judged anew at once, so that the incident could be closed and forgotten.
+    event(&mut sim, "198.51.100.7", &[Some(IP)]);
+    sim.run(Span::from_secs(80));
+    assert_eq!(sim.kind(1), Some(StateKind::Refused));
+    assert_eq!(sim.incident(1).status, IncidentStatus::Open);
+    sim.run(Span::from_mins(3));
+    assert!(sim.records().any(|it| matches!(it, Record::EvidenceSealed { .. })));
+}
+
+#[test]
+fn evidence_that_the_event_names_nothing_for_is_told() {
+    let mut sim = preserving();
+    event(&mut sim, IP, &[None, None]);
+    sim.run(Span::from_secs(1));
+    let told = sim.told(NoticeLevel::Warning);
+    assert!(
+        told.iter().any(|it| it.contains("goes on without its evidence")),
+        "{told:?}"
+    );
+    sim.ends_clean();
 }

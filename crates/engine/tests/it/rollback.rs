@@ -504,3 +504,31 @@ fn what_had_landed_when_it_was_verified_is_not_waited_for_after_a_start() {
     assert_eq!(sim.kind(1), Some(StateKind::Released));
     sim.ends_clean();
 }
+
+#[test]
+fn what_waits_for_a_person_is_refused_when_its_sibling_fails() {
+    let mut sim = Sim::usual();
+    sim.event_about("approve", "k", &["203.0.113.1", "203.0.113.2"]);
+    sim.run(Span::from_secs(1));
+    sim.faults(Verb::Execute, &[Fault::Fails(FailureKind::Denied)]);
+    sim.approve(1).unwrap();
+    sim.run(Span::from_secs(10));
+    assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
+    sim.expect_path(2, "planned > pre-checking > awaiting-approval > refused");
+    sim.ends_clean();
+}
+
+#[test]
+fn a_release_that_is_stuck_takes_no_sibling_along() {
+    let mut sim = Sim::usual();
+    sim.event_about("enforce", "k", &["203.0.113.1", "203.0.113.2"]);
+    sim.run(Span::from_secs(1));
+    sim.faults(Verb::Undo, &[Fault::Fails(FailureKind::Denied); 9]);
+    sim.release(1).unwrap();
+    sim.run(Span::from_mins(3));
+    assert_eq!(sim.kind(1), Some(StateKind::Stuck));
+    assert_eq!(sim.kind(2), Some(StateKind::InForce), "{}", sim.path(2));
+    sim.no_more_faults();
+    sim.release(1).unwrap();
+    sim.ends_clean();
+}

@@ -168,20 +168,49 @@ fn a_crash_reads_the_signal_again() {
 #[test]
 fn a_stale_answer_counts_for_nothing() {
     let mut sim = watching();
+    let say_unhealthy = |sim: &mut Sim, ticket| {
+        sim.input(staunch_model::Input::HealthRead {
+            incident: staunch_model::IncidentId(1),
+            watch: staunch_model::WatchId(1),
+            ticket,
+            result: Ok(staunch_model::HealthReading::new(false, "31 %")),
+        });
+    };
     sim.event("enforce", IP);
     sim.run(Span::from_secs(1));
     for ticket in [0, 1, 2, 7] {
         for _ in 0..3 {
-            sim.input(staunch_model::Input::HealthRead {
-                incident: staunch_model::IncidentId(1),
-                watch: staunch_model::WatchId(1),
-                ticket,
-                result: Ok(staunch_model::HealthReading::new(false, "31 %")),
-            });
+            say_unhealthy(&mut sim, ticket);
         }
+    }
+    // Now answers take a while, so that there is a question which an older answer could be taken for.
+    sim.faults(Verb::Health, &[Fault::Slow(Span::from_secs(1)); 4]);
+    for _ in 0..2 {
+        let asked = |sim: &Sim| sim.state().watches.values().all(|it| it.asked);
+        for _ in 0..60 {
+            if !asked(&sim) {
+                sim.run(Span::from_millis(100));
+            }
+        }
+        assert!(asked(&sim), "{}", sim.story());
+        say_unhealthy(&mut sim, 1);
     }
     sim.run(LASTS);
     assert_eq!(sim.kind(1), Some(StateKind::InForce));
     sim.faults(Verb::Health, &[Fault::Fails(FailureKind::Denied)]);
+    sim.ends_clean();
+}
+
+#[test]
+fn a_signal_that_cannot_be_read_for_a_moment_at_the_end_is_read_again() {
+    let mut sim = watching();
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(58));
+    sim.health.push((sim.now, None));
+    sim.run(Span::from_secs(5));
+    sim.health.push((sim.now, Some(true)));
+    sim.run(LASTS);
+    assert!(sim.state().watches.is_empty());
+    assert!(sim.told(NoticeLevel::Warning).is_empty());
     sim.ends_clean();
 }

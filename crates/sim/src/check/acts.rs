@@ -5,10 +5,12 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use staunch_model::{Judgement, Mode, Playbook, Policy, RiskClass, Span, Target, Timestamp, TransactionId, Verdict};
+use staunch_model::{
+    Judgement, Mode, OnFailure, Playbook, Policy, RiskClass, Span, Target, Timestamp, TransactionId, Verdict,
+};
 
 use super::look::may_be_unknown;
-use super::{Act, Case, Found, Invariant, Model, Piece, Tx, fail};
+use super::{Act, Case, Found, Invariant, Model, Piece, Status, Tx, fail};
 
 /// How often an act may be sent.
 const SENDS_MAX: u32 = 2;
@@ -45,6 +47,13 @@ impl Model {
             if self.evidence.get(evidence).is_some_and(lost) {
                 return fail(Invariant::EvidenceFirst, format!("{id} acts before {evidence}"));
             }
+        }
+        // One that is sent once more is rolled back when it is in force.
+        if it.sends == 0
+            && let Some(failed) = self.failed_beside(id, it, case)
+        {
+            let what = format!("{id} acts although {failed} has failed");
+            return fail(Invariant::AllOrNothing, what);
         }
         if self.breaker_open {
             return fail(Invariant::Breaker, format!("{id} acts while the breaker is open"));
@@ -120,6 +129,29 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// What has failed so that `it` must not act: a transaction of its incident that nothing newer stands for.
+    fn failed_beside(&self, id: TransactionId, it: &Tx, case: &Case) -> Option<TransactionId> {
+        let keeps = |playbook: &Playbook| playbook.on_failure == OnFailure::Keep;
+        if !it.is_of_one()
+            || self.recoveries.decided(id)
+            || self.playbooks.get(&case.playbook).is_none_or(|it| keeps(it))
+        {
+            return None;
+        }
+        // What others have planned is forgotten with them.
+        let is_known = |it: &Tx| {
+            let planner = self.incidents.get(&it.incident);
+            planner.is_some_and(|case| case.status != Status::Forgotten)
+        };
+        let own = case.transactions.iter().filter(|other| **other != id);
+        let has_failed = |other: &&TransactionId| {
+            let it = self.transactions.get(other);
+            it.is_some_and(|it| it.failed && is_known(it))
+        };
+        let mut failed = own.filter(has_failed);
+        failed.find(|other| !self.is_replaced(**other, case)).copied()
     }
 
     /// Why `target` must never be touched.

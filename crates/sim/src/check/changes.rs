@@ -3,15 +3,19 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, Span,
-    StateKind, Timestamp, TransactionId,
+    Cause, Change, Command, EvidenceId, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason,
+    ReleaseScope, Span, StateKind, Timestamp, TransactionId,
 };
 
 use super::leases::{ends_in_time, held_for};
-use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
+use super::told::renewal_failed;
+use super::{Ends, Found, Invariant, Model, Piece, Tx, escaped, fail};
 
 /// The longest pause between two tries, also of one that waits for its requests to have settled.
 const PAUSE_MAX: Span = Span::from_secs(30);
+
+/// How much shorter than asked for a renewal may be found.
+const HOLD_TOLERANCE: Span = Span::from_secs(30);
 
 /// How often a target is looked at before its act is refused because that does not work.
 const LOOKS_MIN: u32 = 3;
@@ -54,7 +58,9 @@ impl Model {
                 if let Some((other, _)) = other {
                     return fail(Invariant::OneAct, format!("{id} starts on the target of {other}"));
                 }
-                self.kept_of_others(id, it)?;
+                if let Some(evidence) = self.keeps(it) {
+                    return fail(Invariant::EvidenceFirst, format!("{id} starts before {evidence}"));
+                }
             }
             Change::ExecuteIntended { judgement, hold, .. } => {
                 held_for(id, *hold, it.lease)?;
@@ -93,7 +99,12 @@ impl Model {
             }
             Change::Renewed { lease_until } => {
                 ends_in_time(id, *lease_until, it.renews.unwrap_or(now))?;
+                if it.renews.is_some_and(|until| until > *lease_until + HOLD_TOLERANCE) {
+                    let what = format!("{id} counts as renewed until {lease_until}, which is not what was asked for");
+                    return fail(Invariant::CommandsAnswered, what);
+                }
             }
+            Change::RenewFailed(_) => renewal_failed(frame, id)?,
             Change::ProbedAbsent | Change::ReleaseVerified => {
                 let found = match &frame.input {
                     Input::Observed {
@@ -142,6 +153,12 @@ impl Model {
                 }
             }
             Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Sibling(_)) => {
+                if let Cause::Sibling(failed) = **cause
+                    && self.transactions.get(&failed).is_some_and(|it| !it.failed)
+                {
+                    let what = format!("{id} is rolled back for {failed}, which has not failed");
+                    return fail(Invariant::AllOrNothing, what);
+                }
                 let later = self.transactions.iter().find(|(later, other)| {
                     !self.recoveries.acts(**later)
                         && other.incident == it.incident
@@ -172,6 +189,9 @@ impl Model {
             _ => {}
         }
         self.fold(id, change, now);
+        if let Change::PostCheckPassed { lease_until } | Change::Renewed { lease_until } = change {
+            self.lease_ends(*lease_until);
+        }
         Ok(())
     }
 
@@ -196,25 +216,23 @@ impl Model {
         Ok(())
     }
 
-    /// A transaction starts when the evidence is kept that it could destroy: also that of incidents which were there
+    /// The evidence that `it` could destroy and has to wait for: of its incident, and of incidents which were there
     /// when it began to wait and hold it too, or keep something of its target.
-    fn kept_of_others(&self, id: TransactionId, it: &Tx) -> Found {
+    pub(super) fn keeps(&self, it: &Tx) -> Option<EvidenceId> {
         let open = || self.evidence.iter().filter(|(_, piece)| !piece.done);
-        for (evidence, piece) in open() {
+        let waits_for = |(_, piece): &(&EvidenceId, &Piece)| {
             let is_lost = it.action.is_some_and(|action| piece.kind.is_destroyed_by(action));
-            let was_there = self
-                .incidents
-                .get(&piece.incident)
-                .is_some_and(|case| case.opened <= it.waits_since);
+            let was_there = || {
+                let case = self.incidents.get(&piece.incident);
+                case.is_some_and(|case| case.opened <= it.waits_since)
+            };
             let keeps_of_it = || {
                 open().any(|(_, other)| other.incident == piece.incident && other.target.as_ref() == Some(&it.target))
             };
-            if is_lost && was_there && (it.joined.contains(&piece.incident) || keeps_of_it()) {
-                let what = format!("{id} starts before {evidence} of {}", piece.incident);
-                return fail(Invariant::EvidenceFirst, what);
-            }
-        }
-        Ok(())
+            let of_others = || was_there() && (it.joined.contains(&piece.incident) || keeps_of_it());
+            is_lost && (piece.incident == it.incident || of_others())
+        };
+        open().find(waits_for).map(|(evidence, _)| *evidence)
     }
 }
 

@@ -117,6 +117,39 @@ impl Model {
         Ok(())
     }
 
+    /// Nothing of an incident waits any longer of which a step has just failed.
+    pub(super) fn nothing_waits_beside_failures(&mut self) -> Found {
+        while let Some(failed) = self.failed.pop() {
+            let Some(incident) = self.transactions.get(&failed).map(|it| it.incident) else {
+                continue;
+            };
+            let Some(case) = self.incidents.get(&incident).filter(|_| !self.recoveries.acts(failed)) else {
+                continue;
+            };
+            let playbook = self.playbooks.get(&case.playbook);
+            if playbook.is_none_or(|it| it.on_failure == OnFailure::Keep) || self.is_replaced(failed, case) {
+                continue;
+            }
+            let kinds = [StateKind::Planned, StateKind::PreChecking, StateKind::AwaitingApproval];
+            let waits = |(id, it): &(&TransactionId, &Tx)| {
+                it.incident == incident && it.is_of_one() && kinds.contains(&it.kind) && !self.recoveries.decided(**id)
+            };
+            if let Some((id, _)) = self.transactions.iter().find(waits) {
+                let what = format!("{id} waits although {failed} has failed");
+                return fail(Invariant::AllOrNothing, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a newer transaction of the same place stands for `id` among those of `case`.
+    pub(super) fn is_replaced(&self, id: TransactionId, case: &Case) -> bool {
+        let place = |id| self.transactions.get(id).map(|it| (it.action, &it.target));
+        case.transactions
+            .iter()
+            .any(|newer| *newer > id && place(newer) == place(&id))
+    }
+
     /// No step stays when a sibling has failed. Of an incident with a step that is still under way, nothing is said:
     /// the others are undone after it, and one that stays under way is found by `everything-ends`.
     ///

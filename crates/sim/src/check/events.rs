@@ -4,8 +4,8 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Change, Frame, GuardName, IncidentId, Input, Match, Phase, Playbook, Record, RefusalReason, Span, Step, Target,
-    Timestamp, TransactionId,
+    Change, ContentHash, Frame, GuardName, IncidentId, Input, Match, Phase, Playbook, Record, RefusalReason, Span,
+    Step, Target, Timestamp, TransactionId,
 };
 
 use super::{Found, Invariant, Model, Status, Tx, fail};
@@ -108,6 +108,18 @@ impl Model {
         }
     }
 
+    /// What is planned is aimed at what the event of `incident` names for its step.
+    pub(super) fn is_named(&self, id: TransactionId, incident: IncidentId, step: u16, target: &Target) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        if !case.named.iter().any(|(at, named)| (*at, named) == (step, target)) {
+            let what = format!("{id} is step {step} of {incident} at {target}, which its event does not name");
+            return fail(Invariant::EventsAnswered, what);
+        }
+        Ok(())
+    }
+
     /// An attacker has one incident of a playbook at a time.
     pub(super) fn opens_alone(&self, incident: IncidentId, now: Timestamp) -> Found {
         let Some(case) = self.incidents.get(&incident) else {
@@ -176,17 +188,43 @@ impl Model {
                 .transactions
                 .iter()
                 .any(|(other, tx)| other != *id && tx.target == it.target && !tx.has_left());
-            let keeps = self.evidence.values().any(|piece| {
-                let concerns = it.is_held_by(piece.incident) || piece.incident == it.incident;
-                !piece.done && (concerns || piece.target.as_ref() == Some(&it.target))
-            });
-            is_free && !keeps && !self.watches.awaits_baseline(**id)
+            is_free && self.keeps(it).is_none() && !self.watches.awaits_baseline(**id)
         };
         match self.waiting.iter().find(may_start) {
             Some(id) => fail(Invariant::NothingWaits, format!("{id} waits for nothing")),
             None => Ok(()),
         }
     }
+}
+
+/// What the event in `frame` names for each step of the playbook that it matches with `key`.
+pub(super) fn named_by(frame: &Frame, playbook: ContentHash, key: &str) -> Vec<(u16, Target)> {
+    let (Input::Event { matches, .. } | Input::EventInContext { matches, .. }) = &frame.input else {
+        return Vec::new();
+    };
+    let own = matches.iter().filter(|it| it.playbook == playbook && *it.key == *key);
+    let steps = own.flat_map(|it| &it.steps);
+    steps.filter_map(|it| Some((it.step, it.target.clone()?))).collect()
+}
+
+/// The time of the event of `incident` is as far from now as it was from its arrival, by the clock that both were read
+/// from.
+pub(super) fn is_dated(frame: &Frame, incident: IncidentId, told: Option<Timestamp>, now: Timestamp) -> Found {
+    let (Input::Event { event, .. } | Input::EventInContext { event, .. }) = &frame.input else {
+        return Ok(());
+    };
+    let expected = event.time.map(|time| {
+        if time <= event.received {
+            now - event.received.since(time)
+        } else {
+            now + time.since(event.received)
+        }
+    });
+    if told != expected {
+        let what = format!("{incident} is of {told:?}, and its event of {expected:?}");
+        return fail(Invariant::EventIsFresh, what);
+    }
+    Ok(())
 }
 
 /// After how long the attacker is judged anew whose act was refused for this; `None` where a person said so.

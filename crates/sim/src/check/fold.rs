@@ -53,7 +53,10 @@ impl Model {
                 it.kind = StateKind::RollingBack;
                 it.tries = 1;
                 it.ticket = dispatch.ticket;
-                it.failed |= matches!(**cause, Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. });
+                if matches!(**cause, Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. }) {
+                    it.failed = true;
+                    self.failed.push(id);
+                }
                 it.counts = match &**cause {
                     Cause::ExecuteFailed(failure) => failure.kind != FailureKind::Interrupted,
                     Cause::PostCheckFailed { .. } => true,
@@ -80,6 +83,7 @@ impl Model {
                     StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
                 );
                 it.kind = StateKind::Stuck;
+                it.failed |= matches!(reason.trying, StateKind::RollingBack | StateKind::Settling);
                 if undo {
                     self.failures.push_back(now);
                 }

@@ -76,8 +76,9 @@ pub enum Invariant {
     /// Evidence is stored, or missed for a reason that counts, before its incident is contained, which waits for no
     /// longer than its playbook says.
     EvidenceFirst,
-    /// A person is paged for what is stuck, for what has vanished, for a recovery that has failed, and when the breaker
-    /// opens; and no look, undo or notice is given up before it was tried often enough.
+    /// A person is paged for what is stuck, for what has vanished, for what is contained and protected since, for a
+    /// recovery that has failed, for what cannot be read, and when the breaker opens, and told of missed evidence and
+    /// of renewals that failed; and no look, undo or notice is given up before it was tried often enough.
     StuckIsTold,
     /// Text of others is escaped wherever it is shown.
     TextIsEscaped,

@@ -3,7 +3,7 @@
 //!
 //! Never says whether one has run out: see `end.rs`.
 
-use staunch_model::{IncidentId, Span, Target, Timestamp, TransactionId};
+use staunch_model::{IncidentId, Span, StateKind, Target, Timestamp, TransactionId};
 
 use super::{Ends, Found, Invariant, Model, fail};
 
@@ -33,6 +33,29 @@ pub(super) fn held_for(id: TransactionId, hold: Span, lease: Span) -> Found {
 }
 
 impl Model {
+    /// Nothing is in force whose lease is over.
+    pub(super) fn no_lease_is_over(&mut self, now: Timestamp) -> Found {
+        if self.first_lease_end.is_none_or(|end| now < end) {
+            return Ok(());
+        }
+        let in_force = self.transactions.iter().filter(|(_, it)| it.kind == StateKind::InForce);
+        let ends = in_force.filter_map(|(id, it)| Some((it.lease_until?, *id)));
+        let first = ends.min();
+        self.first_lease_end = first.map(|(end, _)| end);
+        match first {
+            Some((end, id)) if end <= now => fail(
+                Invariant::LeasesEnd,
+                format!("the lease of {id} ended at {end}, and it is still in force"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of when a lease ends.
+    pub(super) fn lease_ends(&mut self, until: Timestamp) {
+        self.first_lease_end = Some(self.first_lease_end.map_or(until, |first| first.min(until)));
+    }
+
     /// How many leases the target of a step has served in a row; its `lease` is the one that follows.
     pub(super) fn grown(
         &self,

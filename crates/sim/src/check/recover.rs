@@ -215,6 +215,10 @@ impl Model {
         let Some(it) = self.transactions.get(&lifted) else {
             return Ok(());
         };
+        if it.is_held_by_others(incident) {
+            let what = format!("{lifted} is lifted for {incident}, and others hold it too");
+            return fail(Invariant::RecoveryOrder, what);
+        }
         let kinds: &[ActionKind] = match self.step_of(incident, at) {
             Some(RecoverStep::Release { kinds }) => kinds,
             _ => &[],

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    Cause, Change, Frame, IncidentId, Record, Span, StateKind, Timestamp, TransactionId, WatchId, WatchOver,
+    Cause, Change, Frame, IncidentId, Input, Record, Span, StateKind, Timestamp, TransactionId, WatchId, WatchOver,
     WatchVerdict,
 };
 
@@ -14,6 +14,9 @@ use super::{Found, Invariant, Model, fail};
 
 /// How many unhealthy readings in a row end a watch.
 const UNHEALTHY_MAX: u32 = 2;
+
+/// How long after its end a watch is given up whose signal cannot be read.
+const BLIND_AFTER: Span = Span::from_secs(30);
 
 /// What the model knows of watches that have not ended.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,9 @@ struct Watched {
     /// Whether it was healthy before; `None` while that is not known.
     before: Option<bool>,
     unhealthy: u32,
+    /// The number of the newest question, and whether it waits for its answer.
+    ticket: u32,
+    asked: bool,
     lasts: Span,
     /// When it may end as healthy; `None` before it has begun.
     until: Option<Timestamp>,
@@ -54,10 +60,18 @@ impl Model {
                     over: *over,
                     before: has_begun.then_some(true),
                     unhealthy: 0,
+                    ticket: 1,
+                    asked: true,
                     lasts: plan.lasts,
                     until: has_begun.then(|| self.now + plan.lasts),
                 };
                 self.watches.0.insert((*incident, *watch), watched);
+            }
+            Record::WatchAsked { incident, watch, .. } => {
+                if let Some(it) = self.watches.0.get_mut(&(*incident, *watch)) {
+                    it.ticket += 1;
+                    it.asked = true;
+                }
             }
             Record::WatchStarted { incident, watch, .. } => {
                 if let Some(it) = self.watches.0.get_mut(&(*incident, *watch)) {
@@ -83,6 +97,10 @@ impl Model {
                     return fail(Invariant::HurtIsLifted, what);
                 }
                 let is_over = it.until.is_some_and(|until| until <= self.now);
+                let is_blind = it.until.is_some_and(|until| until + BLIND_AFTER <= self.now);
+                if *verdict == WatchVerdict::Blind && !is_blind {
+                    return fail(Invariant::HurtIsLifted, format!("{watch} is given up at {}", self.now));
+                }
                 if *verdict == WatchVerdict::Healthy && (it.unhealthy > 0 || !is_over) {
                     return fail(Invariant::HurtIsLifted, format!("{watch} says that it is healthy"));
                 }
@@ -129,6 +147,16 @@ impl Model {
         let Some(it) = self.watches.0.get_mut(&(incident, watch)) else {
             return Ok(());
         };
+        let is_newest = match &frame.input {
+            // One that was given up in the same turn says nothing.
+            Input::HealthRead { ticket, .. } if healthy.is_some() => it.asked && it.ticket == *ticket,
+            _ => true,
+        };
+        it.asked = false;
+        if !is_newest {
+            let what = format!("{watch} goes by the answer to an older question");
+            return fail(Invariant::ReplyIsNewest, what);
+        }
         if it.before.is_none() {
             it.before = Some(healthy == Some(true));
             return Ok(());

@@ -5,6 +5,19 @@ use crate::request::{Arrival, Landing, excuse, land, unasked};
 
 impl Sim<'_> {
     pub(super) fn dispatch(&mut self, replica: usize, effect: Effect, intent: Option<(usize, Arc<Frame>)>) {
+        if let Effect::Execute {
+            transaction,
+            send_by,
+            deadline,
+            ..
+        } = &effect
+            && *send_by + self.world.kind().in_flight_max() > *deadline
+        {
+            let what =
+                format!("the act of {transaction} may be sent so late that its answer is given up before it lands");
+            self.fail(Invariant::EndIsClean, what);
+            return;
+        }
         let keys = match &effect {
             Effect::Observe {
                 transaction, ticket, ..

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use staunch_engine::lists::{List, changes};
-use staunch_model::ListedNetwork;
+use staunch_model::{ListedNetwork, Target};
 
 use super::*;
 use crate::world::Place;
@@ -55,6 +55,10 @@ impl Sim<'_> {
                 }
             }
             Happening::Sweep => self.sweep(),
+            Happening::SweepInVain => {
+                let failure = Failure::new(FailureKind::Unavailable, "nobody answers\u{7}");
+                self.read_by_sweep(Err(failure));
+            }
             Happening::Tamper(tamper) => {
                 self.counts.add(Fault::Tampered);
                 match tamper {
@@ -211,6 +215,10 @@ impl Sim<'_> {
                 network: network(number),
                 lasts: Some(lasts),
             },
+            Order::ProtectAround(number, lasts) => Command::Protect {
+                network: around(number),
+                lasts: Some(lasts),
+            },
             Order::Unprotect(number) => Command::Unprotect {
                 network: network(number),
             },
@@ -263,15 +271,17 @@ impl Sim<'_> {
     }
 
     pub(super) fn sweep(&mut self) {
+        let owned = self.world.owned().map(|(label, (_, target))| (label, target));
+        self.read_by_sweep(Ok((owned.collect(), self.world.enforcing)));
+    }
+
+    fn read_by_sweep(&mut self, found: Result<(Vec<(TransactionId, Target)>, bool), Failure>) {
         if let Some(leader) = self.leader() {
             let begun = self.replicas[leader].clock.read(self.now);
             let reading = Reading {
                 kind: self.world.kind().action(),
                 begun,
-                found: Ok((
-                    self.world.owned().map(|(label, (_, target))| (label, target)).collect(),
-                    self.world.enforcing,
-                )),
+                found,
             };
             let item = Item::Swept {
                 replica: leader,
@@ -303,4 +313,9 @@ impl Sim<'_> {
 
 fn network(number: u8) -> IpNet {
     address(number).into()
+}
+
+/// The network of a place and its neighbours.
+fn around(number: u8) -> IpNet {
+    IpNet::new(address(number), 24).expect("an IPv4 network").trunc()
 }

@@ -62,6 +62,8 @@ impl Scenario {
         recoveries(seed, at, &mut happenings);
         odd_times(seed, at, &mut happenings);
         long_pause(seed, at, &mut happenings);
+        neighbours(seed, at, &mut happenings);
+        vain_sweeps(seed, at, &mut happenings);
         Self {
             seed,
             world,
@@ -223,8 +225,44 @@ fn long_pause(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
         return;
     }
     let at = Span::from_micros(chance.below(1 + end.as_micros()));
-    let minutes = i64::try_from(35 + chance.below(20)).expect("small");
+    // Nearly an hour, too: the window of budgets ends with it.
+    let minutes = i64::try_from(if chance.percent(40) { 59 } else { 35 + chance.below(20) }).expect("small");
     happenings.push((at, Happening::SetClock(minutes * 60_000_000)));
+    happenings.sort_by_key(|(at, _)| *at);
+}
+
+/// In one of eight runs people protect neighbours together, and one of them for another time besides. Drawn by itself,
+/// too.
+fn neighbours(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[44]);
+    if !chance.percent(12) {
+        return;
+    }
+    for _ in 0..1 + chance.below(2) {
+        let number = number(&mut chance);
+        let lasts = |chance: &mut Chance| Span::from_micros(chance.pick(&[200_000, 3_000_000, 60_000_000]));
+        let orders = [
+            Order::ProtectAround(number, lasts(&mut chance)),
+            Order::Protect(number, lasts(&mut chance)),
+        ];
+        for order in orders {
+            let at = Span::from_micros(chance.below(1 + end.as_micros()));
+            happenings.push((at, Happening::Command(order)));
+        }
+    }
+    happenings.sort_by_key(|(at, _)| *at);
+}
+
+/// In one of eight runs some sweeps cannot read the world. Drawn by itself, too.
+fn vain_sweeps(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[45]);
+    if !chance.percent(12) {
+        return;
+    }
+    for _ in 0..1 + chance.below(4) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        happenings.push((at, Happening::SweepInVain));
+    }
     happenings.sort_by_key(|(at, _)| *at);
 }
 

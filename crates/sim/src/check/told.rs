@@ -1,0 +1,103 @@
+//! What people have to be told, when nothing else says so: what is contained and protected from now on, evidence that
+//! was missed, a renewal that failed, and an enforcement point that cannot be read.
+//!
+//! Never reads what a notice says: text is for people.
+
+use std::net::IpAddr;
+
+use staunch_model::{
+    ActionKind, Command, Frame, IncidentId, IncidentOutcome, Input, Record, StateKind, Timestamp, TransactionId,
+};
+
+use super::changes::is_paged;
+use super::{Found, Invariant, Model, Tx, fail};
+
+impl Model {
+    /// Where something acts that `frame` may protect: addresses that nothing protects before it.
+    pub(super) fn may_be_protected_by(&self, frame: &Frame, now: Timestamp) -> Vec<IpAddr> {
+        let protects = match &frame.input {
+            Input::Policy(_) | Input::Listed(_) => true,
+            Input::Operator { command, .. } => matches!(command, Command::Protect { .. }),
+            _ => false,
+        };
+        let Some(policy) = self.policy.as_ref().filter(|_| protects) else {
+            return Vec::new();
+        };
+        let acts = |it: &&Tx| {
+            let acts = [StateKind::Executing, StateKind::PostChecking, StateKind::InForce];
+            acts.contains(&it.kind) && self.protection(&it.target, policy, now).is_none()
+        };
+        let acting = self.transactions.values().filter(acts);
+        acting.filter_map(|it| it.target.address()).collect()
+    }
+
+    /// A person is paged for what is contained at one of `acting` and is protected since `frame`.
+    pub(super) fn tells_protected(&self, frame: &Frame, acting: &[IpAddr], now: Timestamp) -> Found {
+        let Some(policy) = &self.policy else {
+            return Ok(());
+        };
+        let is_protected = |ip: &&IpAddr| self.protection(&(**ip).into(), policy, now).is_some();
+        match acting.iter().find(is_protected) {
+            Some(ip) if !is_paged(frame) => fail(
+                Invariant::StuckIsTold,
+                format!("{ip} is protected and contained, and nobody is paged"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// People are told what incidents go on without, of each when nothing of it is being preserved any more.
+    pub(super) fn tell_missed(&mut self, frame: &Frame) -> Found {
+        while let Some(incident) = self.settled.pop() {
+            self.tells_missed(frame, incident)?;
+        }
+        Ok(())
+    }
+
+    fn tells_missed(&self, frame: &Frame, incident: IncidentId) -> Found {
+        let pieces = || self.evidence.values().filter(|piece| piece.incident == incident);
+        if !pieces().all(|piece| piece.done) || pieces().all(|piece| !piece.missed) {
+            return Ok(());
+        }
+        let told = frame.records.iter().filter(|record| match record {
+            Record::NoticeQueued(notice) => notice.incident == Some(incident) && notice.transaction.is_none(),
+            _ => false,
+        });
+        let outcomes = frame.records.iter().filter(|record| match record {
+            Record::OutcomeReached { incident: of, outcome } => *of == incident && self.tells(incident, *outcome),
+            _ => false,
+        });
+        if told.count() <= outcomes.count() {
+            let what = format!("{incident} goes on without evidence and nobody is told");
+            return fail(Invariant::StuckIsTold, what);
+        }
+        Ok(())
+    }
+
+    /// Whether people are told when `incident` has come to stand like this.
+    fn tells(&self, incident: IncidentId, outcome: IncidentOutcome) -> bool {
+        let playbook = || self.playbooks.get(&self.incidents.get(&incident)?.playbook);
+        playbook().is_some_and(|it| it.notify.iter().any(|step| step.when.contains(&outcome)))
+    }
+
+    /// A person is paged when an enforcement point cannot be read that could be before.
+    pub(super) fn sweep_failed(&mut self, frame: &Frame, kind: ActionKind) -> Found {
+        if self.unread.insert(kind) && !is_paged(frame) {
+            return fail(
+                Invariant::StuckIsTold,
+                format!("{kind} cannot be read and nobody is paged"),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// People are told of a renewal of `id` that failed.
+pub(super) fn renewal_failed(frame: &Frame, id: TransactionId) -> Found {
+    let tells = |record: &Record| matches!(record, Record::NoticeQueued(notice) if notice.transaction == Some(id));
+    if !frame.records.iter().any(tells) {
+        let what = format!("the renewal of {id} has failed and nobody is told");
+        return fail(Invariant::StuckIsTold, what);
+    }
+    Ok(())
+}
