@@ -69,10 +69,8 @@ impl Engine {
             Input::Started { installation, .. } => turn.on_started(*installation),
             Input::Policy(policy) => turn.on_policy(policy),
             Input::Event { event, matches } => {
-                for matched in matches
-                    .iter()
-                    .take(if is(Mutant::MatchDropped) { 1 } else { usize::MAX })
-                {
+                let matches_max = if is(Mutant::MatchDropped) { 1 } else { usize::MAX };
+                for matched in matches.iter().take(matches_max) {
                     turn.on_match(event, matched);
                 }
             }

@@ -247,9 +247,6 @@ impl Turn<'_> {
     /// What acts or has acted at addresses for which `asked` holds. Processes are in no network.
     fn acting(&self, asked: impl Fn(IpAddr) -> bool) -> Vec<(TransactionId, Target)> {
         let acts = |it: &&Transaction| {
-            if is(Mutant::ProtectedSilently) {
-                return false;
-            }
             let Some(ip) = it.target.address() else { return false };
             let kind = it.state.kind();
             matches!(
@@ -274,7 +271,7 @@ impl Turn<'_> {
                 format!("{id} holds a target that is protected now ({why}): release it with `staunch release {id}`")
             })
             .collect();
-        if !texts.is_empty() {
+        if !texts.is_empty() && !is(Mutant::ProtectedSilently) {
             let only = protected.first().map(|(id, _)| *id).filter(|_| protected.len() == 1);
             self.notice(NoticeLevel::Page, None, only, &crate::turn::list(&texts));
         }

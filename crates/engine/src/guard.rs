@@ -157,10 +157,12 @@ pub fn is_internal(ip: IpAddr) -> bool {
 }
 
 fn never_touch(state: &EngineState, ip: IpAddr, now: Timestamp) -> GuardResult {
+    let is_configured = || state.index.never_touch.longest_match(ip).is_some();
+    let is_listed = || state.index.listed.longest_match(ip).is_some();
     let found = match exempt::protection(state, ip, now) {
         _ if is(Mutant::NeverTouchIgnored) || is(Mutant::NeverTouchAfter) => None,
-        _ if is(Mutant::ExemptionIgnored) && state.exemptions.of(ip, now).is_some() => None,
-        _ if is(Mutant::ListIgnored) && state.index.listed.longest_match(ip).is_some() => None,
+        _ if is(Mutant::ExemptionIgnored) && !is_configured() && !is_listed() => None,
+        _ if is(Mutant::ListIgnored) && is_listed() && !is_configured() => None,
         found => found,
     };
     let (verdict, measured, why) = match found {

@@ -11,11 +11,13 @@ mod changes;
 mod commands;
 mod end;
 mod events;
+mod evidence;
 mod fold;
 mod invariant;
 mod leases;
 mod look;
 mod notices;
+mod queue;
 mod recover;
 mod told;
 mod watches;
@@ -26,8 +28,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use staunch_model::{
-    ActionKind, Command, ContentHash, EvidenceId, EvidenceKind, FailureKind, Frame, IncidentId, IncidentOutcome, Input,
-    Mode, Playbook, Policy, Record, Span, StateKind, Target, TargetFacts, Timestamp, TransactionId,
+    ActionKind, Aim, Command, ContentHash, EvidenceId, Frame, IncidentId, IncidentOutcome, Input, Mode, Playbook,
+    Policy, Record, Span, StateKind, Target, TargetFacts, Timestamp, TransactionId,
 };
 
 use self::events::{is_dated, named_by};
@@ -40,7 +42,7 @@ pub struct Model {
     playbooks: BTreeMap<ContentHash, Arc<Playbook>>,
     transactions: BTreeMap<TransactionId, Tx>,
     incidents: BTreeMap<IncidentId, Case>,
-    evidence: BTreeMap<EvidenceId, Piece>,
+    evidence: BTreeMap<EvidenceId, evidence::Piece>,
     acts: VecDeque<Act>,
     failures: VecDeque<Timestamp>,
     breaker_open: bool,
@@ -57,15 +59,15 @@ pub struct Model {
     watches: watches::Watches,
     /// What has failed in the frame at hand.
     failed: Vec<TransactionId>,
-    /// Of which incidents a piece of evidence was stored or given up in the frame at hand.
-    settled: Vec<IncidentId>,
-    /// What a sweep could not read the last time.
+    /// The incidents of which a piece of evidence was stored or given up in the frame at hand.
+    collected: Vec<IncidentId>,
+    /// The kinds of action whose last sweep failed.
     unread: BTreeSet<ActionKind>,
     /// No lease of what is in force ends before this.
     first_lease_end: Option<Timestamp>,
     notices: notices::Notices,
     completions: u64,
-    /// What is planned and has not started, and some that have.
+    /// What may be planned; those that have started are dropped when this is next read.
     waiting: Vec<TransactionId>,
     now: Timestamp,
     /// Transactions planned.
@@ -112,7 +114,7 @@ struct Tx {
     ends: Option<Ends>,
     /// It is lifted because a health signal says that it hurts.
     hurts: bool,
-    /// How often it has been sent, or looked for, since it last began to act, to be undone or to be looked at.
+    /// Requests of the step at hand: looks before the act, or undos and the looks for what is left after them.
     tries: u32,
     /// How long after its end its attacker is judged anew; `None` where its incident goes on taking up events.
     judged_anew_after: Option<Span>,
@@ -150,28 +152,14 @@ enum Ends {
 }
 
 #[derive(Clone, Debug)]
-struct Piece {
-    incident: IncidentId,
-    target: Option<Target>,
-    kind: EvidenceKind,
-    deadline: Timestamp,
-    asked: bool,
-    done: bool,
-    /// It was given up before it was stored.
-    missed: bool,
-    /// It is asked for again at a time, and not under way.
-    waits: bool,
-}
-
-#[derive(Clone, Debug)]
 struct Case {
     playbook: ContentHash,
-    /// Of whom its events are.
+    /// What its events have in common: the incident's key.
     key: Box<str>,
     /// Until when it takes up further events once it is closed.
     absorbs_until: Timestamp,
     /// What its event names for each step.
-    named: Vec<(u16, Target)>,
+    named_targets: Vec<(u16, Target)>,
     status: Status,
     event_time: Option<Timestamp>,
     opened: Timestamp,
@@ -193,11 +181,16 @@ enum Status {
 struct Act {
     at: Timestamp,
     playbook: ContentHash,
-    group: Option<IpAddr>,
+    kind: Option<ActionKind>,
+    group: Group,
 }
 
-/// How long before the deadline of a piece of evidence it is tried for the last time, at least.
-const LAST_TRY: Span = Span::from_millis(500);
+/// What shares a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    Network(IpAddr),
+    Kind(Aim),
+}
 
 type Found = Result<(), (Invariant, String)>;
 
@@ -264,7 +257,7 @@ impl Model {
                 let case = Case {
                     playbook: *playbook,
                     key: key.clone(),
-                    named: named_by(frame, *playbook, key),
+                    named_targets: named_by(frame, *playbook, key),
                     absorbs_until: *absorbs_until,
                     status: Status::Open,
                     event_time: *event_time,
@@ -277,7 +270,7 @@ impl Model {
                 self.opens_alone(*incident, now)?;
             }
             Record::OutcomeReached { incident, outcome } => {
-                self.is_so(*incident, *outcome)?;
+                self.outcome_is_true(*incident, *outcome)?;
                 if let Some(case) = self.incidents.get_mut(incident) {
                     case.outcome = Some(*outcome);
                 }
@@ -295,72 +288,11 @@ impl Model {
                 self.set_status(*incident, Status::Closed);
             }
             Record::IncidentForgotten { incident } => self.set_status(*incident, Status::Forgotten),
-            Record::EvidencePlanned {
-                evidence,
-                incident,
-                kind,
-                deadline,
-                target,
-                ..
-            } => {
-                self.waits_in_time(*evidence, *incident, *kind, *deadline, now)?;
-                if let Some(case) = self.incidents.get_mut(incident) {
-                    case.evidence.push(*evidence);
-                }
-                let piece = Piece {
-                    incident: *incident,
-                    target: target.clone(),
-                    deadline: *deadline,
-                    asked: target.is_some() || kind.aims_at().is_none(),
-                    kind: *kind,
-                    done: false,
-                    missed: false,
-                    waits: false,
-                };
-                self.evidence.insert(*evidence, piece);
-            }
-            Record::EvidencePostponed { evidence, until, .. } => {
-                if let Some(piece) = self.evidence.get_mut(evidence) {
-                    piece.waits = true;
-                    if *until + LAST_TRY > piece.deadline {
-                        let what = format!("{evidence} is tried again at {until}, too late for {}", piece.deadline);
-                        return fail(Invariant::EvidenceFirst, what);
-                    }
-                }
-            }
-            Record::EvidenceResent { evidence } => {
-                if let Some(piece) = self.evidence.get_mut(evidence) {
-                    piece.waits = false;
-                }
-            }
-            Record::EvidenceSealed { evidence, .. } => {
-                if let Some(piece) = self.evidence.get_mut(evidence) {
-                    let was_open = !std::mem::replace(&mut piece.done, true);
-                    let incident = piece.incident;
-                    if was_open {
-                        self.settled.push(incident);
-                    }
-                }
-            }
-            Record::EvidenceMissed { evidence, failure } => {
-                let hopeless = matches!(
-                    failure.kind,
-                    FailureKind::Denied | FailureKind::Invalid | FailureKind::Full
-                );
-                let Some(piece) = self.evidence.get_mut(evidence) else {
-                    return Ok(());
-                };
-                (piece.done, piece.missed) = (true, true);
-                let incident = piece.incident;
-                // A last try shortly before the deadline is not made.
-                if !hopeless && now + Span::from_secs(1) < piece.deadline && piece.asked {
-                    return fail(
-                        Invariant::EvidenceFirst,
-                        format!("{evidence} was given up at {now}, before {}", piece.deadline),
-                    );
-                }
-                self.settled.push(incident);
-            }
+            Record::EvidencePlanned { .. }
+            | Record::EvidencePostponed { .. }
+            | Record::EvidenceResent { .. }
+            | Record::EvidenceSealed { .. }
+            | Record::EvidenceMissed { .. } => self.preserves(record, now)?,
             Record::TransactionPlanned {
                 transaction,
                 incident,
@@ -408,6 +340,13 @@ impl Model {
             }
             Record::ModeSet { mode } => {
                 self.mode_set = Some(*mode);
+                // What was only observed is judged anew.
+                let observed = |case: &&mut Case| {
+                    case.status == Status::Closed && case.outcome == Some(IncidentOutcome::WouldContain)
+                };
+                for case in self.incidents.values_mut().filter(observed) {
+                    case.absorbs_until = now;
+                }
                 self.breaker_open = false;
                 self.failures.clear();
             }
@@ -429,61 +368,6 @@ impl Model {
         Ok(())
     }
 
-    /// Containment waits for `evidence` for no longer than its playbook says.
-    fn waits_in_time(
-        &self,
-        evidence: EvidenceId,
-        incident: IncidentId,
-        kind: EvidenceKind,
-        deadline: Timestamp,
-        now: Timestamp,
-    ) -> Found {
-        let playbook = || self.playbooks.get(&self.incidents.get(&incident)?.playbook);
-        let steps = playbook().into_iter().flat_map(|it| &it.preserve);
-        let longest = steps
-            .filter(|step| step.evidence == kind)
-            .map(|step| step.deadline)
-            .max();
-        match longest {
-            Some(longest) if deadline > now + longest => fail(
-                Invariant::EvidenceFirst,
-                format!("{evidence} is waited for until {deadline}, longer than {longest}"),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// After a start, evidence that was under way is asked for again.
-    fn takes_up(&self, frame: &Frame) -> Found {
-        if !matches!(frame.input, Input::Started { .. }) {
-            return Ok(());
-        }
-        let resent = |id| {
-            let is_it = |record: &Record| matches!(record, Record::EvidenceResent { evidence } if evidence == id);
-            frame.records.iter().any(is_it)
-        };
-        let mut open = self.evidence.iter().filter(|(_, piece)| !piece.done && !piece.waits);
-        match open.find(|(id, _)| !resent(*id)) {
-            Some((id, _)) => fail(
-                Invariant::EvidenceFirst,
-                format!("{id} is not asked for again after a start"),
-            ),
-            None => Ok(()),
-        }
-    }
-
-    /// No incident is closed while evidence of it is being taken.
-    fn is_collected(&self, incident: IncidentId) -> Found {
-        let mut open = self.evidence.iter().filter(|(_, piece)| !piece.done);
-        match open.find(|(_, piece)| piece.incident == incident) {
-            Some((id, _)) => fail(
-                Invariant::EvidenceFirst,
-                format!("{incident} is closed while {id} is being taken"),
-            ),
-            None => Ok(()),
-        }
-    }
-
     /// The breaker opens after as many failures as the policy says, counted in whole minutes.
     fn has_failed_often(&self, now: Timestamp) -> Found {
         let Some(policy) = &self.policy else {
@@ -498,6 +382,12 @@ impl Model {
             );
         }
         Ok(())
+    }
+
+    /// The playbook of `incident`.
+    fn playbook_of(&self, incident: IncidentId) -> Option<&Playbook> {
+        let case = self.incidents.get(&incident)?;
+        self.playbooks.get(&case.playbook).map(|it| &**it)
     }
 
     fn set_status(&mut self, incident: IncidentId, status: Status) {

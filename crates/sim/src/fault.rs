@@ -70,11 +70,13 @@ pub enum Fault {
     Paused,
     /// Events come many at once, the same again and nearly the same.
     Storm,
+    /// A sweep cannot read the world.
+    SweepFailed,
 }
 
 impl Fault {
     /// How many classes there are.
-    pub const COUNT: usize = 32;
+    pub const COUNT: usize = 33;
 
     /// All classes.
     pub const ALL: [Self; Self::COUNT] = [
@@ -110,6 +112,7 @@ impl Fault {
         Self::ClockBack,
         Self::Paused,
         Self::Storm,
+        Self::SweepFailed,
     ];
 
     /// The classes that meet a single effect; they come first in [`Fault::ALL`].
@@ -151,6 +154,7 @@ impl Fault {
             Self::ClockBack => "clock-back",
             Self::Paused => "paused",
             Self::Storm => "storm",
+            Self::SweepFailed => "sweep-failed",
         }
     }
 }
@@ -206,5 +210,5 @@ impl Rates {
     pub const NONE: Self = Self([0; Fault::OF_EFFECTS]);
 }
 
-const _: () = assert!(Fault::Storm as usize + 1 == Fault::COUNT);
+const _: () = assert!(Fault::SweepFailed as usize + 1 == Fault::COUNT);
 const _: () = assert!(Fault::LyingLook as usize + 1 == Fault::OF_EFFECTS);

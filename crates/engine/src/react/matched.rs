@@ -51,11 +51,12 @@ impl Turn<'_> {
             let step = playbook.steps.get(usize::from(it.step));
             step.is_none_or(|step| step.phase != Phase::Recover)
         };
-        for step in matched.steps.iter().filter(contains).take(if is(Mutant::StepLeftOut) {
+        let steps_max = if is(Mutant::StepLeftOut) {
             2
         } else {
             limits::STEPS_PER_PLAYBOOK_MAX
-        }) {
+        };
+        for step in matched.steps.iter().filter(contains).take(steps_max) {
             self.plan_step(incident, &playbook, step);
         }
         self.plan_recovery(incident, &playbook, matched);

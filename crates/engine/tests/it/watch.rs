@@ -183,7 +183,7 @@ fn a_stale_answer_counts_for_nothing() {
             say_unhealthy(&mut sim, ticket);
         }
     }
-    // Now answers take a while, so that there is a question which an older answer could be taken for.
+    // With slow answers there is a question which an older answer could be taken for.
     sim.faults(Verb::Health, &[Fault::Slow(Span::from_secs(1)); 4]);
     for _ in 0..2 {
         let asked = |sim: &Sim| sim.state().watches.values().all(|it| it.asked);

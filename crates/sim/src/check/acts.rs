@@ -9,8 +9,9 @@ use staunch_model::{
     Judgement, Mode, OnFailure, Playbook, Policy, RiskClass, Span, Target, Timestamp, TransactionId, Verdict,
 };
 
+use super::evidence::Piece;
 use super::look::may_be_unknown;
-use super::{Act, Case, Found, Invariant, Model, Piece, Status, Tx, fail};
+use super::{Act, Case, Found, Group, Invariant, Model, Status, Tx, fail};
 
 /// How often an act may be sent.
 const SENDS_MAX: u32 = 2;
@@ -97,7 +98,8 @@ impl Model {
             let act = Act {
                 at: now,
                 playbook: case.playbook,
-                group: it.target.address().map(group),
+                kind: it.action,
+                group: group(&it.target),
             };
             self.acts.push_back(act);
             while self.acts.front().is_some_and(|first| first.at + HOUR <= now) {
@@ -105,19 +107,20 @@ impl Model {
             }
             let count = |same: &dyn Fn(&Act) -> bool| self.acts.iter().filter(|other| same(other)).count();
             let limits = policy.limits;
+            let of_playbook = playbook.as_ref().map_or(u32::MAX, |it| it.guards.acts_per_hour_max);
             let budgets = [
                 ("in all", count(&|_| true), limits.acts_per_hour_max),
-                ("of the action", count(&|_| true), limits.acts_per_action_hour_max),
+                (
+                    "of the action",
+                    count(&|it| it.kind == act.kind),
+                    limits.acts_per_action_hour_max,
+                ),
                 (
                     "in the neighbourhood",
                     count(&|it| it.group == act.group),
                     limits.acts_per_group_hour_max,
                 ),
-                (
-                    "of the playbook",
-                    count(&|it| it.playbook == act.playbook),
-                    playbook.as_ref().map_or(u32::MAX, |it| it.guards.acts_per_hour_max),
-                ),
+                ("of the playbook", count(&|it| it.playbook == act.playbook), of_playbook),
             ];
             for (which, count, max) in budgets {
                 if count > max as usize {
@@ -134,10 +137,7 @@ impl Model {
     /// What has failed so that `it` must not act: a transaction of its incident that nothing newer stands for.
     fn failed_beside(&self, id: TransactionId, it: &Tx, case: &Case) -> Option<TransactionId> {
         let keeps = |playbook: &Playbook| playbook.on_failure == OnFailure::Keep;
-        if !it.is_of_one()
-            || self.recoveries.decided(id)
-            || self.playbooks.get(&case.playbook).is_none_or(|it| keeps(it))
-        {
+        if !it.is_of_one() || self.recoveries.decided(id) || self.playbook_of(it.incident).is_none_or(keeps) {
             return None;
         }
         // What others have planned is forgotten with them.
@@ -148,7 +148,8 @@ impl Model {
         let own = case.transactions.iter().filter(|other| **other != id);
         let has_failed = |other: &&TransactionId| {
             let it = self.transactions.get(other);
-            it.is_some_and(|it| it.failed && is_known(it))
+            // What gets back to normal contains nothing, and its failure undoes nothing.
+            it.is_some_and(|it| it.failed && is_known(it)) && !self.recoveries.acts(**other)
         };
         let mut failed = own.filter(has_failed);
         failed.find(|other| !self.is_replaced(**other, case)).copied()
@@ -186,9 +187,10 @@ fn is_fresh(id: TransactionId, it: &Tx, case: &Case, playbook: &Playbook, now: T
         None if may_be_unknown(playbook, it.approved) => return Ok(()),
         None => "without a time".to_owned(),
         Some(time) => {
-            let age = now.since(time);
-            let ahead = time.since(if it.approved { case.opened } else { now });
-            if age > playbook.guards.event_age_max && !it.approved {
+            // A person who approves decides knowing the event, so its age is what it was when it came.
+            let arrived = if it.approved { case.opened } else { now };
+            let (age, ahead) = (arrived.since(time), time.since(arrived));
+            if age > playbook.guards.event_age_max {
                 format!("that is {age} old")
             } else if ahead > AHEAD_MAX {
                 format!("that is {ahead} in the future")
@@ -208,15 +210,17 @@ fn is_internal(ip: IpAddr) -> bool {
     }
 }
 
-fn group(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(v4) => {
+/// What shares a budget with `target`: the addresses of its network, or all targets of its kind.
+fn group(target: &Target) -> Group {
+    match target {
+        Target::Address(IpAddr::V4(v4)) => {
             let [a, b, c, _] = v4.octets();
-            IpAddr::V4([a, b, c, 0].into())
+            Group::Network(IpAddr::V4([a, b, c, 0].into()))
         }
-        IpAddr::V6(v6) => {
+        Target::Address(IpAddr::V6(v6)) => {
             let [a, b, c, ..] = v6.segments();
-            IpAddr::V6([a, b, c, 0, 0, 0, 0, 0].into())
+            Group::Network(IpAddr::V6([a, b, c, 0, 0, 0, 0, 0].into()))
         }
+        other => Group::Kind(other.aim()),
     }
 }

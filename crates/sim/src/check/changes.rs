@@ -3,16 +3,19 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Command, EvidenceId, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason,
-    ReleaseScope, Span, StateKind, Timestamp, TransactionId,
+    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, Span,
+    StateKind, Timestamp, TransactionId,
 };
 
 use super::leases::{ends_in_time, held_for};
 use super::told::renewal_failed;
-use super::{Ends, Found, Invariant, Model, Piece, Tx, escaped, fail};
+use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
 
-/// The longest pause between two tries, also of one that waits for its requests to have settled.
+/// The longest pause between two tries, unless requests settle for longer.
 const PAUSE_MAX: Span = Span::from_secs(30);
+
+/// How long beyond a driver's longest time in flight its answer is waited for, and its requests settle.
+const SETTLES_FOR: Span = Span::from_millis(5_500);
 
 /// How much shorter than asked for a renewal may be found.
 const HOLD_TOLERANCE: Span = Span::from_secs(30);
@@ -37,31 +40,7 @@ impl Model {
         };
         newest_reply(frame, at, id, it, change)?;
         match change {
-            Change::PreCheckStarted(_) => {
-                let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
-                let max = self
-                    .policy
-                    .as_ref()
-                    .map_or(0, |policy| policy.limits.actions_in_flight_max) as usize;
-                if in_flight >= max {
-                    return fail(
-                        Invariant::Concurrency,
-                        format!("{id} starts while {in_flight} of {max} are in flight"),
-                    );
-                }
-                // Of what was adopted it is not known what it is.
-                let may_be_one_kind = |tx: &Tx| tx.action.zip(it.action).is_none_or(|(one, other)| one == other);
-                let is_same = |tx: &Tx| tx.target == it.target && may_be_one_kind(tx);
-                let other = self.transactions.iter().find(|(other, tx)| {
-                    **other != id && is_same(tx) && !tx.kind.is_terminal() && tx.kind != StateKind::Planned
-                });
-                if let Some((other, _)) = other {
-                    return fail(Invariant::OneAct, format!("{id} starts on the target of {other}"));
-                }
-                if let Some(evidence) = self.keeps(it) {
-                    return fail(Invariant::EvidenceFirst, format!("{id} starts before {evidence}"));
-                }
-            }
+            Change::PreCheckStarted(_) => self.starts(id, it)?,
             Change::ExecuteIntended { judgement, hold, .. } => {
                 held_for(id, *hold, it.lease)?;
                 self.looked(frame, id, it)?;
@@ -134,7 +113,7 @@ impl Model {
                     it.hurts = hurts;
                 }
             }
-            Change::Postponed { until, .. } if *until > now + PAUSE_MAX => {
+            Change::Postponed { until, .. } if *until > now + self.pause_max() => {
                 return fail(
                     Invariant::EverythingEnds,
                     format!("{id} is tried again only at {until}"),
@@ -195,6 +174,13 @@ impl Model {
         Ok(())
     }
 
+    /// The longest pause between two tries.
+    fn pause_max(&self) -> Span {
+        let drivers = self.policy.iter().flat_map(|policy| &policy.drivers);
+        let settles = drivers.map(|driver| driver.in_flight_max + SETTLES_FOR).max();
+        settles.map_or(PAUSE_MAX, |settles| settles.max(PAUSE_MAX))
+    }
+
     /// Of what a person releases together, nothing in force that was completed later is lifted after `it`.
     fn released_in_order(&self, frame: &Frame, at: usize, id: TransactionId, it: &Tx) -> Found {
         let rest = answered_at(frame).and_then(|answer| frame.records.get(at + 1..answer));
@@ -215,25 +201,11 @@ impl Model {
         }
         Ok(())
     }
+}
 
-    /// The evidence that `it` could destroy and has to wait for: of its incident, and of incidents which were there
-    /// when it began to wait and hold it too, or keep something of its target.
-    pub(super) fn keeps(&self, it: &Tx) -> Option<EvidenceId> {
-        let open = || self.evidence.iter().filter(|(_, piece)| !piece.done);
-        let waits_for = |(_, piece): &(&EvidenceId, &Piece)| {
-            let is_lost = it.action.is_some_and(|action| piece.kind.is_destroyed_by(action));
-            let was_there = || {
-                let case = self.incidents.get(&piece.incident);
-                case.is_some_and(|case| case.opened <= it.waits_since)
-            };
-            let keeps_of_it = || {
-                open().any(|(_, other)| other.incident == piece.incident && other.target.as_ref() == Some(&it.target))
-            };
-            let of_others = || was_there() && (it.joined.contains(&piece.incident) || keeps_of_it());
-            is_lost && (piece.incident == it.incident || of_others())
-        };
-        open().find(waits_for).map(|(evidence, _)| *evidence)
-    }
+/// Whether the two act, or may act, in the same place: of what was adopted it is not known what it does.
+pub(super) fn is_same_place(one: &Tx, other: &Tx) -> bool {
+    one.target == other.target && one.action.zip(other.action).is_none_or(|(one, other)| one == other)
 }
 
 /// Whether somebody is paged by what is decided in `frame`.

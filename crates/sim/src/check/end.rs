@@ -1,4 +1,5 @@
-//! What must hold when everything was healed and some time has passed, and what has ended by then.
+//! How incidents and transactions stand: beside a failure, when people are told, and when everything was healed and
+//! some time has passed.
 //!
 //! Never looks at the world: a run compares the two.
 
@@ -73,7 +74,7 @@ impl Model {
 
     /// What people are told of how `incident` stands is so. Of one with a transaction that may have been forgotten with
     /// the incident that planned it, nothing is said here.
-    pub(super) fn is_so(&self, incident: IncidentId, told: IncidentOutcome) -> Found {
+    pub(super) fn outcome_is_true(&self, incident: IncidentId, told: IncidentOutcome) -> Found {
         let Some(case) = self.incidents.get(&incident) else {
             return Ok(());
         };
@@ -126,7 +127,7 @@ impl Model {
             let Some(case) = self.incidents.get(&incident).filter(|_| !self.recoveries.acts(failed)) else {
                 continue;
             };
-            let playbook = self.playbooks.get(&case.playbook);
+            let playbook = self.playbook_of(incident);
             if playbook.is_none_or(|it| it.on_failure == OnFailure::Keep) || self.is_replaced(failed, case) {
                 continue;
             }
@@ -159,11 +160,8 @@ impl Model {
         let contains = |id: &TransactionId| !self.recoveries.acts(*id);
         let failed = self.transactions.iter().filter(|(id, it)| it.failed && contains(id));
         for (id, failed) in failed {
-            let keeps = self
-                .incidents
-                .get(&failed.incident)
-                .and_then(|case| self.playbooks.get(&case.playbook))
-                .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
+            let playbook = self.playbook_of(failed.incident);
+            let keeps = playbook.is_none_or(|it| it.on_failure == OnFailure::Keep);
             if keeps {
                 continue;
             }

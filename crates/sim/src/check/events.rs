@@ -1,5 +1,4 @@
-//! What must follow from an event: an incident of its attacker, with the evidence and the steps of its playbook; and
-//! when what is planned must start.
+//! What must follow from an event: an incident of its attacker, with the evidence and the steps of its playbook.
 //!
 //! Never says what may be done to a target: see `acts.rs`.
 
@@ -8,10 +7,10 @@ use staunch_model::{
     Step, Target, Timestamp, TransactionId,
 };
 
-use super::{Found, Invariant, Model, Status, Tx, fail};
+use super::{Found, Invariant, Model, Status, fail};
 
-/// For how long at most an incident shields its attacker that did not contain it.
-const PAUSE: Span = Span::from_mins(1);
+/// For how long an incident that did not contain its attacker takes up further events, at most.
+const REJUDGE_PAUSE: Span = Span::from_mins(1);
 
 impl Model {
     /// Every match of an event opens an incident or joins one; what one opens with is what its playbook says.
@@ -113,7 +112,11 @@ impl Model {
         let Some(case) = self.incidents.get(&incident) else {
             return Ok(());
         };
-        if !case.named.iter().any(|(at, named)| (*at, named) == (step, target)) {
+        if !case
+            .named_targets
+            .iter()
+            .any(|(at, named)| (*at, named) == (step, target))
+        {
             let what = format!("{id} is step {step} of {incident} at {target}, which its event does not name");
             return fail(Invariant::EventsAnswered, what);
         }
@@ -165,36 +168,6 @@ impl Model {
         }
         Ok(())
     }
-
-    /// Nothing waits that could start: there is room, its target is free, and evidence and readings are there.
-    pub(super) fn nothing_waits(&mut self) -> Found {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let (waiting, transactions) = (&mut self.waiting, &self.transactions);
-        waiting.retain(|id| transactions.get(id).is_some_and(Tx::is_planned));
-        let Some(policy) = self.policy.as_ref().filter(|_| !self.waiting.is_empty()) else {
-            return Ok(());
-        };
-        let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
-        if in_flight >= policy.limits.actions_in_flight_max as usize {
-            return Ok(());
-        }
-        let may_start = |id: &&TransactionId| {
-            let Some(it) = self.transactions.get(*id) else {
-                return false;
-            };
-            let is_free = !self
-                .transactions
-                .iter()
-                .any(|(other, tx)| other != *id && tx.target == it.target && !tx.has_left());
-            is_free && self.keeps(it).is_none() && !self.watches.awaits_baseline(**id)
-        };
-        match self.waiting.iter().find(may_start) {
-            Some(id) => fail(Invariant::NothingWaits, format!("{id} waits for nothing")),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What the event in `frame` names for each step of the playbook that it matches with `key`.
@@ -235,7 +208,7 @@ pub(super) fn judged_anew_after(reason: &RefusalReason) -> Option<Span> {
             ..
         } => Some(Span::ZERO),
         RefusalReason::NoTarget | RefusalReason::Denied { .. } | RefusalReason::Cancelled { .. } => None,
-        _ => Some(PAUSE),
+        _ => Some(REJUDGE_PAUSE),
     }
 }
 
@@ -244,7 +217,7 @@ pub(super) fn judged_anew_when(cause: &staunch_model::Cause) -> Option<Span> {
     use staunch_model::Cause;
     match cause {
         Cause::LeaseEnded | Cause::Vanished { .. } | Cause::Orphan => Some(Span::ZERO),
-        Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } | Cause::Sibling(_) => Some(PAUSE),
+        Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } | Cause::Sibling(_) => Some(REJUDGE_PAUSE),
         Cause::Operator { .. } | Cause::Hurts { .. } => None,
     }
 }

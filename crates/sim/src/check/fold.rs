@@ -41,6 +41,7 @@ impl Model {
             Change::Landed(dispatch) | Change::Unproved { dispatch, .. } => {
                 it.kind = StateKind::PostChecking;
                 it.ticket = dispatch.ticket;
+                it.tries = 1;
             }
             Change::PostCheckPassed { lease_until } => {
                 it.kind = StateKind::InForce;
@@ -91,6 +92,7 @@ impl Model {
             Change::ReleaseStarted { cause, dispatch } => {
                 it.judged_anew_after = judged_anew_when(cause);
                 it.kind = StateKind::Releasing;
+                it.failed = false;
                 it.tries = 1;
                 it.ticket = dispatch.ticket;
             }
@@ -99,9 +101,15 @@ impl Model {
                 it.ticket = dispatch.ticket;
                 it.renews = Some(*until);
             }
-            Change::Resent(dispatch) | Change::Lifted(dispatch) | Change::RenewCheckStarted { dispatch, .. } => {
+            Change::Resent(dispatch) => {
                 it.ticket = dispatch.ticket;
                 it.tries += 1;
+            }
+            // The look after an undo belongs to its try.
+            Change::Lifted(dispatch) => it.ticket = dispatch.ticket,
+            Change::RenewCheckStarted { dispatch, .. } => {
+                it.ticket = dispatch.ticket;
+                it.tries = 1;
             }
             Change::Renewed { lease_until } => {
                 it.lease_until = Some(*lease_until);

@@ -25,17 +25,19 @@ pub enum Invariant {
     ForceIsVerified,
     /// Ended only after a look that found nothing of ours.
     EndIsVerified,
-    /// Only the reply to the newest effect moves a transaction.
+    /// Only the reply to the newest effect moves a transaction, and only that to the newest question a watch.
     ReplyIsNewest,
     /// What is never touched is never touched.
     NeverTouch,
-    /// An event that is old, that comes from the future or that has no time leads to no act by itself.
+    /// An event that is old or comes from the future leads to no act; and one without a time to none but as its
+    /// playbook says.
     EventIsFresh,
     /// An act goes only where a look found nothing of anybody else.
     TargetFree,
     /// Nothing is added to an enforcement point that is full.
     Capacity,
-    /// No act stops more of the traffic than its playbook allows, and none by itself when that is unknown.
+    /// No act stops more of the traffic than its playbook allows, and none acts when that is unknown but as its
+    /// playbook says.
     Impact,
     /// Acts in an hour stay within every budget.
     Budgets,
@@ -51,7 +53,7 @@ pub enum Invariant {
     RollbackOrder,
     /// What a person releases together is lifted in reverse order of completion.
     ReleaseOrder,
-    /// When a step failed, its siblings do not stay.
+    /// When a step failed, its siblings neither stay, wait nor act; and nothing is rolled back for what has not failed.
     AllOrNothing,
     /// What needs a person's approval has it, in time; and no question waits for longer than is configured.
     Approval,
@@ -64,7 +66,7 @@ pub enum Invariant {
     CommandsAnswered,
     /// Observe mode does nothing.
     Mode,
-    /// Nothing acts after too many failures.
+    /// Nothing acts after too many failures, and the breaker opens after so many only.
     Breaker,
     /// What hurts by a health signal is lifted and paged, and nothing is lifted for it without two unhealthy readings.
     /// It is not contained anew before its playbook's time. What is to be watched is, for as long as its playbook says.
@@ -74,19 +76,20 @@ pub enum Invariant {
     /// was healthy. What it had lifted is contained again when it is taken back.
     RecoveryOrder,
     /// Evidence is stored, or missed for a reason that counts, before its incident is contained, which waits for no
-    /// longer than its playbook says.
+    /// longer than its playbook says; it is asked for again after a start, and before its incident is closed.
     EvidenceFirst,
     /// A person is paged for what is stuck, for what has vanished, for what is contained and protected since, for a
     /// recovery that has failed, for what cannot be read, and when the breaker opens, and told of missed evidence and
-    /// of renewals that failed; and no look, undo or notice is given up before it was tried often enough.
+    /// of renewals that failed; and no look before an act, no undo and no notice is given up before it was tried often
+    /// enough.
     StuckIsTold,
     /// Text of others is escaped wherever it is shown.
     TextIsEscaped,
-    /// The state of a transaction is what its records make of it, and how an incident stands was told.
+    /// The state of a transaction is what its records make of it, and how an incident stands is what was told.
     StatesFollow,
     /// The engine's time never goes back.
     TimeGoesOn,
-    /// Everything comes to an end when faults stop.
+    /// Everything comes to an end when faults stop, and no pause between two tries is longer than it may be.
     EverythingEnds,
     /// The engine never panics, and never decides what its table forbids.
     NoPanic,

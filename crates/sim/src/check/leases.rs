@@ -1,7 +1,7 @@
 //! How long something may be held: that a lease ends no later than was planned or asked for, and how leases grow for
 //! who comes back.
 //!
-//! Never says whether one has run out: see `end.rs`.
+//! Never says why one is lifted: see `changes.rs`.
 
 use staunch_model::{IncidentId, Span, StateKind, Target, Timestamp, TransactionId};
 

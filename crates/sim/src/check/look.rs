@@ -29,8 +29,7 @@ impl Model {
             return fail(Invariant::Capacity, what);
         }
         // When it is sent once more, nobody is asked again how much it would stop.
-        let playbook = || self.playbooks.get(&self.incidents.get(&it.incident)?.playbook);
-        match playbook() {
+        match self.playbook_of(it.incident) {
             Some(playbook) if it.sends == 0 && it.target.address().is_some() => {
                 stops_little(id, playbook, facts, it.approved)
             }
@@ -54,7 +53,8 @@ fn is_free(id: TransactionId, seen: &Observation) -> Found {
     }
 }
 
-/// Not more of the traffic than its playbook allows would stop, or a person who was asked says that it may be unknown.
+/// Not more of the traffic than its playbook allows would stop; or that is unknown, and its playbook lets that pass, or
+/// a person who was asked does.
 fn stops_little(id: TransactionId, playbook: &Playbook, facts: &Facts, approved: bool) -> Found {
     let Some(most) = playbook.guards.traffic_share_max_bp else {
         return Ok(());
@@ -75,9 +75,12 @@ fn stops_little(id: TransactionId, playbook: &Playbook, facts: &Facts, approved:
     }
 }
 
-/// Whether the flows or the bytes are more than so many basis points of all.
+/// Whether the flows or the bytes are more than so many whole basis points of all.
 fn is_more(share: &TrafficShare, most: u64) -> bool {
-    let is_more = |part: u64, whole: u64| part * 10_000 > most * whole;
+    let is_more = |part: u64, whole: u64| {
+        let share = (u128::from(part) * 10_000).checked_div(whole.into());
+        share.is_some_and(|share| share > most.into())
+    };
     let bytes = share.bytes.zip(share.bytes_total);
     is_more(share.flows, share.flows_total) || bytes.is_some_and(|(part, whole)| is_more(part, whole))
 }

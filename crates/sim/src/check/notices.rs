@@ -1,6 +1,6 @@
 //! What must hold of notices: none is given up lightly.
 //!
-//! Never says what a notice is about: see `changes.rs`.
+//! Never says what people have to be told: see `told.rs`.
 
 use staunch_model::{NoticeId, Span, Timestamp};
 
@@ -8,6 +8,9 @@ use super::{Found, Invariant, fail};
 
 /// How often a notice is tried before it is given up.
 const TRIES_MIN: u32 = 10;
+
+/// How many notices may wait: when there are more, one is dropped that was not tried so often.
+const WAITING_MAX: usize = 1_000;
 
 /// The notices that nobody has taken yet, and how often each was sent. There are few at a time.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +43,7 @@ impl Notices {
                 format!("{notice} is sent again at {at}, after {tries} tries"),
             ),
             Some(_) => Ok(()),
-            None if *tries < TRIES_MIN => fail(
+            None if *tries < TRIES_MIN && self.0.len() < WAITING_MAX => fail(
                 Invariant::StuckIsTold,
                 format!("{notice} is given up after {tries} tries"),
             ),

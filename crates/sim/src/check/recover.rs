@@ -206,8 +206,7 @@ impl Model {
 
     /// The step of the recover phase of `incident` with this number.
     fn step_of(&self, incident: IncidentId, at: u16) -> Option<&RecoverStep> {
-        let playbook = self.playbooks.get(&self.incidents.get(&incident)?.playbook)?;
-        playbook.recover().nth(at.into())
+        self.playbook_of(incident)?.recover().nth(at.into())
     }
 
     /// In the order of the step `at` of the recover phase, and what was completed last first where that gives none.
@@ -284,7 +283,7 @@ impl Model {
         let Some(case) = self.incidents.get(&incident) else {
             return Ok(());
         };
-        let Some(playbook) = self.playbooks.get(&case.playbook) else {
+        let Some(playbook) = self.playbook_of(incident) else {
             return Ok(());
         };
         let has_hurt = |it: &Tx| it.hurts && it.kind == StateKind::Released && it.incident == incident;

@@ -1,13 +1,11 @@
-//! What people have to be told, when nothing else says so: what is contained and protected from now on, evidence that
-//! was missed, a renewal that failed, and an enforcement point that cannot be read.
+//! What people have to be told besides failures: what is contained and protected from now on, a renewal that failed,
+//! and an enforcement point that cannot be read.
 //!
 //! Never reads what a notice says: text is for people.
 
 use std::net::IpAddr;
 
-use staunch_model::{
-    ActionKind, Command, Frame, IncidentId, IncidentOutcome, Input, Record, StateKind, Timestamp, TransactionId,
-};
+use staunch_model::{ActionKind, Command, Frame, Input, Record, StateKind, Timestamp, TransactionId};
 
 use super::changes::is_paged;
 use super::{Found, Invariant, Model, Tx, fail};
@@ -44,40 +42,6 @@ impl Model {
             ),
             _ => Ok(()),
         }
-    }
-
-    /// People are told what incidents go on without, of each when nothing of it is being preserved any more.
-    pub(super) fn tell_missed(&mut self, frame: &Frame) -> Found {
-        while let Some(incident) = self.settled.pop() {
-            self.tells_missed(frame, incident)?;
-        }
-        Ok(())
-    }
-
-    fn tells_missed(&self, frame: &Frame, incident: IncidentId) -> Found {
-        let pieces = || self.evidence.values().filter(|piece| piece.incident == incident);
-        if !pieces().all(|piece| piece.done) || pieces().all(|piece| !piece.missed) {
-            return Ok(());
-        }
-        let told = frame.records.iter().filter(|record| match record {
-            Record::NoticeQueued(notice) => notice.incident == Some(incident) && notice.transaction.is_none(),
-            _ => false,
-        });
-        let outcomes = frame.records.iter().filter(|record| match record {
-            Record::OutcomeReached { incident: of, outcome } => *of == incident && self.tells(incident, *outcome),
-            _ => false,
-        });
-        if told.count() <= outcomes.count() {
-            let what = format!("{incident} goes on without evidence and nobody is told");
-            return fail(Invariant::StuckIsTold, what);
-        }
-        Ok(())
-    }
-
-    /// Whether people are told when `incident` has come to stand like this.
-    fn tells(&self, incident: IncidentId, outcome: IncidentOutcome) -> bool {
-        let playbook = || self.playbooks.get(&self.incidents.get(&incident)?.playbook);
-        playbook().is_some_and(|it| it.notify.iter().any(|step| step.when.contains(&outcome)))
     }
 
     /// A person is paged when an enforcement point cannot be read that could be before.

@@ -135,7 +135,10 @@ impl Model {
     fn is_watched(&self, frame: &Frame, id: TransactionId) -> Found {
         let waits = |it: &Watched| it.over == WatchOver::Containment(id) && it.before == Some(true);
         for (at, _) in self.watches.0.iter().filter(|(_, it)| waits(it)) {
-            let begins = |record: &Record| matches!(record, Record::WatchStarted { incident, watch, .. } if (*incident, *watch) == *at);
+            let begins = |record: &Record| match record {
+                Record::WatchStarted { incident, watch, .. } => (*incident, *watch) == *at,
+                _ => false,
+            };
             if !frame.records.iter().any(begins) {
                 return fail(Invariant::HurtIsLifted, format!("{id} is in force and not watched"));
             }
@@ -148,7 +151,7 @@ impl Model {
             return Ok(());
         };
         let is_newest = match &frame.input {
-            // One that was given up in the same turn says nothing.
+            // A reading that was given up answers no question.
             Input::HealthRead { ticket, .. } if healthy.is_some() => it.asked && it.ticket == *ticket,
             _ => true,
         };

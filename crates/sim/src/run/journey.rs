@@ -273,6 +273,8 @@ fn told_of_traffic(chance: &mut Chance) -> Facts {
         // As much as is allowed, and a little more than that.
         1 => told(Ok(flows(200, 1_000))),
         2 => told(Ok(flows(2_001, 10_000))),
+        // Shares are told in whole basis points.
+        8 => told(Ok(flows(2_001, 10_004))),
         3 => told(Ok(bytes(900_000))),
         // Of so few, one says nothing, and none says that nobody misses it.
         4 => told(Ok(flows(1, 3))),

@@ -56,6 +56,7 @@ impl Sim<'_> {
             }
             Happening::Sweep => self.sweep(),
             Happening::SweepInVain => {
+                self.counts.add(Fault::SweepFailed);
                 let failure = Failure::new(FailureKind::Unavailable, "nobody answers\u{7}");
                 self.read_by_sweep(Err(failure));
             }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use staunch_model::{Endpoint, Event, Match, MatchedStep, Severity, Span, StateKind, Target, Timestamp};
+use staunch_model::{
+    ActionKind, Endpoint, Event, Match, MatchedStep, Policy, Severity, Span, StateKind, Target, Timestamp,
+    TransactionId,
+};
 use staunch_sim::scenario::policy;
 use staunch_sim::script::{Ask, Fault, Happening, Mishap, Point, Script, Setting};
 use staunch_sim::world::WorldKind;
@@ -16,7 +19,12 @@ fn target() -> Target {
 
 /// A run of the first playbook of the simulator, with one event at its start.
 fn script(world: WorldKind, faults: Vec<Fault>) -> Script {
-    let policy = Arc::new(policy(world, 0));
+    script_under(policy(world, 0), world, faults, 1)
+}
+
+/// The same under `policy`, with the first `steps` of the playbook.
+fn script_under(policy: Policy, world: WorldKind, faults: Vec<Fault>, steps: u16) -> Script {
+    let policy = Arc::new(policy);
     let playbook = policy.playbooks[0].hash;
     let mut script = Script::new(Setting {
         policy,
@@ -40,15 +48,15 @@ fn script(world: WorldKind, faults: Vec<Fault>) -> Script {
         host: None,
         raw: b"{}".as_slice().into(),
     };
-    let step = MatchedStep {
-        step: 0,
+    let step = |step| MatchedStep {
+        step,
         target: Some(target()),
     };
     let matched = Match {
         playbook,
         key: "a".into(),
         preserve: Vec::new(),
-        steps: vec![step],
+        steps: (0..steps).map(step).collect(),
     };
     let happening = Happening::Event {
         event: Arc::new(event),
@@ -89,6 +97,23 @@ fn every_world_contains_and_ends_the_lease() {
         ];
         check(script(world, Vec::new()), &lease);
     }
+}
+
+/// Each kind of action has a budget of its own.
+#[test]
+fn two_kinds_act_at_one_target() {
+    let mut policy = policy(WorldKind::Kernel, 0);
+    policy.limits.acts_per_action_hour_max = 1;
+    policy
+        .drivers
+        .push(WorldKind::Kernel.describe_as(ActionKind::RateLimitIp));
+    Arc::make_mut(&mut policy.playbooks[0]).steps[1].action = ActionKind::RateLimitIp;
+    let mut script = script_under(policy, WorldKind::Kernel, Vec::new(), 2);
+    script.run_until(Span::from_secs(10));
+    let newest = script.newest(&target()).map(|it| (it.id, it.state.kind()));
+    assert_eq!(newest, Some((TransactionId(2), StateKind::InForce)));
+    script.finish();
+    assert_eq!(script.violation(), None);
 }
 
 #[test]
