@@ -2,6 +2,7 @@
 //!
 //! Never runs anything: `run` does.
 
+mod besides;
 mod draw;
 mod grounds;
 mod places;

@@ -10,11 +10,7 @@ use super::{Found, Invariant, Model, Tx, fail};
 impl Model {
     /// `it` starts when there is room in flight, nothing else acts at its target, and the evidence is there.
     pub(super) fn starts(&self, id: TransactionId, it: &Tx) -> Found {
-        let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
-        let max = self
-            .policy
-            .as_ref()
-            .map_or(0, |policy| policy.limits.actions_in_flight_max) as usize;
+        let (in_flight, max) = self.in_flight();
         if in_flight >= max {
             return fail(
                 Invariant::Concurrency,
@@ -33,6 +29,13 @@ impl Model {
         Ok(())
     }
 
+    /// How many are in flight, and how many may be.
+    fn in_flight(&self) -> (usize, usize) {
+        let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
+        let max = self.policy.as_ref().map_or(0, |it| it.limits.actions_in_flight_max);
+        (in_flight, max as usize)
+    }
+
     /// Nothing waits that could start: there is room, its target is free, and evidence and readings are there.
     pub(super) fn nothing_waits(&mut self) -> Found {
         if self.waiting.is_empty() {
@@ -40,11 +43,8 @@ impl Model {
         }
         let (waiting, transactions) = (&mut self.waiting, &self.transactions);
         waiting.retain(|id| transactions.get(id).is_some_and(Tx::is_planned));
-        let Some(policy) = self.policy.as_ref().filter(|_| !self.waiting.is_empty()) else {
-            return Ok(());
-        };
-        let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
-        if in_flight >= policy.limits.actions_in_flight_max as usize {
+        let (in_flight, max) = self.in_flight();
+        if self.waiting.is_empty() || in_flight >= max {
             return Ok(());
         }
         let may_start = |id: &&TransactionId| {

@@ -1,15 +1,13 @@
 //! Which run a seed means.
 //!
-//! Never asks anything but the seed: the same seed is the same run. What most runs are without has draws of its own, so
-//! that it changes nothing about the others.
+//! Never asks anything but the seed: the same seed is the same run. What most runs are without is in `besides`.
 
-use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
 use staunch_model::{ActionKind, Aim, Mode, Span};
 
 use super::grounds::Grounds;
 use super::places::PLACES;
-use super::policies::{PLAYBOOKS, RECOVERS, known};
-use super::{Dated, Happening, Order, Scenario, Tamper};
+use super::policies::{PLAYBOOKS, known};
+use super::{Dated, Happening, Order, Scenario, Tamper, besides};
 use crate::chance::Chance;
 use crate::fault::{Fault, Rates};
 use crate::world::{ON_A_MACHINE, WorldKind};
@@ -57,13 +55,8 @@ impl Scenario {
             happenings.push((at, happening(chance)));
         }
         more_events(seed, at, &mut happenings);
-        exemptions(seed, at, &mut happenings);
-        lists(seed, at, &mut happenings);
-        recoveries(seed, at, &mut happenings);
-        odd_times(seed, at, &mut happenings);
-        long_pause(seed, at, &mut happenings);
-        neighbours(seed, at, &mut happenings);
-        vain_sweeps(seed, at, &mut happenings);
+        besides::add(seed, at, &mut happenings);
+        happenings.sort_by_key(|(at, _)| *at);
         Self {
             seed,
             world,
@@ -112,158 +105,6 @@ fn more_events(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
         let at = Span::from_micros(chance.below(1 + end.as_micros()));
         happenings.push((at, event(&mut chance)));
     }
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// Longer than anything may be protected or trusted for.
-const TOO_LONG: Span = Span::from_hours(20 * 366 * 24);
-
-const _: () = assert!(TOO_LONG.as_micros() > EXEMPTION_MAX.as_micros() && TOO_LONG.as_micros() > TRUST_MAX.as_micros());
-
-/// In one of four runs people protect targets and trust what they release. Drawn by itself, so that it changes nothing
-/// about the other runs.
-fn exemptions(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[1]);
-    if !chance.percent(25) {
-        return;
-    }
-    for _ in 0..1 + chance.below(4) {
-        let lasts =
-            Span::from_micros(chance.pick(&[2_000, 3_000_000, 60_000_000, 7_200_000_000, TOO_LONG.as_micros()]));
-        let order = match chance.below(8) {
-            0..=3 => Order::Protect(number(&mut chance), lasts),
-            4 => Order::Unprotect(number(&mut chance)),
-            _ => Order::ReleaseTrusting(chance.below(20), lasts),
-        };
-        happenings.push((
-            Span::from_micros(chance.below(1 + end.as_micros())),
-            Happening::Command(order),
-        ));
-    }
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// In one of four runs a file lists protected targets, and others later. Drawn by itself, too.
-fn lists(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[2]);
-    if !chance.percent(25) {
-        return;
-    }
-    for _ in 0..1 + chance.below(3) {
-        let places = (0..chance.below(4)).map(|_| number(&mut chance)).collect();
-        let at = Span::from_micros(chance.below(1 + end.as_micros()));
-        happenings.push((at, Happening::List(places)));
-    }
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// In one of four runs there are incidents that are watched and recovered from, and the business is not always well.
-/// Drawn by itself, too.
-fn recoveries(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[11]);
-    if !chance.percent(25) {
-        return;
-    }
-    for _ in 0..1 + chance.below(3) {
-        let at = Span::from_micros(chance.below(1 + end.as_micros()));
-        let incident = Happening::Event {
-            playbook: RECOVERS,
-            key: number(&mut chance),
-            targets: (0..3).map(|_| Some(number(&mut chance))).collect(),
-            dated: Dated::Ago(Span::from_micros(chance.below(2_000_000))),
-            copies: 1,
-        };
-        happenings.push((at, incident));
-        // The incident has a number that nobody knows beforehand: several are tried.
-        for _ in 0..2 + chance.below(6) {
-            let after = Span::from_micros(chance.below(60_000_000));
-            let which = chance.below(20);
-            let order = if chance.percent(10) {
-                Order::StopRecovery(which)
-            } else {
-                Order::Recover(which)
-            };
-            happenings.push((at + after, Happening::Command(order)));
-        }
-    }
-    for _ in 0..1 + chance.below(4) {
-        let at = Span::from_micros(chance.below(1 + end.as_micros() + 30_000_000));
-        let healthy = (!chance.percent(25)).then_some(false);
-        let lasts = Span::from_micros(chance.pick(&[500_000, 4_000_000, 30_000_000]));
-        happenings.push((at, Happening::Health(healthy, lasts)));
-    }
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// In one of eight runs there are events whose clock is ahead, or that have no time. Drawn by itself, too.
-fn odd_times(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[42]);
-    if !chance.percent(12) {
-        return;
-    }
-    for _ in 0..1 + chance.below(3) {
-        let at = Span::from_micros(chance.below(1 + end.as_micros()));
-        let mut event = event(&mut chance);
-        if let Happening::Event { dated, .. } = &mut event {
-            *dated = match chance.below(4) {
-                0 => Dated::Never,
-                // Shortly before too much, and shortly after that.
-                1 => Dated::Ahead(Span::from_secs(299)),
-                2 => Dated::Ahead(Span::from_secs(301)),
-                _ => Dated::Ahead(Span::from_hours(24)),
-            };
-        }
-        happenings.push((at, event));
-    }
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// In one of eight runs, much of an hour passes at once. Drawn by itself, too.
-fn long_pause(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[43]);
-    if !chance.percent(12) {
-        return;
-    }
-    let at = Span::from_micros(chance.below(1 + end.as_micros()));
-    // Nearly an hour, too: the window of budgets ends with it.
-    let minutes = i64::try_from(if chance.percent(40) { 59 } else { 35 + chance.below(20) }).expect("small");
-    happenings.push((at, Happening::SetClock(minutes * 60_000_000)));
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// In one of eight runs people protect neighbours together, and one of them for another time besides. Drawn by itself,
-/// too.
-fn neighbours(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[44]);
-    if !chance.percent(12) {
-        return;
-    }
-    for _ in 0..1 + chance.below(2) {
-        let number = number(&mut chance);
-        let lasts = |chance: &mut Chance| Span::from_micros(chance.pick(&[200_000, 3_000_000, 60_000_000]));
-        let orders = [
-            Order::ProtectAround(number, lasts(&mut chance)),
-            Order::Protect(number, lasts(&mut chance)),
-        ];
-        for order in orders {
-            let at = Span::from_micros(chance.below(1 + end.as_micros()));
-            happenings.push((at, Happening::Command(order)));
-        }
-    }
-    happenings.sort_by_key(|(at, _)| *at);
-}
-
-/// In one of eight runs some sweeps cannot read the world. Drawn by itself, too.
-fn vain_sweeps(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
-    let mut chance = Chance::at(seed, &[45]);
-    if !chance.percent(12) {
-        return;
-    }
-    for _ in 0..1 + chance.below(4) {
-        let at = Span::from_micros(chance.below(1 + end.as_micros()));
-        happenings.push((at, Happening::SweepInVain));
-    }
-    happenings.sort_by_key(|(at, _)| *at);
 }
 
 /// Rates of faults: a few classes at a time, so that each meets calm company too.
@@ -316,11 +157,11 @@ fn happening(chance: &mut Chance) -> Happening {
     }
 }
 
-fn number(chance: &mut Chance) -> u8 {
+pub(super) fn number(chance: &mut Chance) -> u8 {
     u8::try_from(chance.below(u64::from(PLACES))).expect("small")
 }
 
-fn event(chance: &mut Chance) -> Happening {
+pub(super) fn event(chance: &mut Chance) -> Happening {
     let targets = (0..1 + chance.below(3))
         .map(|_| (!chance.percent(4)).then(|| number(chance)))
         .collect();

@@ -1,0 +1,160 @@
+//! What some runs have besides: each with draws of its own, so that it changes nothing about the runs without it.
+//!
+//! Never draws what all runs have: `draw` does.
+
+use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
+use staunch_model::Span;
+
+use super::draw::{event, number};
+use super::policies::RECOVERS;
+use super::{Dated, Happening, Order};
+use crate::chance::Chance;
+
+type Happenings = Vec<(Span, Happening)>;
+
+/// Something that some runs have besides.
+struct Besides {
+    /// Tells its draws from those for other purposes; see [`Chance::at`].
+    key: u64,
+    /// In how many of a hundred runs.
+    percent: u64,
+    /// Adds it to a run whose other happenings end at a time.
+    draw: fn(&mut Chance, Span, &mut Happenings),
+}
+
+const ALL: [Besides; 7] = [
+    some(1, 25, exemptions),
+    some(2, 25, lists),
+    some(11, 25, recoveries),
+    some(42, 12, odd_times),
+    some(43, 12, long_pause),
+    some(44, 12, neighbours),
+    some(45, 12, vain_sweeps),
+];
+
+const fn some(key: u64, percent: u64, draw: fn(&mut Chance, Span, &mut Happenings)) -> Besides {
+    Besides { key, percent, draw }
+}
+
+/// Adds to `happenings`, which end at `end`, what the run of `seed` has besides.
+pub(super) fn add(seed: u64, end: Span, happenings: &mut Happenings) {
+    for it in ALL {
+        let mut chance = Chance::at(seed, &[it.key]);
+        if chance.percent(it.percent) {
+            (it.draw)(&mut chance, end, happenings);
+        }
+    }
+}
+
+/// Longer than anything may be protected or trusted for.
+const TOO_LONG: Span = Span::from_hours(20 * 366 * 24);
+
+const _: () = assert!(TOO_LONG.as_micros() > EXEMPTION_MAX.as_micros() && TOO_LONG.as_micros() > TRUST_MAX.as_micros());
+
+/// People protect targets and trust what they release.
+fn exemptions(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    for _ in 0..1 + chance.below(4) {
+        let lasts =
+            Span::from_micros(chance.pick(&[2_000, 3_000_000, 60_000_000, 7_200_000_000, TOO_LONG.as_micros()]));
+        let order = match chance.below(8) {
+            0..=3 => Order::Protect(number(chance), lasts),
+            4 => Order::Unprotect(number(chance)),
+            _ => Order::ReleaseTrusting(chance.below(20), lasts),
+        };
+        happenings.push((
+            Span::from_micros(chance.below(1 + end.as_micros())),
+            Happening::Command(order),
+        ));
+    }
+}
+
+/// A file lists protected targets, and others later.
+fn lists(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    for _ in 0..1 + chance.below(3) {
+        let places = (0..chance.below(4)).map(|_| number(chance)).collect();
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        happenings.push((at, Happening::List(places)));
+    }
+}
+
+/// There are incidents that are watched and recovered from, and the business is not always well.
+fn recoveries(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    for _ in 0..1 + chance.below(3) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        let incident = Happening::Event {
+            playbook: RECOVERS,
+            key: number(chance),
+            targets: (0..3).map(|_| Some(number(chance))).collect(),
+            dated: Dated::Ago(Span::from_micros(chance.below(2_000_000))),
+            copies: 1,
+        };
+        happenings.push((at, incident));
+        // The incident has a number that nobody knows beforehand: several are tried.
+        for _ in 0..2 + chance.below(6) {
+            let after = Span::from_micros(chance.below(60_000_000));
+            let which = chance.below(20);
+            let order = if chance.percent(10) {
+                Order::StopRecovery(which)
+            } else {
+                Order::Recover(which)
+            };
+            happenings.push((at + after, Happening::Command(order)));
+        }
+    }
+    for _ in 0..1 + chance.below(4) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros() + 30_000_000));
+        let healthy = (!chance.percent(25)).then_some(false);
+        let lasts = Span::from_micros(chance.pick(&[500_000, 4_000_000, 30_000_000]));
+        happenings.push((at, Happening::Health(healthy, lasts)));
+    }
+}
+
+/// There are events whose clock is ahead, or that have no time.
+fn odd_times(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    for _ in 0..1 + chance.below(3) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        let mut event = event(chance);
+        if let Happening::Event { dated, .. } = &mut event {
+            *dated = match chance.below(4) {
+                0 => Dated::Never,
+                // Shortly before too much, and shortly after that.
+                1 => Dated::Ahead(Span::from_secs(299)),
+                2 => Dated::Ahead(Span::from_secs(301)),
+                _ => Dated::Ahead(Span::from_hours(24)),
+            };
+        }
+        happenings.push((at, event));
+    }
+}
+
+/// Much of an hour passes at once.
+fn long_pause(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    let at = Span::from_micros(chance.below(1 + end.as_micros()));
+    // Nearly an hour, too: the window of budgets ends with it.
+    let minutes = i64::try_from(if chance.percent(40) { 59 } else { 35 + chance.below(20) }).expect("small");
+    happenings.push((at, Happening::SetClock(minutes * 60_000_000)));
+}
+
+/// People protect neighbours together, and one of them for another time besides.
+fn neighbours(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    for _ in 0..1 + chance.below(2) {
+        let number = number(chance);
+        let lasts = |chance: &mut Chance| Span::from_micros(chance.pick(&[200_000, 3_000_000, 60_000_000]));
+        let orders = [
+            Order::ProtectAround(number, lasts(chance)),
+            Order::Protect(number, lasts(chance)),
+        ];
+        for order in orders {
+            let at = Span::from_micros(chance.below(1 + end.as_micros()));
+            happenings.push((at, Happening::Command(order)));
+        }
+    }
+}
+
+/// Some sweeps cannot read the world.
+fn vain_sweeps(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    for _ in 0..1 + chance.below(4) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        happenings.push((at, Happening::SweepInVain));
+    }
+}
