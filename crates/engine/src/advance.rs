@@ -161,14 +161,10 @@ impl Turn<'_> {
         if !self.state.watches.is_empty() {
             self.look_after_watches(id);
         }
-        let is_open = |it: &Incident| it.status != IncidentStatus::Closed;
-        if !self.state.incidents.get(&id).is_some_and(is_open) {
-            return;
-        }
-        if !self.state.recoveries.is_empty() {
+        if !self.state.recoveries.is_empty() && self.open_incident(id).is_some() {
             self.look_after_recovery(id);
         }
-        let Some(incident) = self.state.incidents.get(&id) else {
+        let Some(incident) = self.open_incident(id) else {
             return;
         };
         if self.is_under_way(incident) {
@@ -195,6 +191,11 @@ impl Turn<'_> {
             }
             Follows::Nothing => {}
         }
+    }
+
+    fn open_incident(&self, id: IncidentId) -> Option<&Incident> {
+        let incident = self.state.incidents.get(&id)?;
+        (incident.status != IncidentStatus::Closed).then_some(incident)
     }
 
     /// True when it is quickly seen that nothing follows: something of `incident` is under way, nothing has failed, and

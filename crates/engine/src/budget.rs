@@ -59,7 +59,6 @@ impl Budgets {
     /// Acts in `scope` within `window` before `now`.
     #[must_use]
     pub fn spent(&self, scope: Scope, window: Span, now: Timestamp) -> u64 {
-        let first = minute_of(now - window);
         let minutes = if scope == Scope::Failures {
             // Asked for with every turn. There is nothing behind it.
             let last = self.counts.last_key_value();
@@ -68,6 +67,7 @@ impl Budgets {
             self.counts.get(&scope)
         };
         minutes.map_or(0, |minutes| {
+            let first = minute_of(now - window);
             minutes
                 .iter()
                 .filter(|(minute, _)| *minute >= first)

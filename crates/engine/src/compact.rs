@@ -109,24 +109,21 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
     #[must_use]
     #[inline]
     pub fn get(&self, key: &K) -> Option<&E::Value> {
-        if let [chunk] = &*self.chunks
-            && let Some(at) = chunk.guess(key)
-        {
-            return chunk.entries.get(at).map(E::value);
+        let chunk = match &*self.chunks {
+            [chunk] => chunk,
+            chunks => &chunks[self.chunk_of(key)?],
+        };
+        match chunk.guess(key) {
+            Some((_, entry)) => Some(entry.value()),
+            None => chunk.search(key).map(|at| chunk.entries[at].value()),
         }
-        self.search(key)
-    }
-
-    fn search(&self, key: &K) -> Option<&E::Value> {
-        let chunk = &self.chunks[self.chunk_of(key)?];
-        chunk.find(key).ok().map(|at| chunk.entries[at].value())
     }
 
     /// The value of `key`, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut E::Value> {
         let at = self.chunk_of(key)?;
         let chunk = &mut self.chunks[at];
-        chunk.find(key).ok().map(|at| chunk.entries[at].value_mut())
+        chunk.place(key).map(|at| chunk.entries[at].value_mut())
     }
 
     /// True when there is an entry with `key`.
@@ -180,8 +177,8 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
     pub fn remove(&mut self, key: &K) -> Option<E::Value> {
         let place = self.chunk_of(key)?;
         let chunk = &mut self.chunks[place];
-        let at = chunk.find(key).ok()?;
-        let value = chunk.entries.remove(at)?.into_value();
+        let at = chunk.place(key)?;
+        let value = chunk.remove(at)?.into_value();
         let left = chunk.entries.len();
         self.len -= 1;
         if left < chunk.entries.capacity() / 2 && chunk.entries.capacity() > SMALL {
@@ -397,13 +394,27 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
     /// Where `key` is, if it is where it would be with none missing before it, or with none missing after it. Of the
     /// oldest some are left for long when others have gone, and what is asked for most is new.
     #[inline]
-    fn guess(&self, key: &K) -> Option<usize> {
-        let is_at = |at: &usize| self.entries.get(*at).is_some_and(|it| it.key() == key);
-        let from_first = key.steps_from(self.entries.front()?.key());
-        Some(from_first).filter(is_at).or_else(|| {
+    fn guess(&self, key: &K) -> Option<(usize, &E)> {
+        let entry_at = |at| {
+            let there = self.entries.get(at).filter(|it| it.key() == key);
+            there.map(|it| (at, it))
+        };
+        entry_at(key.steps_from(self.entries.front()?.key())).or_else(|| {
             let to_last = self.entries.back()?.key().steps_from(key);
-            (self.entries.len() - 1).checked_sub(to_last).filter(is_at)
+            entry_at((self.entries.len() - 1).checked_sub(to_last)?)
         })
+    }
+
+    /// Where `key` is.
+    fn place(&self, key: &K) -> Option<usize> {
+        match self.guess(key) {
+            Some((at, _)) => Some(at),
+            None => self.search(key),
+        }
+    }
+
+    fn search(&self, key: &K) -> Option<usize> {
+        self.entries.binary_search_by(|it| it.key().cmp(key)).ok()
     }
 
     /// Where `key` is, or where it would be.
@@ -414,7 +425,7 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
             return Err(entries.len());
         }
         match self.guess(key) {
-            Some(at) => Ok(at),
+            Some((at, _)) => Ok(at),
             None => entries.binary_search_by(|it| it.key().cmp(key)),
         }
     }
@@ -425,7 +436,20 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
             let more = (self.entries.len() / 4).max(SMALL).min(Self::MAX - self.entries.len());
             self.entries.reserve_exact(more);
         }
-        self.entries.insert(at, entry);
+        // Mostly it comes last, which moves nothing.
+        if at == self.entries.len() {
+            self.entries.push_back(entry);
+        } else {
+            self.entries.insert(at, entry);
+        }
+    }
+
+    /// Takes out the entry at `at`. Mostly it is the first, and nothing is moved.
+    fn remove(&mut self, at: usize) -> Option<E> {
+        match at {
+            0 => self.entries.pop_front(),
+            _ => self.entries.remove(at),
+        }
     }
 
     fn split_off(&mut self, at: usize) -> Self {

@@ -19,6 +19,7 @@ mod look;
 mod notices;
 mod queue;
 mod recover;
+mod table;
 mod told;
 mod watches;
 
@@ -34,15 +35,16 @@ use staunch_model::{
 
 use self::events::{is_dated, named_by};
 pub use self::invariant::{Invariant, Violation};
+use self::table::Table;
 
 /// The reference model: a fold of durable frames.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     policy: Option<Arc<Policy>>,
     playbooks: BTreeMap<ContentHash, Arc<Playbook>>,
-    transactions: BTreeMap<TransactionId, Tx>,
-    incidents: BTreeMap<IncidentId, Case>,
-    evidence: BTreeMap<EvidenceId, evidence::Piece>,
+    transactions: Table<TransactionId, Tx>,
+    incidents: Table<IncidentId, Case>,
+    evidence: Table<EvidenceId, evidence::Piece>,
     acts: VecDeque<Act>,
     failures: VecDeque<Timestamp>,
     breaker_open: bool,

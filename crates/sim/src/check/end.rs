@@ -107,7 +107,7 @@ impl Model {
     /// The invariant that is broken, and how.
     pub fn overdue(&self, now: Timestamp) -> Found {
         let slack = Span::from_mins(2);
-        for (id, it) in &self.transactions {
+        for (id, it) in self.transactions.iter() {
             if it.kind == StateKind::InForce && it.lease_until.is_some_and(|until| until + slack < now) {
                 return fail(
                     Invariant::LeasesEnd,
@@ -177,10 +177,8 @@ impl Model {
                 continue;
             }
             // One that was planned anew at the place of the failed one speaks for the incident instead.
-            let replaced = self
-                .transactions
-                .range(TransactionId(id.0 + 1)..)
-                .any(|(_, it)| it.incident == failed.incident && it.target == failed.target);
+            let replaces = |newer: &Tx| newer.incident == failed.incident && newer.target == failed.target;
+            let replaced = self.transactions.iter().any(|(newer, it)| newer > id && replaces(it));
             if let Some((stays, _)) = stays
                 && !replaced
             {
