@@ -224,15 +224,11 @@ impl Turn<'_> {
     /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed:
     /// what is told and whether it is closed depend on the transactions as they stand.
     fn follows(&self, incident: &Incident) -> Follows {
-        let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
-        let kept = |id| self.state.transactions.get(id);
-        transactions.extend(incident.transactions.iter().filter_map(kept));
+        let mut transactions = self.transactions_of(incident);
         if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
             return Follows::Step(playbook, step);
         }
-        // What gets back to normal contains nothing, and its failure undoes nothing.
-        transactions.retain(|it| it.incident != incident.id || !self.state.is_recovering(it));
-        leave_out_judged_anew(&mut transactions);
+        self.keep_what_speaks(incident, &mut transactions);
         if let Some(follows) = self.sibling_to_undo(incident, &transactions) {
             return follows;
         }
@@ -240,6 +236,41 @@ impl Turn<'_> {
             (None, None) => Follows::Nothing,
             (news, end) => Follows::News { news, end },
         }
+    }
+
+    fn transactions_of(&self, incident: &Incident) -> Vec<&Transaction> {
+        let mut transactions = Vec::with_capacity(incident.transactions.len());
+        let kept = |id| self.state.transactions.get(id);
+        transactions.extend(incident.transactions.iter().filter_map(kept));
+        transactions
+    }
+
+    /// Drops those of `transactions` that say nothing about the contain phase of `incident`.
+    fn keep_what_speaks(&self, incident: &Incident, transactions: &mut Vec<&Transaction>) {
+        // What gets back to normal contains nothing, and its failure undoes nothing.
+        transactions.retain(|it| it.incident != incident.id || !self.state.is_recovering(it));
+        leave_out_judged_anew(transactions);
+    }
+
+    /// True when another step of the incident that `it` is for has failed, so that `it` would be undone as soon as it
+    /// is in force.
+    pub(crate) fn acts_in_vain(&self, it: &Transaction) -> bool {
+        let Some(incident) = self.state.incidents.get(&it.incident) else {
+            return false;
+        };
+        if !it.held_only_by(incident.id) || self.state.is_recovering(it) || is(Mutant::SentInVain) {
+            return false;
+        }
+        let mut transactions = self.transactions_of(incident);
+        self.keep_what_speaks(incident, &mut transactions);
+        self.failed_of(incident, &transactions).is_some()
+    }
+
+    /// The step of `incident` that has failed so that the others have to go; `None` when its playbook keeps them.
+    fn failed_of(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<TransactionId> {
+        let failed = transactions.iter().find(|it| has_failed(it))?.id;
+        let playbook = self.state.playbooks.get(&*incident.playbook)?;
+        (playbook.on_failure != OnFailure::Keep && !is(Mutant::SiblingsKept)).then_some(failed)
     }
 
     /// A step that joined another incident's transaction which then did not act is judged by its own playbook: one
@@ -269,15 +300,7 @@ impl Turn<'_> {
     ///
     /// When something is done, the incident is then looked at again.
     fn sibling_to_undo(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Follows> {
-        let failed = transactions.iter().find(|it| has_failed(it))?.id;
-        let keeps = self
-            .state
-            .playbooks
-            .get(&*incident.playbook)
-            .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
-        if keeps || is(Mutant::SiblingsKept) {
-            return None;
-        }
+        let failed = self.failed_of(incident, transactions)?;
         let waits = |it: &&&Transaction| {
             matches!(
                 it.state.kind(),

@@ -82,6 +82,8 @@ pub enum Mutant {
     ReleaseOrder,
     /// Siblings of a failure stay in force.
     SiblingsKept,
+    /// An act that failed is sent once more although a sibling has failed meanwhile.
+    SentInVain,
     /// Nobody is asked.
     ApprovalSkipped,
     /// An approval counts after it has expired.
@@ -230,7 +232,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 110] = [
+    pub const ALL: [Self; 111] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -269,6 +271,7 @@ impl Mutant {
         Self::RollbackOrder,
         Self::ReleaseOrder,
         Self::SiblingsKept,
+        Self::SentInVain,
         Self::ApprovalSkipped,
         Self::ApprovalOutlived,
         Self::ReleaseIsRollback,

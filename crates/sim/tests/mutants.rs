@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 110] = {
+const NAMED: [(Mutant, Invariant); 111] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -54,6 +54,7 @@ const NAMED: [(Mutant, Invariant); 110] = {
         (M::RollbackOrder, I::RollbackOrder),
         (M::ReleaseOrder, I::ReleaseOrder),
         (M::SiblingsKept, I::AllOrNothing),
+        (M::SentInVain, I::AllOrNothing),
         (M::ApprovalSkipped, I::Approval),
         (M::ApprovalOutlived, I::Approval),
         (M::DenyRefused, I::CommandsAnswered),

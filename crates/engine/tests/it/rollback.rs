@@ -460,6 +460,28 @@ fn a_sibling_that_waits_for_its_turn_never_acts() {
 }
 
 #[test]
+fn an_act_that_was_lost_is_not_sent_again_when_a_sibling_has_failed_meanwhile() {
+    let faults = [Fault::RequestLost, Fault::Fails(FailureKind::Denied)];
+    let ips = ["203.0.113.1", "203.0.113.2"];
+    let mut sim = Sim::usual();
+    sim.faults(Verb::Execute, &faults);
+    sim.event_about("enforce", "two", &ips);
+    sim.run(Span::from_mins(1));
+    sim.expect_path(1, ROLLED_BACK);
+    assert!(matches!(sim.cause(1), Cause::ExecuteFailed(it) if it.kind == FailureKind::TimedOut));
+    assert_eq!(sim.acts.len(), 2, "{}", sim.story());
+    sim.ends_clean();
+
+    // A playbook that keeps what worked is worth another try.
+    let mut sim = Sim::usual();
+    sim.faults(Verb::Execute, &faults);
+    sim.event_about("keep", "two", &ips);
+    sim.run(Span::from_mins(1));
+    sim.expect_path(1, AGAIN);
+    sim.ends_clean();
+}
+
+#[test]
 fn a_sibling_that_is_still_being_looked_at_does_not_act() {
     let mut sim = Sim::usual();
     sim.faults(Verb::Observe, &[Fault::None, Fault::Slow(Span::from_millis(90))]);

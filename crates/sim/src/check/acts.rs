@@ -49,10 +49,7 @@ impl Model {
                 return fail(Invariant::EvidenceFirst, format!("{id} acts before {evidence}"));
             }
         }
-        // One that is sent once more is rolled back when it is in force.
-        if it.sends == 0
-            && let Some(failed) = self.failed_beside(id, it, case)
-        {
+        if let Some(failed) = self.failed_beside(id, it, case) {
             let what = format!("{id} acts although {failed} has failed");
             return fail(Invariant::AllOrNothing, what);
         }
