@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, Aim, ContentHash, Span, Target, Timestamp};
 
 use crate::limits;
+use crate::mutant::{Mutant, is};
 
 /// What a budget limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,9 +28,12 @@ pub enum Scope {
 
 /// The group of `target` that shares a budget: the /24 or /48 around an address, or all targets of its kind.
 #[must_use]
-pub const fn group(target: &Target) -> Scope {
+pub fn group(target: &Target) -> Scope {
     match target {
         Target::Address(IpAddr::V4(v4)) => Scope::Group(IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & 0xffff_ff00))),
+        Target::Address(IpAddr::V6(v6)) if is(Mutant::GroupNarrow) => {
+            Scope::Group(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))))
+        }
         Target::Address(IpAddr::V6(v6)) => {
             Scope::Group(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80))))
         }

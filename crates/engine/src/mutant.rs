@@ -44,6 +44,8 @@ pub enum Mutant {
     StaleRepliesTaken,
     /// Protected networks are acted on.
     NeverTouchIgnored,
+    /// Only networks of IPv4 are protected.
+    NeverTouchOfOld,
     /// Protected networks are looked up after the act, which is then rolled back.
     NeverTouchAfter,
     /// Networks that people have exempted are acted on.
@@ -56,6 +58,8 @@ pub enum Mutant {
     BudgetsForgotten,
     /// The budget of a neighbourhood is not counted.
     GroupBudgetIgnored,
+    /// The budget of a neighbourhood of IPv6 is that of a /64.
+    GroupNarrow,
     /// Any number of actions is in flight.
     ConcurrencyIgnored,
     /// Two transactions act on one target.
@@ -136,6 +140,10 @@ pub enum Mutant {
     SweepBlind,
     /// A sweep leaves orphans where they are.
     OrphansLeft,
+    /// What came into force while a sweep was reading counts as vanished.
+    VanishedTooSoon,
+    /// What was lifted while a sweep was reading counts as nobody's.
+    LiftedIsOrphan,
     /// Nobody is told of a stuck transaction.
     StuckSilently,
     /// Text of others is shown as it is.
@@ -172,6 +180,8 @@ pub enum Mutant {
     TimelessTaken,
     /// Every act is of low risk.
     RiskIgnored,
+    /// An internal address counts as any other.
+    InternalIsOutside,
     /// Containment waits two minutes longer for evidence than its playbook says.
     DeadlineStretched,
     /// A notice is tried once.
@@ -232,7 +242,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 111] = [
+    pub const ALL: [Self; 116] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -252,12 +262,14 @@ impl Mutant {
         Self::ForeignAccepted,
         Self::StaleRepliesTaken,
         Self::NeverTouchIgnored,
+        Self::NeverTouchOfOld,
         Self::NeverTouchAfter,
         Self::ExemptionIgnored,
         Self::ListIgnored,
         Self::FreshnessIgnored,
         Self::BudgetsForgotten,
         Self::GroupBudgetIgnored,
+        Self::GroupNarrow,
         Self::ConcurrencyIgnored,
         Self::TargetShared,
         Self::ExecuteForEver,
@@ -298,6 +310,8 @@ impl Mutant {
         Self::RecoveryHurries,
         Self::SweepBlind,
         Self::OrphansLeft,
+        Self::VanishedTooSoon,
+        Self::LiftedIsOrphan,
         Self::StuckSilently,
         Self::TextUnescaped,
         Self::TimeGoesBack,
@@ -316,6 +330,7 @@ impl Mutant {
         Self::FutureTaken,
         Self::TimelessTaken,
         Self::RiskIgnored,
+        Self::InternalIsOutside,
         Self::DeadlineStretched,
         Self::NoticeOnce,
         Self::MatchDropped,

@@ -2,6 +2,7 @@
 
 use staunch_model::{ActionKind, Failure, StateKind, SweepFindings, Target, Timestamp, TransactionId};
 
+use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
 
 /// What one driver read.
@@ -40,7 +41,8 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
         };
         let settled = |at: Option<Timestamp>| at.is_some_and(|at| at < reading.begun);
         for it in state.transactions.values() {
-            if it.kind != reading.kind || it.state.kind() != StateKind::InForce || !settled(it.verified_at) {
+            let is_newer = !settled(it.verified_at) && !is(Mutant::VanishedTooSoon);
+            if it.kind != reading.kind || it.state.kind() != StateKind::InForce || is_newer {
                 continue;
             }
             let found = match label_at(&it.target) {
@@ -60,7 +62,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
                 .get(label)
                 .map(|it| it.deadline)
                 .max(state.lifted.ended(*label));
-            let recent = ended.is_some() && !settled(ended);
+            let recent = ended.is_some() && !settled(ended) && !is(Mutant::LiftedIsOrphan);
             if owner.is_none() && !recent {
                 findings.orphans.push((*label, reading.kind, (*target).clone()));
             }

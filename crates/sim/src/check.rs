@@ -19,6 +19,7 @@ mod look;
 mod notices;
 mod queue;
 mod recover;
+mod sweep;
 mod table;
 mod told;
 mod watches;
@@ -94,6 +95,8 @@ struct Tx {
     approved_late: bool,
     /// Since when it waits for its turn.
     waits_since: Timestamp,
+    /// Since when it is in its state.
+    since: Timestamp,
     /// Its place in the order of coming into force.
     completed: u64,
     /// Whether the incident that planned it holds it.
@@ -431,6 +434,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         approved: false,
         approved_late: false,
         waits_since: Timestamp::EPOCH,
+        since: Timestamp::EPOCH,
         completed: 0,
         held: true,
         joined: BTreeSet::new(),

@@ -203,6 +203,8 @@ enum Item {
         replica: usize,
         life: u32,
         reading: Box<Reading>,
+        /// The rest has still to be read.
+        half: bool,
     },
     Command(Box<Command>),
     Enforce,
@@ -530,10 +532,17 @@ impl<'a> Sim<'a> {
                     self.input(replica, *input, false);
                 }
             }
-            Item::Swept { replica, life, reading } => {
+            Item::Swept {
+                replica,
+                life,
+                mut reading,
+                half,
+            } => {
                 if self.replicas[replica].life == life && !self.waits(replica) {
-                    let findings = compare(self.replicas[replica].engine.state(), &[*reading]);
-                    self.input(replica, Input::Swept(findings), false);
+                    if half {
+                        self.read_on(&mut reading);
+                    }
+                    self.swept(replica, *reading);
                 }
             }
             Item::Command(command) => self.command(*command),

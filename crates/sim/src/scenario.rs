@@ -167,6 +167,8 @@ pub struct Scenario {
     /// Whether processes go by their machine's clock as it is, so that time may go back a little under the engine's
     /// feet.
     pub raw_clock: bool,
+    /// How long a sweep takes to read one half after the other; zero for all at once.
+    pub sweep_takes: Span,
     /// Whether acts stop more of the traffic or less, and whether that is known at all; it is little otherwise.
     pub traffic_varies: bool,
     /// The policies that the run changes between; the first holds at the start.

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 111] = {
+const NAMED: [(Mutant, Invariant); 116] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -35,12 +35,14 @@ const NAMED: [(Mutant, Invariant); 111] = {
         (M::ForeignAccepted, I::ForceIsVerified),
         (M::StaleRepliesTaken, I::ReplyIsNewest),
         (M::NeverTouchIgnored, I::NeverTouch),
+        (M::NeverTouchOfOld, I::NeverTouch),
         (M::NeverTouchAfter, I::NeverTouch),
         (M::ExemptionIgnored, I::NeverTouch),
         (M::ListIgnored, I::NeverTouch),
         (M::FreshnessIgnored, I::EventIsFresh),
         (M::BudgetsForgotten, I::Budgets),
         (M::GroupBudgetIgnored, I::Budgets),
+        (M::GroupNarrow, I::Budgets),
         (M::ConcurrencyIgnored, I::Concurrency),
         (M::TargetShared, I::OneAct),
         (M::ExecuteForEver, I::OneAct),
@@ -80,6 +82,8 @@ const NAMED: [(Mutant, Invariant); 111] = {
         (M::RecoveryHurries, I::RecoveryOrder),
         (M::SweepBlind, I::InForceIsThere),
         (M::OrphansLeft, I::EndIsClean),
+        (M::VanishedTooSoon, I::ForceIsVerified),
+        (M::LiftedIsOrphan, I::EndIsVerified),
         (M::StuckSilently, I::StuckIsTold),
         (M::TextUnescaped, I::TextIsEscaped),
         (M::ReleaseIsRollback, I::StatesFollow),
@@ -99,6 +103,7 @@ const NAMED: [(Mutant, Invariant); 111] = {
         (M::FutureTaken, I::EventIsFresh),
         (M::TimelessTaken, I::EventIsFresh),
         (M::RiskIgnored, I::Approval),
+        (M::InternalIsOutside, I::Approval),
         (M::DeadlineStretched, I::EvidenceFirst),
         (M::NoticeOnce, I::StuckIsTold),
         (M::MatchDropped, I::EventsAnswered),

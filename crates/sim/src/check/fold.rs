@@ -11,6 +11,7 @@ impl Model {
         let Some(it) = self.transactions.get_mut(&id) else {
             return;
         };
+        let before = it.kind;
         match change {
             Change::PreCheckStarted(dispatch) => {
                 it.kind = StateKind::PreChecking;
@@ -126,6 +127,9 @@ impl Model {
             Change::LetGo(incident) if *incident == it.incident => it.held = false,
             Change::LetGo(incident) => drop(it.joined.remove(incident)),
             _ => {}
+        }
+        if let Some(it) = self.transactions.get_mut(&id).filter(|it| it.kind != before) {
+            it.since = now;
         }
     }
 }

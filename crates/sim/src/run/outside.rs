@@ -9,6 +9,9 @@ use staunch_model::{ListedNetwork, Target};
 use super::*;
 use crate::world::Place;
 
+/// How long a sweep takes that reads all at once.
+const SWEEP: Span = Span::from_millis(3);
+
 /// The file of protected networks.
 const LIST: &str = "/etc/listed";
 
@@ -58,7 +61,7 @@ impl Sim<'_> {
             Happening::SweepInVain => {
                 self.counts.add(Fault::SweepFailed);
                 let failure = Failure::new(FailureKind::Unavailable, "nobody answers\u{7}");
-                self.read_by_sweep(Err(failure));
+                self.read_by_sweep(Err(failure), false);
             }
             Happening::Tamper(tamper) => {
                 self.counts.add(Fault::Tampered);
@@ -272,11 +275,36 @@ impl Sim<'_> {
     }
 
     pub(super) fn sweep(&mut self) {
+        let half = !self.quiet && self.scenario.sweep_takes > Span::ZERO;
         let owned = self.world.owned().map(|(label, (_, target))| (label, target));
-        self.read_by_sweep(Ok((owned.collect(), self.world.enforcing)));
+        let read = owned.filter(|(label, _)| !half || is_read_first(*label));
+        self.read_by_sweep(Ok((read.collect(), self.world.enforcing)), half);
     }
 
-    fn read_by_sweep(&mut self, found: Result<(Vec<(TransactionId, Target)>, bool), Failure>) {
+    /// Reads what a sweep has not read when it began.
+    pub(super) fn read_on(&self, reading: &mut Reading) {
+        let owned = self.world.owned().map(|(label, (_, target))| (label, target));
+        if let Ok((objects, enforcing)) = &mut reading.found {
+            objects.extend(owned.filter(|(label, _)| !is_read_first(*label)));
+            *enforcing &= self.world.enforcing;
+        }
+    }
+
+    /// A sweep of `replica` has read the world.
+    pub(super) fn swept(&mut self, replica: usize, reading: Reading) {
+        let begun = reading.begun;
+        let findings = compare(self.replicas[replica].engine.state(), &[reading]);
+        if !findings.vanished.is_empty() || !findings.orphans.is_empty() {
+            self.judge();
+            let now = self.replicas[replica].clock.read(self.now);
+            if let Err((invariant, what)) = self.model.swept(&findings, begun, now) {
+                self.fail(invariant, what);
+            }
+        }
+        self.input(replica, Input::Swept(findings), false);
+    }
+
+    fn read_by_sweep(&mut self, found: Result<(Vec<(TransactionId, Target)>, bool), Failure>, half: bool) {
         if let Some(leader) = self.leader() {
             let begun = self.replicas[leader].clock.read(self.now);
             let reading = Reading {
@@ -288,8 +316,10 @@ impl Sim<'_> {
                 replica: leader,
                 life: self.replicas[leader].life,
                 reading: Box::new(reading),
+                half,
             };
-            self.later(self.now + Span::from_millis(3), item);
+            let takes = if half { self.scenario.sweep_takes } else { SWEEP };
+            self.later(self.now + takes, item);
         }
     }
 
@@ -312,11 +342,18 @@ impl Sim<'_> {
     }
 }
 
+/// Whether a sweep that takes its time reads what carries `label` when it begins.
+const fn is_read_first(label: TransactionId) -> bool {
+    label.0.is_multiple_of(2)
+}
+
 fn network(number: u8) -> IpNet {
     address(number).into()
 }
 
 /// The network of a place and its neighbours.
 fn around(number: u8) -> IpNet {
-    IpNet::new(address(number), 24).expect("an IPv4 network").trunc()
+    let address = address(number);
+    let bits = if address.is_ipv4() { 24 } else { 48 };
+    IpNet::new(address, bits).expect("as long as may be").trunc()
 }

@@ -6,6 +6,7 @@ use staunch_engine::limits::{EXEMPTION_MAX, TRUST_MAX};
 use staunch_model::Span;
 
 use super::draw::{event, number};
+use super::places::FURTHER;
 use super::policies::RECOVERS;
 use super::{Dated, Happening, Order};
 use crate::chance::Chance;
@@ -14,7 +15,8 @@ type Happenings = Vec<(Span, Happening)>;
 
 /// Something that some runs have besides.
 struct Besides {
-    /// Tells its draws from those for other purposes; see [`Chance::at`].
+    /// Tells its draws from those for other purposes; see [`Chance::at`]. Those from 291 on are such that no seed that
+    /// was kept before has it, which would be another run with it.
     key: u64,
     /// In how many of a hundred runs.
     percent: u64,
@@ -22,7 +24,7 @@ struct Besides {
     draw: fn(&mut Chance, Span, &mut Happenings),
 }
 
-const ALL: [Besides; 7] = [
+const ALL: [Besides; 8] = [
     some(1, 25, exemptions),
     some(2, 25, lists),
     some(11, 25, recoveries),
@@ -30,10 +32,19 @@ const ALL: [Besides; 7] = [
     some(43, 12, long_pause),
     some(44, 12, neighbours),
     some(45, 12, vain_sweeps),
+    FURTHER_ADDRESSES,
 ];
+
+const FURTHER_ADDRESSES: Besides = some(291, 15, further_addresses);
 
 const fn some(key: u64, percent: u64, draw: fn(&mut Chance, Span, &mut Happenings)) -> Besides {
     Besides { key, percent, draw }
+}
+
+/// Whether the run of `seed` has events about internal addresses and those of IPv6.
+pub(super) fn has_further_addresses(seed: u64) -> bool {
+    let Besides { key, percent, .. } = FURTHER_ADDRESSES;
+    Chance::at(seed, &[key]).percent(percent)
 }
 
 /// Adds to `happenings`, which end at `end`, what the run of `seed` has besides.
@@ -156,5 +167,29 @@ fn vain_sweeps(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
     for _ in 0..1 + chance.below(4) {
         let at = Span::from_micros(chance.below(1 + end.as_micros()));
         happenings.push((at, Happening::SweepInVain));
+    }
+}
+
+/// There are events about internal addresses and those of IPv6, and people and files protect some of them.
+fn further_addresses(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    let number = |chance: &mut Chance| FURTHER.start + u8::try_from(chance.below(FURTHER.len() as u64)).expect("small");
+    let any = |chance: &mut Chance| Span::from_micros(chance.below(1 + end.as_micros()));
+    for _ in 0..2 + chance.below(5) {
+        let mut event = event(chance);
+        if let Happening::Event { targets, .. } = &mut event {
+            for target in targets.iter_mut().flatten() {
+                *target = number(chance);
+            }
+        }
+        happenings.push((any(chance), event));
+    }
+    for _ in 0..chance.below(4) {
+        let happening = match chance.below(4) {
+            0 => Happening::List(vec![number(chance)]),
+            1 => Happening::Command(Order::ProtectAround(number(chance), Span::from_secs(60))),
+            2 => Happening::Command(Order::Protect(number(chance), Span::from_secs(3))),
+            _ => Happening::Command(Order::Approve(chance.below(20))),
+        };
+        happenings.push((any(chance), happening));
     }
 }

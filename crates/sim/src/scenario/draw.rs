@@ -65,6 +65,7 @@ impl Scenario {
             adversary_percent,
             sync: Span::from_micros(sync_us),
             raw_clock: replicas == 1 && chance.percent(5),
+            sweep_takes: sweep_takes(seed),
             traffic_varies: grounds == Grounds::Traffic,
             policies,
             cuts: Vec::new(),
@@ -92,9 +93,21 @@ fn grounds(seed: u64, world: WorldKind) -> Grounds {
         Grounds::Traffic
     } else if chance.percent(10) {
         chance.pick(&[Grounds::MediumRisk, Grounds::HighRisk])
+    } else if besides::has_further_addresses(seed) {
+        Grounds::Internal
     } else {
         Grounds::Usual
     }
+}
+
+/// In one of eight runs, sweeps take their time. Drawn by itself, as that, and so that no seed that was kept before is
+/// among them.
+fn sweep_takes(seed: u64) -> Span {
+    let mut chance = Chance::at(seed, &[46]);
+    if !chance.percent(12) {
+        return Span::ZERO;
+    }
+    Span::from_micros(chance.pick(&[150_000, 2_000_000, 20_000_000]))
 }
 
 /// Further events among what happens, so that there are about twenty transactions. Drawn by themselves, so that they

@@ -17,6 +17,8 @@ pub(crate) enum Grounds {
     MediumRisk,
     /// Their risk, which is high: most playbooks ask a person only then.
     HighRisk,
+    /// Their risk, which is low unless an address is internal: most playbooks ask a person then.
+    Internal,
 }
 
 /// The most traffic that an act may stop: a fifth.
@@ -27,7 +29,13 @@ const FLOWS_MIN: u32 = 20;
 
 impl Grounds {
     /// All of them, each at the place of its number.
-    pub(super) const ALL: [Self; 4] = [Self::Usual, Self::Traffic, Self::MediumRisk, Self::HighRisk];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Usual,
+        Self::Traffic,
+        Self::MediumRisk,
+        Self::HighRisk,
+        Self::Internal,
+    ];
 
     /// `policy`, with what is needed for judging by this.
     pub(super) fn added_to(self, mut policy: Policy) -> Policy {
@@ -36,6 +44,7 @@ impl Grounds {
             Self::Traffic => (RiskClass::Low, &[]),
             Self::MediumRisk => (RiskClass::Medium, &[RiskClass::Medium, RiskClass::High]),
             Self::HighRisk => (RiskClass::High, &[RiskClass::High]),
+            Self::Internal => (RiskClass::Low, &[RiskClass::Medium, RiskClass::High]),
         };
         for driver in &mut policy.drivers {
             driver.risk = risk;

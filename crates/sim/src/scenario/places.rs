@@ -3,6 +3,7 @@
 //! Never depends on the seed: a number means the same in every run of a world.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use staunch_model::{Aim, Found, Process, Target, TargetFacts};
@@ -11,6 +12,9 @@ use crate::world::WorldKind;
 
 /// Addresses that events are about.
 pub const PLACES: u8 = 14;
+
+/// The numbers of further addresses, which some events are about: internal ones, and those of IPv6.
+pub(super) const FURTHER: Range<u8> = PLACES..PLACES + 7;
 
 /// The target with this number in a world of this kind. Of the addresses, neighbours share a /24.
 #[must_use]
@@ -76,10 +80,18 @@ pub fn found(world: WorldKind, number: u8) -> Found {
     Found { target, facts }
 }
 
-/// The address with this number. The last two are protected by all policies.
+/// The address with this number. Of [`PLACES`] the last two are protected by all policies, and of those after them the
+/// last; three of these share a /48.
 #[must_use]
 pub fn address(number: u8) -> IpAddr {
     let text = match number {
+        14 => [10, 1, 2, 3],
+        15 => [169, 254, 7, 7],
+        16 => return [0xfd00, 1, 0, 0, 0, 0, 0, 1].into(),
+        17 => return [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into(),
+        18 => return [0x2001, 0xdb8, 1, 2, 0, 0, 0, 2].into(),
+        19 => return [0x2001, 0xdb8, 1, 0xffff, 0, 0, 0, 3].into(),
+        20 => return [0x2001, 0xdb8, 2, 0, 0, 0, 0, 4].into(),
         12 => [198, 51, 100, 7],
         13 => [198, 51, 100, 8],
         number if number % 3 == 0 => [192, 0, 2, number],

@@ -78,10 +78,11 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         limits.acts_per_hour_max = 9;
         limits.actions_in_flight_max = 2;
     }
-    let mut never_touch = vec![Protection {
-        network: "198.51.100.0/24".parse().expect("a network"),
+    let office = |network: &str| Protection {
+        network: network.parse().expect("a network"),
         reason: "the office \u{1b}[1m".into(),
-    }];
+    };
+    let mut never_touch = vec![office("198.51.100.0/24"), office("2001:db8:2::/48")];
     if variant & 4 != 0 {
         never_touch.push(Protection {
             network: "203.0.113.2/32".parse().expect("a network"),

@@ -88,6 +88,7 @@ fn scenario(world: WorldKind, policy: &Policy, story: Story, cuts: Vec<Cut>) -> 
         adversary_percent: 0,
         sync: Span::from_micros(100),
         raw_clock: false,
+        sweep_takes: Span::ZERO,
         traffic_varies: false,
         policies: vec![Arc::new(policy.clone())],
         cuts,
