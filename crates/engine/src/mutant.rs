@@ -182,6 +182,14 @@ pub enum Mutant {
     RiskIgnored,
     /// An internal address counts as any other.
     InternalIsOutside,
+    /// Nobody is asked when there is too little risk.
+    RiskMinIgnored,
+    /// A person is asked however much risk there is.
+    RiskAlwaysAsks,
+    /// What feeds said counts after it has expired.
+    SaidOutlived,
+    /// Of the rows of the table that hold, the last decides.
+    RowsBackwards,
     /// Containment waits two minutes longer for evidence than its playbook says.
     DeadlineStretched,
     /// A notice is tried once.
@@ -242,7 +250,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 116] = [
+    pub const ALL: [Self; 120] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -331,6 +339,10 @@ impl Mutant {
         Self::TimelessTaken,
         Self::RiskIgnored,
         Self::InternalIsOutside,
+        Self::RiskMinIgnored,
+        Self::RiskAlwaysAsks,
+        Self::SaidOutlived,
+        Self::RowsBackwards,
         Self::DeadlineStretched,
         Self::NoticeOnce,
         Self::MatchDropped,

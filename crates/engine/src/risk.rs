@@ -13,6 +13,7 @@ use staunch_model::{
 
 use crate::guard::{Question, is_internal};
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -122,13 +123,27 @@ pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) ->
         (standing, said) => score(standing.as_ref().or(said.map(|it| &it.standing)), now),
     };
     let is_internal = question.target.address().is_some_and(is_internal);
+    let backwards;
+    let table = if is(Mutant::RowsBackwards) {
+        let mut rows = table.rows.clone();
+        rows.reverse();
+        backwards = RiskTable {
+            rows,
+            otherwise: table.otherwise,
+        };
+        &backwards
+    } else {
+        table
+    };
     let (risk, row) = table.decide(is_internal, score, &question.playbook.attack);
     let by = match row.and_then(|at| Some((at + 1, table.rows.get(at)?))) {
         Some((number, row)) => format!("by row {number} of the table ({})", Printable(&row.name)),
         None => "because no row of the table holds".to_owned(),
     };
     let (verdict, asked) = match least {
-        Some(least) if risk < least => (Verdict::Ask, format!("; below {least} a person is asked")),
+        Some(least) if (risk < least && !is(Mutant::RiskMinIgnored)) || is(Mutant::RiskAlwaysAsks) => {
+            (Verdict::Ask, format!("; below {least} a person is asked"))
+        }
         Some(least) => (Verdict::Passed, format!("; at least {least} is asked for")),
         None => (Verdict::Passed, String::new()),
     };
@@ -148,7 +163,7 @@ fn score(standing: Option<&Standing>, now: Timestamp) -> (Option<Score>, String)
         None => (None, "the score is unknown: nobody was asked".to_owned()),
         Some(Err(why)) => (None, format!("the score is unknown: {}", Printable(why))),
         Some(Ok(None)) => (Some(Score::default()), "no feed names it".to_owned()),
-        Some(Ok(Some(it))) if !it.counts_at(now) => {
+        Some(Ok(Some(it))) if !it.counts_at(now) && !is(Mutant::SaidOutlived) => {
             let feed = Printable(&it.feed);
             (
                 None,

@@ -19,6 +19,7 @@ mod look;
 mod notices;
 mod queue;
 mod recover;
+mod risk;
 mod sweep;
 mod table;
 mod told;
@@ -58,6 +59,7 @@ pub struct Model {
     listed: BTreeSet<IpNet>,
     /// What is known of processes.
     found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
+    feeds: risk::Feeds,
     recoveries: recover::Recoveries,
     watches: watches::Watches,
     /// What has failed in the frame at hand.
@@ -343,6 +345,8 @@ impl Model {
                     return fail(Invariant::StuckIsTold, "the breaker opens and nobody is paged");
                 }
             }
+            Record::RiskTablePinned(table) => self.feeds.pinned(table),
+            Record::Known(known) => self.feeds.said(known, now),
             Record::ModeSet { mode } => {
                 self.mode_set = Some(*mode);
                 // What was only observed is judged anew.

@@ -1,7 +1,7 @@
 //! One run: processes, disk, network, drivers and people on a queue of things to come.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
     Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId,
-    Input, InstallationId, Match, MatchedStep, Operator, Owner, ReleaseScope, Severity, Span, StateKind, Timestamp,
-    TrafficShare, TransactionId,
+    Input, InstallationId, Match, MatchedStep, Operator, Owner, ReleaseScope, Severity, Span, Standing, StateKind,
+    Timestamp, TrafficShare, TransactionId,
 };
 
 use crate::chance::Chance;
@@ -19,7 +19,8 @@ use crate::check::{Invariant, Model, Violation};
 use crate::clock::Clock;
 use crate::fault::{Counts, Fault};
 use crate::scenario::{
-    ACTS_AT_ONCE, Dated, FOREIGN, Happening, Order, PRESERVES, Scenario, Tamper, When, address, found, key, place,
+    ACTS_AT_ONCE, Dated, FOREIGN, Happening, Order, PRESERVES, Said, Scenario, Tamper, When, address, found, key,
+    place, risk_table,
 };
 use crate::trace::Trace;
 use crate::world::{CAPACITY, World, WorldKind};
@@ -286,6 +287,8 @@ struct Sim<'a> {
     fail_sync: bool,
     /// Whether health signals are healthy; `None` where they cannot be read.
     healthy: Option<bool>,
+    /// What feeds say of places; of others, that none names them.
+    feeds: BTreeMap<u8, Standing>,
     acknowledged: Vec<Arc<Frame>>,
     /// Transactions about which a driver lied, or which a replaced process acted for.
     excused: BTreeSet<TransactionId>,
@@ -336,6 +339,7 @@ impl<'a> Sim<'a> {
             full_until: Timestamp::EPOCH,
             fail_sync: false,
             healthy: Some(true),
+            feeds: BTreeMap::new(),
             acknowledged: Vec::new(),
             excused: BTreeSet::new(),
             next_cut: 0,

@@ -15,6 +15,7 @@ use staunch_model::{Mode, Policy, Span};
 use crate::fault::Rates;
 use crate::world::WorldKind;
 
+pub(crate) use grounds::risk_table;
 pub use places::{FOREIGN, PLACES, address, found, key, place, process};
 pub(crate) use policies::{ACTS_AT_ONCE, PRESERVES};
 pub use policies::{PLAYBOOKS, policy};
@@ -68,6 +69,10 @@ pub enum Happening {
     Crowded(u8, Span),
     /// The file of protected networks lists these places from here on.
     List(Vec<u8>),
+    /// Feeds say this of a place from here on.
+    Said(u8, Said),
+    /// The table that makes a risk of what feeds say is the usual one, or another.
+    RiskTable(bool),
     /// Health signals are unhealthy, or `None` unreadable, for so long.
     Health(Option<bool>, Span),
 }
@@ -81,6 +86,17 @@ pub enum Dated {
     Ahead(Span),
     /// None that can be read.
     Never,
+}
+
+/// What feeds say of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nobody knows: a feed cannot be read.
+    Unknown,
+    /// None names it.
+    Unnamed,
+    /// One does, with a score in thousandths, which counts for so long.
+    Named(u16, Span),
 }
 
 /// What an operator asks for. Transactions and incidents are told by a number that is taken modulo those there are.
@@ -171,6 +187,8 @@ pub struct Scenario {
     pub sweep_takes: Span,
     /// Whether acts stop more of the traffic or less, and whether that is known at all; it is little otherwise.
     pub traffic_varies: bool,
+    /// Whether feeds are asked about what events name.
+    pub asks_feeds: bool,
     /// The policies that the run changes between; the first holds at the start.
     pub policies: Vec<Arc<Policy>>,
     /// Where the leading process ends, in this order.

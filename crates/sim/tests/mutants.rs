@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 116] = {
+const NAMED: [(Mutant, Invariant); 120] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -104,6 +104,10 @@ const NAMED: [(Mutant, Invariant); 116] = {
         (M::TimelessTaken, I::EventIsFresh),
         (M::RiskIgnored, I::Approval),
         (M::InternalIsOutside, I::Approval),
+        (M::RiskMinIgnored, I::Approval),
+        (M::RiskAlwaysAsks, I::Approval),
+        (M::SaidOutlived, I::Approval),
+        (M::RowsBackwards, I::Approval),
         (M::DeadlineStretched, I::EvidenceFirst),
         (M::NoticeOnce, I::StuckIsTold),
         (M::MatchDropped, I::EventsAnswered),

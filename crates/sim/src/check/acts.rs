@@ -5,9 +5,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use staunch_model::{
-    Judgement, Mode, OnFailure, Playbook, Policy, RiskClass, Span, Target, Timestamp, TransactionId, Verdict,
-};
+use staunch_model::{Judgement, Mode, OnFailure, Playbook, Policy, Span, Target, Timestamp, TransactionId, Verdict};
 
 use super::evidence::Piece;
 use super::look::may_be_unknown;
@@ -65,18 +63,14 @@ impl Model {
             return fail(Invariant::Breaker, format!("{id} acts after {recent} failures"));
         }
         let playbook = self.playbooks.get(&case.playbook).cloned();
-        let mode_max = self.mode_set.unwrap_or(policy.mode_max);
-        let driver = policy.drivers.iter().find(|driver| Some(driver.kind) == it.action);
-        let mut risk = driver.map_or(RiskClass::High, |driver| driver.risk);
-        if it.target.address().is_some_and(is_internal) {
-            risk = risk.max(RiskClass::Medium);
-        }
-        let modes = playbook.as_ref().map(|it| it.modes);
-        let mode = modes.map_or(Mode::Observe, |it| it.of(risk)).min(mode_max);
+        let mode = self.mode_of(it, case, &policy);
         if mode == Mode::Observe {
             return fail(Invariant::Mode, format!("{id} acts while everything only observes"));
         }
-        let asked = judgement.is_some_and(|it| it.guards.iter().any(|guard| guard.verdict == Verdict::Ask));
+        let asked = judgement.is_some_and(|it| it.guards.iter().any(|guard| guard.verdict == Verdict::Ask))
+            || playbook
+                .as_ref()
+                .is_some_and(|playbook| self.is_too_harmless(it, playbook, now));
         if (mode == Mode::Approve || asked) && !it.approved && it.sends == 0 {
             return fail(Invariant::Approval, format!("{id} acts without an approval"));
         }
@@ -200,7 +194,7 @@ fn is_fresh(id: TransactionId, it: &Tx, case: &Case, playbook: &Playbook, now: T
 }
 
 /// An address of the business itself (RFC 1918, RFC 4193) or of one link.
-fn is_internal(ip: IpAddr) -> bool {
+pub(super) fn is_internal(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
         IpAddr::V6(v6) => matches!(v6.segments()[0], 0xfc00..=0xfdff | 0xfe80..=0xfebf),

@@ -55,6 +55,7 @@ impl Model {
                         format!("the question about {id} lapses at {expires}"),
                     );
                 }
+                self.is_asked_for_a_reason(frame, id, it, now)?;
             }
             Change::PostCheckPassed { lease_until } => {
                 let found = match &frame.input {

@@ -59,9 +59,7 @@ fn stops_little(id: TransactionId, playbook: &Playbook, facts: &Facts, approved:
     let Some(most) = playbook.guards.traffic_share_max_bp else {
         return Ok(());
     };
-    let told = facts.traffic.as_ref().and_then(|fact| fact.value.as_ref().ok());
-    let told = told.filter(|share| share.flows == 0 || share.flows_total >= u64::from(playbook.flows_min()));
-    match told {
+    match share_told(playbook, facts) {
         Some(share) if is_more(share, most) => fail(
             Invariant::Impact,
             format!("{id} acts although that stops {share:?}, and {most} basis points are allowed"),
@@ -73,6 +71,12 @@ fn stops_little(id: TransactionId, playbook: &Playbook, facts: &Facts, approved:
             format!("{id} acts although nobody knows what that stops"),
         ),
     }
+}
+
+/// The share of the traffic, when that is known and says something.
+pub(super) fn share_told<'a>(playbook: &Playbook, facts: &'a Facts) -> Option<&'a TrafficShare> {
+    let told = facts.traffic.as_ref()?.value.as_ref().ok();
+    told.filter(|share| share.flows == 0 || share.flows_total >= u64::from(playbook.flows_min()))
 }
 
 /// Whether the flows or the bytes are more than so many whole basis points of all.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use staunch_engine::lists::{List, changes};
-use staunch_model::{ListedNetwork, Target};
+use staunch_model::{Known, ListedNetwork, Reputation, Score, Standing, Target};
 
 use super::*;
 use crate::world::Place;
@@ -119,6 +119,17 @@ impl Sim<'_> {
                     }
                 }
             }
+            Happening::Said(number, said) => {
+                if let Some(leader) = self.leader() {
+                    let now = self.replicas[leader].clock.read(self.now);
+                    self.feeds.insert(*number, standing(*number, *said, now));
+                }
+            }
+            Happening::RiskTable(is_usual) => {
+                if let Some(leader) = self.leader() {
+                    self.input(leader, Input::Risk(risk_table(*is_usual)), false);
+                }
+            }
             Happening::Unenforced(span) => {
                 self.counts.add(Fault::Unenforced);
                 self.world.enforcing = false;
@@ -172,6 +183,15 @@ impl Sim<'_> {
         if matches!(kind, WorldKind::Machine(_)) {
             for number in targets.iter().copied().flatten() {
                 self.input(leader, Input::Found(found(kind, number)), false);
+            }
+        }
+        if self.scenario.asks_feeds {
+            for number in targets.iter().copied().flatten() {
+                let known = Known {
+                    target: place(kind, number),
+                    standing: self.feeds.get(&number).cloned().unwrap_or(Ok(None)),
+                };
+                self.input(leader, Input::Known(known), false);
             }
         }
         let step = |(at, number): (usize, &Option<u8>)| MatchedStep {
@@ -339,6 +359,23 @@ impl Sim<'_> {
     fn place_of(&self, number: u8) -> Place {
         let world = self.world.kind();
         (world.action(), place(world, number))
+    }
+}
+
+/// What is known of a place of which feeds say `said` at `now`.
+fn standing(number: u8, said: Said, now: Timestamp) -> Standing {
+    match said {
+        Said::Unknown => Err("the feed cannot be read\u{1b}[1m".into()),
+        Said::Unnamed => Ok(None),
+        Said::Named(thousandths, lasts) => Ok(Some(Reputation {
+            score: Score::from_thousandths(thousandths),
+            confidence: 80,
+            feed: "bad\u{1b}[2J".into(),
+            network: network(number),
+            label: "\u{7}".into(),
+            as_of: now,
+            expires: now + lasts,
+        })),
     }
 }
 

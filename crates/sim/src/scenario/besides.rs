@@ -8,7 +8,7 @@ use staunch_model::Span;
 use super::draw::{event, number};
 use super::places::FURTHER;
 use super::policies::RECOVERS;
-use super::{Dated, Happening, Order};
+use super::{Dated, Happening, Order, Said};
 use crate::chance::Chance;
 
 type Happenings = Vec<(Span, Happening)>;
@@ -24,7 +24,7 @@ struct Besides {
     draw: fn(&mut Chance, Span, &mut Happenings),
 }
 
-const ALL: [Besides; 8] = [
+const ALL: [Besides; 9] = [
     some(1, 25, exemptions),
     some(2, 25, lists),
     some(11, 25, recoveries),
@@ -33,9 +33,17 @@ const ALL: [Besides; 8] = [
     some(44, 12, neighbours),
     some(45, 12, vain_sweeps),
     FURTHER_ADDRESSES,
+    FEEDS,
 ];
 
 const FURTHER_ADDRESSES: Besides = some(291, 15, further_addresses);
+const FEEDS: Besides = some(300, 15, feeds);
+
+impl Besides {
+    fn is_in(&self, seed: u64) -> bool {
+        Chance::at(seed, &[self.key]).percent(self.percent)
+    }
+}
 
 const fn some(key: u64, percent: u64, draw: fn(&mut Chance, Span, &mut Happenings)) -> Besides {
     Besides { key, percent, draw }
@@ -43,8 +51,12 @@ const fn some(key: u64, percent: u64, draw: fn(&mut Chance, Span, &mut Happening
 
 /// Whether the run of `seed` has events about internal addresses and those of IPv6.
 pub(super) fn has_further_addresses(seed: u64) -> bool {
-    let Besides { key, percent, .. } = FURTHER_ADDRESSES;
-    Chance::at(seed, &[key]).percent(percent)
+    FURTHER_ADDRESSES.is_in(seed)
+}
+
+/// Whether feeds say something in the run of `seed`.
+pub(super) fn has_feeds(seed: u64) -> bool {
+    FEEDS.is_in(seed)
 }
 
 /// Adds to `happenings`, which end at `end`, what the run of `seed` has besides.
@@ -167,6 +179,39 @@ fn vain_sweeps(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
     for _ in 0..1 + chance.below(4) {
         let at = Span::from_micros(chance.below(1 + end.as_micros()));
         happenings.push((at, Happening::SweepInVain));
+    }
+}
+
+/// Feeds say this and that of places, and the table that makes a risk of it is replaced.
+fn feeds(chance: &mut Chance, end: Span, happenings: &mut Happenings) {
+    let mut at = |chance: &mut Chance, happening| {
+        // Most of it soon, so that events find it.
+        let until = if chance.percent(60) {
+            1_000_000
+        } else {
+            1 + end.as_micros()
+        };
+        happenings.push((Span::from_micros(chance.below(until)), happening));
+    };
+    for _ in 0..8 + chance.below(12) {
+        let number = number(chance);
+        let said = match chance.below(6) {
+            0 => Said::Unknown,
+            1 => Said::Unnamed,
+            _ => Said::Named(
+                u16::try_from(chance.pick(&[300, 400, 401, 800, 801, 1_000])).expect("small"),
+                Span::from_micros(chance.pick(&[30_000, 2_000_000, 60_000_000, 7_200_000_000])),
+            ),
+        };
+        at(chance, Happening::Said(number, said));
+    }
+    for _ in 0..chance.below(3) {
+        let is_usual = chance.percent(40);
+        at(chance, Happening::RiskTable(is_usual));
+    }
+    for _ in 0..3 {
+        let which = chance.below(20);
+        at(chance, Happening::Command(Order::Approve(which)));
     }
 }
 

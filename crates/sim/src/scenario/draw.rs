@@ -67,6 +67,7 @@ impl Scenario {
             raw_clock: replicas == 1 && chance.percent(5),
             sweep_takes: sweep_takes(seed),
             traffic_varies: grounds == Grounds::Traffic,
+            asks_feeds: grounds == Grounds::Feeds,
             policies,
             cuts: Vec::new(),
             happenings,
@@ -95,6 +96,8 @@ fn grounds(seed: u64, world: WorldKind) -> Grounds {
         chance.pick(&[Grounds::MediumRisk, Grounds::HighRisk])
     } else if besides::has_further_addresses(seed) {
         Grounds::Internal
+    } else if besides::has_feeds(seed) {
+        Grounds::Feeds
     } else {
         Grounds::Usual
     }

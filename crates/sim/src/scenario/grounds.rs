@@ -2,9 +2,9 @@
 //!
 //! Never says how a judgement comes out: the engine does, and the model beside it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use staunch_model::{Context, Mode, Modes, Playbook, Policy, RiskClass, WhenUnknown};
+use staunch_model::{Context, Mode, Modes, Playbook, Policy, Risk, RiskClass, RiskRow, RiskTable, Score, WhenUnknown};
 
 /// What acts are judged by too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) enum Grounds {
     HighRisk,
     /// Their risk, which is low unless an address is internal: most playbooks ask a person then.
     Internal,
+    /// How dangerous the incident is by what feeds say: some playbooks ask a person when that is not enough.
+    Feeds,
 }
 
 /// The most traffic that an act may stop: a fifth.
@@ -29,19 +31,20 @@ const FLOWS_MIN: u32 = 20;
 
 impl Grounds {
     /// All of them, each at the place of its number.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Usual,
         Self::Traffic,
         Self::MediumRisk,
         Self::HighRisk,
         Self::Internal,
+        Self::Feeds,
     ];
 
     /// `policy`, with what is needed for judging by this.
     pub(super) fn added_to(self, mut policy: Policy) -> Policy {
         let (risk, asks): (_, &[RiskClass]) = match self {
             Self::Usual => return policy,
-            Self::Traffic => (RiskClass::Low, &[]),
+            Self::Traffic | Self::Feeds => (RiskClass::Low, &[]),
             Self::MediumRisk => (RiskClass::Medium, &[RiskClass::Medium, RiskClass::High]),
             Self::HighRisk => (RiskClass::High, &[RiskClass::High]),
             Self::Internal => (RiskClass::Low, &[RiskClass::Medium, RiskClass::High]),
@@ -53,6 +56,9 @@ impl Grounds {
             let playbook = Arc::make_mut(playbook);
             if self == Self::Traffic {
                 by_traffic(playbook);
+            }
+            if self == Self::Feeds {
+                by_feeds(playbook);
             }
             let most = |class| {
                 if asks.contains(&class) {
@@ -83,4 +89,60 @@ fn by_traffic(playbook: &mut Playbook) {
         "keep" => WhenUnknown::Pass,
         _ => WhenUnknown::Ask,
     };
+}
+
+/// Has `playbook` ask for a risk, unless it is one that goes without.
+fn by_feeds(playbook: &mut Playbook) {
+    let least = match &*playbook.name {
+        "enforce" | "keep" => Risk::High,
+        "other" => Risk::Medium,
+        "preserve" => Risk::Critical,
+        _ => return,
+    };
+    playbook.context.push(Context::RiskMin(least));
+    if &*playbook.name == "keep" {
+        playbook.attack.push("T1110.001".into());
+    }
+}
+
+/// The table that makes a risk of what feeds say: the usual one, or another.
+pub(crate) fn risk_table(is_usual: bool) -> Arc<RiskTable> {
+    static USUAL: LazyLock<Arc<RiskTable>> = LazyLock::new(Arc::default);
+    static OTHER: LazyLock<Arc<RiskTable>> = LazyLock::new(|| Arc::new(other_table()));
+    if is_usual { USUAL.clone() } else { OTHER.clone() }
+}
+
+fn other_table() -> RiskTable {
+    let row = |risk| RiskRow {
+        name: "a row\u{1b}[1m".into(),
+        internal: None,
+        score_above: None,
+        score_below: None,
+        attack: Vec::new(),
+        risk,
+    };
+    let score = |thousandths| Some(Score::from_thousandths(thousandths));
+    RiskTable {
+        rows: vec![
+            RiskRow {
+                score_below: score(401),
+                ..row(Risk::Low)
+            },
+            RiskRow {
+                score_above: score(400),
+                attack: vec!["T1110".into()],
+                ..row(Risk::Critical)
+            },
+            RiskRow {
+                internal: Some(false),
+                score_above: score(800),
+                ..row(Risk::High)
+            },
+            RiskRow {
+                score_above: score(400),
+                ..row(Risk::Low)
+            },
+        ],
+        otherwise: Risk::Medium,
+    }
 }

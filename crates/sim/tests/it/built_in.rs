@@ -90,6 +90,7 @@ fn scenario(world: WorldKind, policy: &Policy, story: Story, cuts: Vec<Cut>) -> 
         raw_clock: false,
         sweep_takes: Span::ZERO,
         traffic_varies: false,
+        asks_feeds: false,
         policies: vec![Arc::new(policy.clone())],
         cuts,
         happenings,
