@@ -252,15 +252,13 @@ impl Turn<'_> {
         leave_out_judged_anew(transactions);
     }
 
-    /// True when another step of the incident that `it` is for has failed, so that `it` would be undone as soon as it
-    /// is in force.
+    /// True when another step of the only incident that holds `it` has failed, so that `it` would be undone as soon as
+    /// it is in force.
     pub(crate) fn acts_in_vain(&self, it: &Transaction) -> bool {
-        let Some(incident) = self.state.incidents.get(&it.incident) else {
+        let holder = it.only_holder().and_then(|id| self.state.incidents.get(&id));
+        let Some(incident) = holder.filter(|_| !self.state.is_recovering(it) && !is(Mutant::SentInVain)) else {
             return false;
         };
-        if !it.held_only_by(incident.id) || self.state.is_recovering(it) || is(Mutant::SentInVain) {
-            return false;
-        }
         let mut transactions = self.transactions_of(incident);
         self.keep_what_speaks(incident, &mut transactions);
         self.failed_of(incident, &transactions).is_some()
@@ -485,6 +483,7 @@ fn has_failed(it: &Transaction) -> bool {
         State::Stuck(reason) if is(Mutant::StuckReleaseFails) => reason.trying.is_undo(),
         State::Stuck(reason) => matches!(reason.trying, StateKind::RollingBack | StateKind::Settling),
         State::RollingBack(cause) | State::Settling(cause) | State::RolledBack(cause) => is_failure(cause),
+        State::Refused(_) => is(Mutant::RefusalIsFailure),
         _ => false,
     }
 }

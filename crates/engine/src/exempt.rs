@@ -37,7 +37,7 @@ impl Exemptions {
         (0..=bits)
             .rev()
             .filter_map(|bits| self.0.get(&IpNet::new(ip, bits).ok()?.trunc()))
-            .find(|it| it.holds_at(now))
+            .find(|it| it.holds_at(now) || is(Mutant::ProtectedTooLong))
     }
 
     /// The one of exactly this network, if it holds at `now`.

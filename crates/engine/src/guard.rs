@@ -125,6 +125,7 @@ pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
     match judgement.mode {
         Mode::Observe if is(Mutant::ObserveActs) => Ruling::Act,
         Mode::Observe => Ruling::Observe,
+        Mode::Enforce if is(Mutant::ObservedInVain) && !asks => Ruling::Observe,
         _ if approved => Ruling::Act,
         _ if is(Mutant::ApprovalSkipped) => Ruling::Act,
         Mode::Enforce if !asks => Ruling::Act,
@@ -211,7 +212,10 @@ fn prefix_width(ip: IpAddr) -> GuardResult {
 }
 
 fn freshness(question: &Question, now: Timestamp) -> GuardResult {
-    let limit = question.playbook.guards.event_age_max;
+    let mut limit = question.playbook.guards.event_age_max;
+    if is(Mutant::FreshnessStrict) {
+        limit = Span::from_micros(limit.as_micros() / 2);
+    }
     let against = |limit: Span, verdict, measured: Option<Span>, why: Box<str>| GuardResult {
         guard: GuardName::Freshness,
         verdict,
@@ -321,7 +325,7 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
 fn capacity(capacity: Option<Capacity>) -> GuardResult {
     let (verdict, measured, limit, why) = match capacity {
         Some(Capacity { used, max }) => (
-            if used >= max && !is(Mutant::RoomIgnored) {
+            if (used >= max && !is(Mutant::RoomIgnored)) || (used + 1 == max && is(Mutant::RoomUnderrated)) {
                 Verdict::Refused
             } else {
                 Verdict::Passed
@@ -427,7 +431,11 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
         );
         return result(when_unknown, None, limit, why);
     }
-    let measured = share.basis_points();
+    let measured = if is(Mutant::ShareOverrated) {
+        2 * share.basis_points()
+    } else {
+        share.basis_points()
+    };
     let of = format!(
         "this would stop {} of the traffic ({} of {} flows{})",
         percent(measured),

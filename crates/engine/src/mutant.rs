@@ -190,6 +190,24 @@ pub enum Mutant {
     SaidOutlived,
     /// Of the rows of the table that hold, the last decides.
     RowsBackwards,
+    /// An act is counted twice in the budget of its kind.
+    BudgetCountsTwice,
+    /// An event is old after half the time that its playbook allows.
+    FreshnessStrict,
+    /// An enforcement point counts as full while there is room for one more.
+    RoomUnderrated,
+    /// Trust and protections last beyond their end.
+    ProtectedTooLong,
+    /// An act counts as stopping twice the traffic that it does.
+    ShareOverrated,
+    /// What is planned waits for its turn for a moment only.
+    QueueImpatient,
+    /// An act that failed is given up at once.
+    ExecuteOnce,
+    /// What may act is only observed.
+    ObservedInVain,
+    /// A refusal counts as a failure of its siblings.
+    RefusalIsFailure,
     /// Containment waits two minutes longer for evidence than its playbook says.
     DeadlineStretched,
     /// A notice is tried once.
@@ -250,7 +268,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 120] = [
+    pub const ALL: [Self; 129] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -343,6 +361,15 @@ impl Mutant {
         Self::RiskAlwaysAsks,
         Self::SaidOutlived,
         Self::RowsBackwards,
+        Self::BudgetCountsTwice,
+        Self::FreshnessStrict,
+        Self::RoomUnderrated,
+        Self::ProtectedTooLong,
+        Self::ShareOverrated,
+        Self::QueueImpatient,
+        Self::ExecuteOnce,
+        Self::ObservedInVain,
+        Self::RefusalIsFailure,
         Self::DeadlineStretched,
         Self::NoticeOnce,
         Self::MatchDropped,

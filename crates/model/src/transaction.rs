@@ -424,6 +424,16 @@ impl Transaction {
         }
     }
 
+    /// The incident that holds it, when no other does.
+    #[must_use]
+    pub fn only_holder(&self) -> Option<IncidentId> {
+        match self.joined() {
+            [] => self.held.then_some(self.incident),
+            [holder] if !self.held => Some(*holder),
+            _ => None,
+        }
+    }
+
     /// True when `incident` holds it.
     #[must_use]
     pub fn is_held_by(&self, incident: IncidentId) -> bool {

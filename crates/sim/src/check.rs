@@ -19,6 +19,7 @@ mod look;
 mod notices;
 mod queue;
 mod recover;
+mod refusals;
 mod risk;
 mod sweep;
 mod table;
@@ -149,6 +150,16 @@ impl Tx {
     /// Whether the incident that planned it holds it, and nobody else.
     fn is_of_one(&self) -> bool {
         self.held && self.joined.is_empty()
+    }
+
+    /// The incident that holds it, when no other does.
+    fn only_holder(&self) -> Option<IncidentId> {
+        let mut holders = self
+            .held
+            .then_some(self.incident)
+            .into_iter()
+            .chain(self.joined.iter().copied());
+        holders.next().filter(|_| holders.next().is_none())
     }
 }
 

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 120] = {
+const NAMED: [(Mutant, Invariant); 129] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -108,6 +108,15 @@ const NAMED: [(Mutant, Invariant); 120] = {
         (M::RiskAlwaysAsks, I::Approval),
         (M::SaidOutlived, I::Approval),
         (M::RowsBackwards, I::Approval),
+        (M::BudgetCountsTwice, I::RefusedForReason),
+        (M::FreshnessStrict, I::RefusedForReason),
+        (M::RoomUnderrated, I::RefusedForReason),
+        (M::ProtectedTooLong, I::RefusedForReason),
+        (M::ShareOverrated, I::RefusedForReason),
+        (M::QueueImpatient, I::RefusedForReason),
+        (M::ExecuteOnce, I::RefusedForReason),
+        (M::ObservedInVain, I::RefusedForReason),
+        (M::RefusalIsFailure, I::RefusedForReason),
         (M::DeadlineStretched, I::EvidenceFirst),
         (M::NoticeOnce, I::StuckIsTold),
         (M::MatchDropped, I::EventsAnswered),
@@ -130,7 +139,7 @@ const NAMED: [(Mutant, Invariant); 120] = {
         (M::FailuresKept, I::Breaker),
         (M::QuestionKept, I::AllOrNothing),
         (M::ClosedEarly, I::EvidenceFirst),
-        (M::StuckReleaseFails, I::AllOrNothing),
+        (M::StuckReleaseFails, I::RefusedForReason),
         (M::MissedSilently, I::StuckIsTold),
         (M::OldReadingsTaken, I::ReplyIsNewest),
         (M::BlindAtOnce, I::HurtIsLifted),

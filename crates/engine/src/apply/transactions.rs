@@ -186,6 +186,9 @@ fn account(
         Change::ExecuteIntended { .. } if it.executions == 1 => {
             budgets.debit(Scope::Total, now);
             budgets.debit(Scope::Action(it.kind), now);
+            if is(Mutant::BudgetCountsTwice) {
+                budgets.debit(Scope::Action(it.kind), now);
+            }
             if !is(Mutant::GroupBudgetIgnored) {
                 budgets.debit(budget::group(&it.target), now);
             }

@@ -108,6 +108,7 @@ impl Turn<'_> {
                     FailureKind::Unavailable | FailureKind::Conflict | FailureKind::TimedOut | FailureKind::Interrupted
                 );
                 let again = it.executions < limits::EXECUTE_ATTEMPTS_MAX || is(Mutant::ExecuteForEver);
+                let again = again && !is(Mutant::ExecuteOnce);
                 if retryable && again && seen.presence == Presence::Absent && !self.acts_in_vain(it) {
                     self.execute_again(it, seen, failure);
                 } else {

@@ -3,7 +3,7 @@
 //! Never judges whether a step may act: a look at the world comes first.
 
 use staunch_model::{
-    Change, Event, IncidentId, IncidentStatus, Match, MatchedStep, Phase, Playbook, Record, Step, Target,
+    Change, Event, IncidentId, IncidentStatus, Match, MatchedStep, Phase, Playbook, Record, Span, Step, Target,
     TransactionId, WatchOver,
 };
 
@@ -132,6 +132,11 @@ impl Turn<'_> {
     ) -> TransactionId {
         let transaction = TransactionId(self.state.last_transaction + 1);
         let key = staunch_model::EffectKey::new(self.state.installation, incident, playbook.hash, transaction);
+        let waits = if is(Mutant::QueueImpatient) {
+            Span::from_millis(300)
+        } else {
+            limits::QUEUE_WAIT_MAX
+        };
         let (lease, served) = repeat::lease(self.state, playbook, at, target, self.now).unwrap_or((step.lease, None));
         self.put(Record::TransactionPlanned {
             transaction,
@@ -141,7 +146,7 @@ impl Turn<'_> {
             target: target.clone(),
             lease,
             key,
-            deadline: self.now + limits::QUEUE_WAIT_MAX,
+            deadline: self.now + waits,
         });
         if let Some(Served { times, ended, .. }) = served {
             self.put(Record::CameBack {

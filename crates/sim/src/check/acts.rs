@@ -12,9 +12,12 @@ use super::look::may_be_unknown;
 use super::{Act, Case, Found, Group, Invariant, Model, Status, Tx, fail};
 
 /// How often an act may be sent.
-const SENDS_MAX: u32 = 2;
+pub(super) const SENDS_MAX: u32 = 2;
 
 const HOUR: Span = Span::from_hours(1);
+
+/// The engine counts acts by the minute, and never too few: it may count those of one minute more.
+pub(super) const COUNTED_FOR: Span = Span::from_mins(61);
 
 /// How far the clock of an event may be ahead.
 const AHEAD_MAX: Span = Span::from_mins(5);
@@ -47,7 +50,7 @@ impl Model {
                 return fail(Invariant::EvidenceFirst, format!("{id} acts before {evidence}"));
             }
         }
-        if let Some(failed) = self.failed_beside(id, it, case) {
+        if let Some(failed) = self.failed_beside(id, it) {
             let what = format!("{id} acts although {failed} has failed");
             return fail(Invariant::AllOrNothing, what);
         }
@@ -93,10 +96,11 @@ impl Model {
                 group: group(&it.target),
             };
             self.acts.push_back(act);
-            while self.acts.front().is_some_and(|first| first.at + HOUR <= now) {
+            while self.acts.front().is_some_and(|first| first.at + COUNTED_FOR <= now) {
                 self.acts.pop_front();
             }
-            let count = |same: &dyn Fn(&Act) -> bool| self.acts.iter().filter(|other| same(other)).count();
+            let lately = |other: &&Act| other.at + HOUR > now;
+            let count = |same: &dyn Fn(&Act) -> bool| self.acts.iter().filter(lately).filter(|it| same(it)).count();
             let limits = policy.limits;
             let of_playbook = playbook.as_ref().map_or(u32::MAX, |it| it.guards.acts_per_hour_max);
             let budgets = [
@@ -125,10 +129,13 @@ impl Model {
         Ok(())
     }
 
-    /// What has failed so that `it` must not act: a transaction of its incident that nothing newer stands for.
-    fn failed_beside(&self, id: TransactionId, it: &Tx, case: &Case) -> Option<TransactionId> {
+    /// What has failed so that `it` must not act: a transaction of the only incident that holds it, for which nothing
+    /// newer stands.
+    pub(super) fn failed_beside(&self, id: TransactionId, it: &Tx) -> Option<TransactionId> {
+        let holder = it.only_holder()?;
+        let case = self.incidents.get(&holder)?;
         let keeps = |playbook: &Playbook| playbook.on_failure == OnFailure::Keep;
-        if !it.is_of_one() || self.recoveries.decided(id) || self.playbook_of(it.incident).is_none_or(keeps) {
+        if self.recoveries.acts(id) || self.playbook_of(holder).is_none_or(keeps) {
             return None;
         }
         // What others have planned is forgotten with them.
@@ -139,8 +146,9 @@ impl Model {
         let own = case.transactions.iter().filter(|other| **other != id);
         let has_failed = |other: &&TransactionId| {
             let it = self.transactions.get(other);
-            // What gets back to normal contains nothing, and its failure undoes nothing.
-            it.is_some_and(|it| it.failed && is_known(it)) && !self.recoveries.acts(**other)
+            // What gets back to normal contains nothing, and its failure undoes nothing of its own incident.
+            let contains = |it: &Tx| it.incident != holder || !self.recoveries.acts(**other);
+            it.is_some_and(|it| it.failed && is_known(it) && contains(it))
         };
         let mut failed = own.filter(has_failed);
         failed.find(|other| !self.is_replaced(**other, case)).copied()
@@ -173,7 +181,7 @@ impl Model {
 }
 
 /// Its event is not old, not from the future, and has a time. A person who has approved it knows how old it was then.
-fn is_fresh(id: TransactionId, it: &Tx, case: &Case, playbook: &Playbook, now: Timestamp) -> Found {
+pub(super) fn is_fresh(id: TransactionId, it: &Tx, case: &Case, playbook: &Playbook, now: Timestamp) -> Found {
     let what = match case.event_time {
         None if may_be_unknown(playbook, it.approved) => return Ok(()),
         None => "without a time".to_owned(),
@@ -202,7 +210,7 @@ pub(super) fn is_internal(ip: IpAddr) -> bool {
 }
 
 /// What shares a budget with `target`: the addresses of its network, or all targets of its kind.
-fn group(target: &Target) -> Group {
+pub(super) fn group(target: &Target) -> Group {
     match target {
         Target::Address(IpAddr::V4(v4)) => {
             let [a, b, c, _] = v4.octets();

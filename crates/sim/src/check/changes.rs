@@ -39,6 +39,7 @@ impl Model {
             return Ok(());
         };
         newest_reply(frame, at, id, it, change)?;
+        self.stays_out_for_a_reason(frame, id, it, change, now)?;
         match change {
             Change::PreCheckStarted(_) => self.starts(id, it)?,
             Change::ExecuteIntended { judgement, hold, .. } => {

@@ -39,6 +39,8 @@ pub enum Invariant {
     /// No act stops more of the traffic than its playbook allows, and none acts when that is unknown but as its
     /// playbook says.
     Impact,
+    /// What is refused, only observed or given up is so for a reason that holds.
+    RefusedForReason,
     /// Acts in an hour stay within every budget.
     Budgets,
     /// Actions in flight stay within their limit.
@@ -113,6 +115,7 @@ impl fmt::Display for Invariant {
             Self::TargetFree => "target-free",
             Self::Capacity => "capacity",
             Self::Impact => "impact",
+            Self::RefusedForReason => "refused-for-reason",
             Self::Budgets => "budgets",
             Self::Concurrency => "concurrency",
             Self::OneAct => "one-act",

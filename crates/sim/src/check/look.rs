@@ -80,7 +80,7 @@ pub(super) fn share_told<'a>(playbook: &Playbook, facts: &'a Facts) -> Option<&'
 }
 
 /// Whether the flows or the bytes are more than so many whole basis points of all.
-fn is_more(share: &TrafficShare, most: u64) -> bool {
+pub(super) fn is_more(share: &TrafficShare, most: u64) -> bool {
     let is_more = |part: u64, whole: u64| {
         let share = (u128::from(part) * 10_000).checked_div(whole.into());
         share.is_some_and(|share| share > most.into())
