@@ -252,16 +252,16 @@ impl Turn<'_> {
         leave_out_judged_anew(transactions);
     }
 
-    /// True when another step of the only incident that holds `it` has failed, so that `it` would be undone as soon as
-    /// it is in force.
-    pub(crate) fn acts_in_vain(&self, it: &Transaction) -> bool {
-        let holder = it.only_holder().and_then(|id| self.state.incidents.get(&id));
-        let Some(incident) = holder.filter(|_| !self.state.is_recovering(it) && !is(Mutant::SentInVain)) else {
-            return false;
-        };
+    /// The step that has failed of the only incident that holds `it`, so that `it` must not act: it would be undone at
+    /// once, or could not be.
+    pub(crate) fn failed_beside(&self, it: &Transaction) -> Option<TransactionId> {
+        let incident = self.state.incidents.get(&it.only_holder()?)?;
         let mut transactions = self.transactions_of(incident);
         self.keep_what_speaks(incident, &mut transactions);
-        self.failed_of(incident, &transactions).is_some()
+        // What gets back to normal, and what a newer one stands for, has no siblings.
+        let speaks = transactions.iter().any(|other| other.id == it.id);
+        let failed = self.failed_of(incident, &transactions);
+        failed.filter(|_| speaks && !is(Mutant::SentInVain))
     }
 
     /// The step of `incident` that has failed so that the others have to go; `None` when its playbook keeps them.
@@ -327,7 +327,10 @@ impl Turn<'_> {
                 }
             });
         match last {
-            Some(it) if !busy => Some(Follows::RollBack(Box::new(Transaction::clone(it)), failed)),
+            Some(it) if !busy => {
+                let because = if is(Mutant::SiblingMistaken) { it.id } else { failed };
+                Some(Follows::RollBack(Box::new(Transaction::clone(it)), because))
+            }
             _ => None,
         }
     }

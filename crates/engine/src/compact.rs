@@ -115,7 +115,7 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
         };
         match chunk.guess(key) {
             Some((_, entry)) => Some(entry.value()),
-            None => chunk.search(key).map(|at| chunk.entries[at].value()),
+            None => chunk.search(key).ok().map(|at| chunk.entries[at].value()),
         }
     }
 
@@ -123,7 +123,7 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
     pub fn get_mut(&mut self, key: &K) -> Option<&mut E::Value> {
         let at = self.chunk_of(key)?;
         let chunk = &mut self.chunks[at];
-        chunk.place(key).map(|at| chunk.entries[at].value_mut())
+        chunk.position(key).map(|at| chunk.entries[at].value_mut())
     }
 
     /// True when there is an entry with `key`.
@@ -177,7 +177,7 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
     pub fn remove(&mut self, key: &K) -> Option<E::Value> {
         let place = self.chunk_of(key)?;
         let chunk = &mut self.chunks[place];
-        let at = chunk.place(key)?;
+        let at = chunk.position(key)?;
         let value = chunk.remove(at)?.into_value();
         let left = chunk.entries.len();
         self.len -= 1;
@@ -406,15 +406,17 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
     }
 
     /// Where `key` is.
-    fn place(&self, key: &K) -> Option<usize> {
+    fn position(&self, key: &K) -> Option<usize> {
         match self.guess(key) {
             Some((at, _)) => Some(at),
-            None => self.search(key),
+            None => self.search(key).ok(),
         }
     }
 
-    fn search(&self, key: &K) -> Option<usize> {
-        self.entries.binary_search_by(|it| it.key().cmp(key)).ok()
+    /// Where `key` is, or where it would be, without a guess.
+    #[inline]
+    fn search(&self, key: &K) -> Result<usize, usize> {
+        self.entries.binary_search_by(|it| it.key().cmp(key))
     }
 
     /// Where `key` is, or where it would be.
@@ -426,7 +428,7 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
         }
         match self.guess(key) {
             Some((at, _)) => Ok(at),
-            None => entries.binary_search_by(|it| it.key().cmp(key)),
+            None => self.search(key),
         }
     }
 
@@ -436,7 +438,7 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
             let more = (self.entries.len() / 4).max(SMALL).min(Self::MAX - self.entries.len());
             self.entries.reserve_exact(more);
         }
-        // Mostly it comes last, which moves nothing.
+        // Mostly it comes last, which takes fewer instructions when it is asked for.
         if at == self.entries.len() {
             self.entries.push_back(entry);
         } else {
@@ -444,7 +446,7 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
         }
     }
 
-    /// Takes out the entry at `at`. Mostly it is the first, and nothing is moved.
+    /// Takes out the entry at `at`. Mostly it is the first, which takes fewer instructions when it is asked for.
     fn remove(&mut self, at: usize) -> Option<E> {
         match at {
             0 => self.entries.pop_front(),

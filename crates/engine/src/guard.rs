@@ -162,7 +162,7 @@ fn never_touch(state: &EngineState, ip: IpAddr, now: Timestamp) -> GuardResult {
     let is_listed = || state.index.listed.longest_match(ip).is_some();
     let found = match exempt::protection(state, ip, now) {
         _ if is(Mutant::NeverTouchIgnored) || is(Mutant::NeverTouchAfter) => None,
-        _ if is(Mutant::NeverTouchOfOld) && ip.is_ipv6() => None,
+        _ if is(Mutant::NeverTouchIpv4Only) && ip.is_ipv6() => None,
         _ if is(Mutant::ExemptionIgnored) && !is_configured() && !is_listed() => None,
         _ if is(Mutant::ListIgnored) && is_listed() && !is_configured() => None,
         found => found,

@@ -45,7 +45,7 @@ pub enum Mutant {
     /// Protected networks are acted on.
     NeverTouchIgnored,
     /// Only networks of IPv4 are protected.
-    NeverTouchOfOld,
+    NeverTouchIpv4Only,
     /// Protected networks are looked up after the act, which is then rolled back.
     NeverTouchAfter,
     /// Networks that people have exempted are acted on.
@@ -88,6 +88,8 @@ pub enum Mutant {
     SiblingsKept,
     /// An act that failed is sent once more although a sibling has failed meanwhile.
     SentInVain,
+    /// A sibling of a failure is rolled back for itself.
+    SiblingMistaken,
     /// Nobody is asked.
     ApprovalSkipped,
     /// An approval counts after it has expired.
@@ -190,6 +192,10 @@ pub enum Mutant {
     SaidOutlived,
     /// Of the rows of the table that hold, the last decides.
     RowsBackwards,
+    /// The rows of the table take every address for one from outside.
+    InternalRowsIgnored,
+    /// What feeds say of a target counts for good.
+    SaidPassedOver,
     /// An act is counted twice in the budget of its kind.
     BudgetCountsTwice,
     /// An event is old after half the time that its playbook allows.
@@ -204,6 +210,10 @@ pub enum Mutant {
     QueueImpatient,
     /// An act that failed is given up at once.
     ExecuteOnce,
+    /// An act that ends by itself as its lease does counts as ending too early.
+    FoundIsMissing,
+    /// What a remote driver has done counts as not there at the first look.
+    MissedAtOnce,
     /// What may act is only observed.
     ObservedInVain,
     /// A refusal counts as a failure of its siblings.
@@ -268,7 +278,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 129] = [
+    pub const ALL: [Self; 134] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -288,7 +298,7 @@ impl Mutant {
         Self::ForeignAccepted,
         Self::StaleRepliesTaken,
         Self::NeverTouchIgnored,
-        Self::NeverTouchOfOld,
+        Self::NeverTouchIpv4Only,
         Self::NeverTouchAfter,
         Self::ExemptionIgnored,
         Self::ListIgnored,
@@ -310,6 +320,7 @@ impl Mutant {
         Self::ReleaseOrder,
         Self::SiblingsKept,
         Self::SentInVain,
+        Self::SiblingMistaken,
         Self::ApprovalSkipped,
         Self::ApprovalOutlived,
         Self::ReleaseIsRollback,
@@ -361,6 +372,8 @@ impl Mutant {
         Self::RiskAlwaysAsks,
         Self::SaidOutlived,
         Self::RowsBackwards,
+        Self::InternalRowsIgnored,
+        Self::SaidPassedOver,
         Self::BudgetCountsTwice,
         Self::FreshnessStrict,
         Self::RoomUnderrated,
@@ -368,6 +381,8 @@ impl Mutant {
         Self::ShareOverrated,
         Self::QueueImpatient,
         Self::ExecuteOnce,
+        Self::FoundIsMissing,
+        Self::MissedAtOnce,
         Self::ObservedInVain,
         Self::RefusalIsFailure,
         Self::DeadlineStretched,

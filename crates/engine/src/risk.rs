@@ -2,6 +2,7 @@
 //!
 //! Never asks a feed: what feeds said when an event came is an input, and holds until it expires.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -85,7 +86,8 @@ pub(crate) fn enter(state: &mut EngineState, known: &Known, now: Timestamp) {
 
 impl Turn<'_> {
     pub(crate) fn on_known(&mut self, known: &Known) {
-        if self.state.known.is_news(known, self.now) {
+        let is_said = is(Mutant::SaidPassedOver) && self.state.known.get(&known.target).is_some();
+        if !is_said && self.state.known.is_news(known, self.now) {
             self.put(Record::Known(Box::new(known.clone())));
         }
     }
@@ -122,19 +124,8 @@ pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) ->
         }
         (standing, said) => score(standing.as_ref().or(said.map(|it| &it.standing)), now),
     };
-    let is_internal = question.target.address().is_some_and(is_internal);
-    let backwards;
-    let table = if is(Mutant::RowsBackwards) {
-        let mut rows = table.rows.clone();
-        rows.reverse();
-        backwards = RiskTable {
-            rows,
-            otherwise: table.otherwise,
-        };
-        &backwards
-    } else {
-        table
-    };
+    let is_internal = question.target.address().is_some_and(is_internal) && !is(Mutant::InternalRowsIgnored);
+    let table = &rows_of(table);
     let (risk, row) = table.decide(is_internal, score, &question.playbook.attack);
     let by = match row.and_then(|at| Some((at + 1, table.rows.get(at)?))) {
         Some((number, row)) => format!("by row {number} of the table ({})", Printable(&row.name)),
@@ -155,6 +146,15 @@ pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) ->
         unit: Unit::Thousandths,
         why: format!("the risk is {risk}, {by}: {said}{asked}").into(),
     })
+}
+
+/// The table by which the risk is judged.
+fn rows_of(table: &RiskTable) -> Cow<'_, RiskTable> {
+    let mut rows = Cow::Borrowed(table);
+    if is(Mutant::RowsBackwards) {
+        rows.to_mut().rows.reverse();
+    }
+    rows
 }
 
 /// The score, and where it comes from. Safe to show.

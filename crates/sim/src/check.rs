@@ -61,6 +61,8 @@ pub struct Model {
     /// What is known of processes.
     found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
     feeds: risk::Feeds,
+    /// Acts are judged by what is known around the event too.
+    has_context_rows: bool,
     recoveries: recover::Recoveries,
     watches: watches::Watches,
     /// What has failed in the frame at hand.
@@ -72,6 +74,8 @@ pub struct Model {
     /// No lease of what is in force ends before this.
     first_lease_end: Option<Timestamp>,
     notices: notices::Notices,
+    /// How many transactions are in flight.
+    in_flight: usize,
     completions: u64,
     /// What may be planned; those that have started are dropped when this is next read.
     waiting: Vec<TransactionId>,
@@ -233,6 +237,7 @@ impl Model {
             self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
+        self.feeds.heard(frame)?;
         self.takes_up(frame)?;
         self.tell_missed(frame)?;
         self.nothing_waits_beside_failures()?;
@@ -322,10 +327,10 @@ impl Model {
             } => {
                 self.planned += 1;
                 self.is_named(*transaction, *incident, *step, target)?;
-                let mut planned = new_tx(*transaction, *incident, target.clone(), *lease, StateKind::Planned);
+                let mut planned = new_tx(*transaction, *incident, target.clone(), StateKind::Planned, now);
+                planned.lease = *lease;
                 planned.action = Some(*kind);
                 planned.step = *step;
-                planned.waits_since = now;
                 planned.for_good = kind.is_irreversible();
                 planned.served = self.grown(*incident, *step, target, *lease, now)?;
                 self.transactions.insert(*transaction, planned);
@@ -341,7 +346,7 @@ impl Model {
                 dispatch,
                 ..
             } => {
-                let mut orphan = new_tx(*label, IncidentId(0), target.clone(), Span::ZERO, StateKind::Releasing);
+                let mut orphan = new_tx(*label, IncidentId(0), target.clone(), StateKind::Releasing, now);
                 orphan.ticket = dispatch.ticket;
                 self.transactions.insert(*transaction, orphan);
             }
@@ -357,6 +362,7 @@ impl Model {
                 }
             }
             Record::RiskTablePinned(table) => self.feeds.pinned(table),
+            Record::ContextTablePinned(table) => self.has_context_rows = !table.rows.is_empty(),
             Record::Known(known) => self.feeds.said(known, now),
             Record::ModeSet { mode } => {
                 self.mode_set = Some(*mode);
@@ -435,12 +441,12 @@ impl Model {
     }
 }
 
-fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Span, kind: StateKind) -> Tx {
+fn new_tx(label: TransactionId, incident: IncidentId, target: Target, kind: StateKind, now: Timestamp) -> Tx {
     Tx {
         label,
         incident,
         target,
-        lease,
+        lease: Span::ZERO,
         kind,
         action: None,
         ticket: 0,
@@ -448,8 +454,8 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         approval_expires: None,
         approved: false,
         approved_late: false,
-        waits_since: Timestamp::EPOCH,
-        since: Timestamp::EPOCH,
+        waits_since: now,
+        since: now,
         completed: 0,
         held: true,
         joined: BTreeSet::new(),

@@ -544,7 +544,7 @@ impl<'a> Sim<'a> {
             } => {
                 if self.replicas[replica].life == life && !self.waits(replica) {
                     if half {
-                        self.read_on(&mut reading);
+                        self.read_rest(&mut reading);
                     }
                     self.swept(replica, *reading);
                 }

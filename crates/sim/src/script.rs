@@ -227,7 +227,11 @@ impl Script {
             }
             Item::Swept { life, reading } => {
                 if self.up && self.life == life {
+                    let begun = reading.begun;
                     let findings = compare(self.engine.state(), &[reading]);
+                    if let Err((invariant, what)) = self.model.swept(&findings, begun, self.now) {
+                        self.fail(invariant, what);
+                    }
                     self.input(Input::Swept(findings));
                 }
             }

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 129] = {
+const NAMED: [(Mutant, Invariant); 134] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -35,7 +35,7 @@ const NAMED: [(Mutant, Invariant); 129] = {
         (M::ForeignAccepted, I::ForceIsVerified),
         (M::StaleRepliesTaken, I::ReplyIsNewest),
         (M::NeverTouchIgnored, I::NeverTouch),
-        (M::NeverTouchOfOld, I::NeverTouch),
+        (M::NeverTouchIpv4Only, I::NeverTouch),
         (M::NeverTouchAfter, I::NeverTouch),
         (M::ExemptionIgnored, I::NeverTouch),
         (M::ListIgnored, I::NeverTouch),
@@ -57,6 +57,7 @@ const NAMED: [(Mutant, Invariant); 129] = {
         (M::ReleaseOrder, I::ReleaseOrder),
         (M::SiblingsKept, I::AllOrNothing),
         (M::SentInVain, I::AllOrNothing),
+        (M::SiblingMistaken, I::AllOrNothing),
         (M::ApprovalSkipped, I::Approval),
         (M::ApprovalOutlived, I::Approval),
         (M::DenyRefused, I::CommandsAnswered),
@@ -108,6 +109,8 @@ const NAMED: [(Mutant, Invariant); 129] = {
         (M::RiskAlwaysAsks, I::Approval),
         (M::SaidOutlived, I::Approval),
         (M::RowsBackwards, I::Approval),
+        (M::InternalRowsIgnored, I::Approval),
+        (M::SaidPassedOver, I::Approval),
         (M::BudgetCountsTwice, I::RefusedForReason),
         (M::FreshnessStrict, I::RefusedForReason),
         (M::RoomUnderrated, I::RefusedForReason),
@@ -115,6 +118,8 @@ const NAMED: [(Mutant, Invariant); 129] = {
         (M::ShareOverrated, I::RefusedForReason),
         (M::QueueImpatient, I::RefusedForReason),
         (M::ExecuteOnce, I::RefusedForReason),
+        (M::FoundIsMissing, I::RefusedForReason),
+        (M::MissedAtOnce, I::RefusedForReason),
         (M::ObservedInVain, I::RefusedForReason),
         (M::RefusalIsFailure, I::RefusedForReason),
         (M::DeadlineStretched, I::EvidenceFirst),

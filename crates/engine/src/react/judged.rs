@@ -109,10 +109,12 @@ impl Turn<'_> {
                 );
                 let again = it.executions < limits::EXECUTE_ATTEMPTS_MAX || is(Mutant::ExecuteForEver);
                 let again = again && !is(Mutant::ExecuteOnce);
-                if retryable && again && seen.presence == Presence::Absent && !self.acts_in_vain(it) {
-                    self.execute_again(it, seen, failure);
-                } else {
+                if !retryable || !again || seen.presence != Presence::Absent {
                     self.roll_back(it, Cause::ExecuteFailed(failure));
+                } else if let Some(failed) = self.failed_beside(it) {
+                    self.roll_back(it, Cause::Sibling(failed));
+                } else {
+                    self.execute_again(it, seen, failure);
                 }
             }
         }
@@ -174,7 +176,7 @@ impl Turn<'_> {
     /// none.
     fn post_checks_max(&self, it: &Transaction) -> u16 {
         match self.state.driver(it.kind) {
-            Some(driver) if driver.local => 1,
+            Some(driver) if driver.local || is(Mutant::MissedAtOnce) => 1,
             _ => limits::POST_CHECK_ATTEMPTS_REMOTE_MAX,
         }
     }
@@ -209,7 +211,7 @@ fn missing(it: &Transaction, seen: &Observation, lease: Span) -> Option<String> 
         }
         Presence::Present {
             expires_in: Some(left), ..
-        } if *left + limits::HOLD_TOLERANCE < lease => {
+        } if *left + limits::HOLD_TOLERANCE < lease || is(Mutant::FoundIsMissing) => {
             Some(format!("it ends by itself in {left}, before the lease of {lease}"))
         }
         Presence::Present { .. } => None,

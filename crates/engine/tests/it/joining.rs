@@ -236,6 +236,29 @@ fn a_failure_of_the_shared_step_rolls_back_the_siblings_in_both_incidents() {
 }
 
 #[test]
+fn an_act_that_was_lost_is_sent_again_unless_only_an_incident_holds_it_of_which_a_step_has_failed() {
+    for is_let_go in [false, true] {
+        let mut sim = Sim::usual();
+        sim.faults(Verb::Execute, &[Fault::RequestLost, Fault::Fails(FailureKind::Denied)]);
+        sim.event("other", IP);
+        sim.run_until_kind(1, StateKind::Executing);
+        sim.event_about("enforce", "a", &[IP, "203.0.113.2"]);
+        sim.run_until_kind(2, StateKind::RolledBack);
+        if is_let_go {
+            sim.release_incident(1).expect("it can be released");
+        }
+        sim.run(Span::from_mins(1));
+        let (kind, acts) = if is_let_go {
+            (StateKind::RolledBack, 2)
+        } else {
+            (StateKind::InForce, 3)
+        };
+        assert_eq!((sim.kind(1), sim.acts.len()), (Some(kind), acts), "{}", sim.story());
+        sim.ends_clean();
+    }
+}
+
+#[test]
 fn what_another_incident_holds_is_not_rolled_back_with_a_sibling() {
     let mut sim = Sim::usual();
     sim.event("other", IP);

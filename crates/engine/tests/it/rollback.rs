@@ -468,7 +468,7 @@ fn an_act_that_was_lost_is_not_sent_again_when_a_sibling_has_failed_meanwhile() 
     sim.event_about("enforce", "two", &ips);
     sim.run(Span::from_mins(1));
     sim.expect_path(1, ROLLED_BACK);
-    assert!(matches!(sim.cause(1), Cause::ExecuteFailed(it) if it.kind == FailureKind::TimedOut));
+    assert!(matches!(sim.cause(1), Cause::Sibling(failed) if failed.0 == 2));
     assert_eq!(sim.acts.len(), 2, "{}", sim.story());
     sim.ends_clean();
 

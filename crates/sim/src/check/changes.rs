@@ -3,11 +3,12 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, Span,
-    StateKind, Timestamp, TransactionId,
+    Cause, Change, Command, Frame, Input, Judgement, NoticeLevel, Observation, Owner, Presence, Record, RefusalReason,
+    ReleaseScope, Span, StateKind, Timestamp, TransactionId,
 };
 
 use super::leases::{ends_in_time, held_for};
+use super::look::answer;
 use super::told::renewal_failed;
 use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
 
@@ -21,12 +22,13 @@ const SETTLES_FOR: Span = Span::from_millis(5_500);
 const HOLD_TOLERANCE: Span = Span::from_secs(30);
 
 /// How often a target is looked at before its act is refused because that does not work.
-const LOOKS_MIN: u32 = 3;
+pub(super) const LOOKS_MIN: u32 = 3;
 
 /// How often an undo is tried before a transaction is stuck.
 const UNDOS_MIN: u32 = 8;
 
 impl Model {
+    /// Everything that must hold of `change`, which is then taken up.
     pub(super) fn change(
         &mut self,
         frame: &Frame,
@@ -49,71 +51,22 @@ impl Model {
             }
             Change::RenewStarted { until, hold, .. } => held_for(id, *hold, until.since(now))?,
             Change::ApprovalRequested { expires, .. } => {
-                let limits = self.policy.as_ref().map(|policy| policy.limits);
-                if limits.is_none_or(|limits| *expires > now + limits.approval_expiry) {
-                    return fail(
-                        Invariant::Approval,
-                        format!("the question about {id} lapses at {expires}"),
-                    );
-                }
+                self.lapses_in_time(id, *expires, now)?;
                 self.is_asked_for_a_reason(frame, id, it, now)?;
             }
             Change::PostCheckPassed { lease_until } => {
-                let found = match &frame.input {
-                    Input::Observed {
-                        transaction,
-                        result: Ok(seen),
-                        ..
-                    } if *transaction == id => {
-                        seen.enforcing
-                            && matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == id)
-                    }
-                    _ => false,
-                };
-                if !found {
-                    return fail(
-                        Invariant::ForceIsVerified,
-                        format!("{id} is in force without being there"),
-                    );
-                }
+                found_in_place(frame, id, it)?;
                 ends_in_time(id, *lease_until, now + it.lease)?;
             }
-            Change::Renewed { lease_until } => {
-                ends_in_time(id, *lease_until, it.renews.unwrap_or(now))?;
-                if it.renews.is_some_and(|until| until > *lease_until + HOLD_TOLERANCE) {
-                    let what = format!("{id} counts as renewed until {lease_until}, which is not what was asked for");
-                    return fail(Invariant::CommandsAnswered, what);
-                }
-            }
+            Change::Renewed { lease_until } => renewed_as_asked(id, it, *lease_until, now)?,
             Change::RenewFailed(_) => renewal_failed(frame, id)?,
             Change::ProbedAbsent | Change::ReleaseVerified => {
-                let found = match &frame.input {
-                    Input::Observed {
-                        transaction,
-                        result: Ok(seen),
-                        ..
-                    } if *transaction == id => {
-                        !matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
-                    }
-                    _ => false,
-                };
-                if !found {
-                    return fail(Invariant::EndIsVerified, format!("{id} has ended without a look"));
-                }
+                found_gone(frame, id, it)?;
                 self.count(id, now);
             }
             Change::ReleaseStarted { cause, .. } => {
                 self.released_in_order(frame, at, id, it)?;
-                let ends = match **cause {
-                    Cause::LeaseEnded => Some(Ends::ByItself),
-                    Cause::Operator { .. } => Some(Ends::ByPerson),
-                    _ => None,
-                };
-                let hurts = matches!(**cause, Cause::Hurts { .. });
-                if let Some(it) = self.transactions.get_mut(&id) {
-                    it.ends = ends;
-                    it.hurts = hurts;
-                }
+                self.ends_because(id, cause);
             }
             Change::Postponed { until, .. } if *until > now + self.pause_max() => {
                 return fail(
@@ -121,52 +74,15 @@ impl Model {
                     format!("{id} is tried again only at {until}"),
                 );
             }
-            Change::Refused { reason, judgement } => {
-                if matches!(**reason, RefusalReason::CheckFailed(_)) && it.tries < LOOKS_MIN {
-                    let what = format!("{id} is given up after {} looks", it.tries);
-                    return fail(Invariant::StuckIsTold, what);
+            Change::Refused { reason, judgement } => refused_safely(id, it, reason, judgement.as_deref())?,
+            Change::RollbackStarted { cause, .. } => match **cause {
+                Cause::Sibling(failed) => self.rolled_back_in_order(id, it, failed)?,
+                Cause::Vanished { .. } if !is_paged(frame) => {
+                    return fail(Invariant::StuckIsTold, format!("{id} has vanished and nobody is paged"));
                 }
-                if let RefusalReason::Guard { why, .. } = &**reason {
-                    escaped("a refusal", why)?;
-                }
-                for result in judgement.iter().flat_map(|it| &it.guards) {
-                    escaped("a guard's result", &result.why)?;
-                }
-            }
-            Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Sibling(_)) => {
-                if let Cause::Sibling(failed) = **cause
-                    && self.transactions.get(&failed).is_some_and(|it| !it.failed)
-                {
-                    let what = format!("{id} is rolled back for {failed}, which has not failed");
-                    return fail(Invariant::AllOrNothing, what);
-                }
-                let later = self.transactions.iter().find(|(later, other)| {
-                    !self.recoveries.acts(**later)
-                        && other.incident == it.incident
-                        && other.kind == StateKind::InForce
-                        && other.is_of_one()
-                        && other.completed > it.completed
-                });
-                if let Some((later, _)) = later {
-                    return fail(Invariant::RollbackOrder, format!("{id} is rolled back before {later}"));
-                }
-            }
-            Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Vanished { .. }) && !is_paged(frame) => {
-                return fail(Invariant::StuckIsTold, format!("{id} has vanished and nobody is paged"));
-            }
-            Change::GaveUp(_) => {
-                if it.tries < UNDOS_MIN {
-                    let what = format!("{id} is stuck after {} tries", it.tries);
-                    return fail(Invariant::StuckIsTold, what);
-                }
-                let told = frame.records.iter().any(|record| {
-                    matches!(record, Record::NoticeQueued(notice)
-                        if notice.level == NoticeLevel::Page && notice.transaction == Some(id))
-                });
-                if !told {
-                    return fail(Invariant::StuckIsTold, format!("{id} is stuck and nobody is paged"));
-                }
-            }
+                _ => {}
+            },
+            Change::GaveUp(_) => stuck_and_told(frame, id, it)?,
             _ => {}
         }
         self.fold(id, change, now);
@@ -174,6 +90,51 @@ impl Model {
             self.lease_ends(*lease_until);
         }
         Ok(())
+    }
+
+    /// A question about `id` lapses when it has to.
+    fn lapses_in_time(&self, id: TransactionId, expires: Timestamp, now: Timestamp) -> Found {
+        let limits = self.policy.as_ref().map(|policy| policy.limits);
+        if limits.is_none_or(|limits| expires > now + limits.approval_expiry) {
+            return fail(
+                Invariant::Approval,
+                format!("the question about {id} lapses at {expires}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes note of why `id` is lifted.
+    fn ends_because(&mut self, id: TransactionId, cause: &Cause) {
+        if let Some(it) = self.transactions.get_mut(&id) {
+            it.ends = match cause {
+                Cause::LeaseEnded => Some(Ends::ByItself),
+                Cause::Operator { .. } => Some(Ends::ByPerson),
+                _ => None,
+            };
+            it.hurts = matches!(cause, Cause::Hurts { .. });
+        }
+    }
+
+    /// `id` is rolled back for a sibling that has failed, and nothing that was completed later is still in force.
+    fn rolled_back_in_order(&self, id: TransactionId, it: &Tx, failed: TransactionId) -> Found {
+        if self.transactions.get(&failed).is_some_and(|it| !it.failed) {
+            let what = format!("{id} is rolled back for {failed}, which has not failed");
+            return fail(Invariant::AllOrNothing, what);
+        }
+        // What is not in force yet has no place in the order.
+        let later = self.transactions.iter().find(|(later, other)| {
+            it.kind == StateKind::InForce
+                && !self.recoveries.acts(**later)
+                && other.incident == it.incident
+                && other.kind == StateKind::InForce
+                && other.is_of_one()
+                && other.completed > it.completed
+        });
+        match later {
+            Some((later, _)) => fail(Invariant::RollbackOrder, format!("{id} is rolled back before {later}")),
+            None => Ok(()),
+        }
     }
 
     /// The longest pause between two tries.
@@ -203,6 +164,76 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Whether what `seen` shows carries `label`.
+pub(super) fn shows(seen: &Observation, label: TransactionId) -> bool {
+    matches!(seen.presence, Presence::Present { owner: Owner::Ours(it), .. } if it == label)
+}
+
+/// `id` is in force because a look found it, ours and enforced.
+fn found_in_place(frame: &Frame, id: TransactionId, it: &Tx) -> Found {
+    if let Some((Ok(seen), _)) = answer(frame, id, it)
+        && seen.enforcing
+        && shows(seen, id)
+    {
+        return Ok(());
+    }
+    fail(
+        Invariant::ForceIsVerified,
+        format!("{id} is in force without being there"),
+    )
+}
+
+/// `id` has ended because a look found nothing of it.
+fn found_gone(frame: &Frame, id: TransactionId, it: &Tx) -> Found {
+    if let Some((Ok(seen), _)) = answer(frame, id, it)
+        && !shows(seen, it.label)
+    {
+        return Ok(());
+    }
+    fail(Invariant::EndIsVerified, format!("{id} has ended without a look"))
+}
+
+/// The lease of `id` ends no later than was asked for, and not much earlier.
+fn renewed_as_asked(id: TransactionId, it: &Tx, lease_until: Timestamp, now: Timestamp) -> Found {
+    ends_in_time(id, lease_until, it.renews.unwrap_or(now))?;
+    if it.renews.is_some_and(|until| until > lease_until + HOLD_TOLERANCE) {
+        let what = format!("{id} counts as renewed until {lease_until}, which is not what was asked for");
+        return fail(Invariant::CommandsAnswered, what);
+    }
+    Ok(())
+}
+
+/// `id` is not refused before it was looked at often enough, and what is said of it can be shown.
+fn refused_safely(id: TransactionId, it: &Tx, reason: &RefusalReason, judgement: Option<&Judgement>) -> Found {
+    if matches!(reason, RefusalReason::CheckFailed(_)) && it.tries < LOOKS_MIN {
+        let what = format!("{id} is given up after {} looks", it.tries);
+        return fail(Invariant::StuckIsTold, what);
+    }
+    if let RefusalReason::Guard { why, .. } = reason {
+        escaped("a refusal", why)?;
+    }
+    for result in judgement.into_iter().flat_map(|it| &it.guards) {
+        escaped("a guard's result", &result.why)?;
+    }
+    Ok(())
+}
+
+/// `id` is stuck after enough tries, and a person is paged for it.
+fn stuck_and_told(frame: &Frame, id: TransactionId, it: &Tx) -> Found {
+    if it.tries < UNDOS_MIN {
+        let what = format!("{id} is stuck after {} tries", it.tries);
+        return fail(Invariant::StuckIsTold, what);
+    }
+    let pages = |record: &Record| {
+        matches!(record, Record::NoticeQueued(notice)
+            if notice.level == NoticeLevel::Page && notice.transaction == Some(id))
+    };
+    if frame.records.iter().any(pages) {
+        return Ok(());
+    }
+    fail(Invariant::StuckIsTold, format!("{id} is stuck and nobody is paged"))
 }
 
 /// Whether the two act, or may act, in the same place: of what was adopted it is not known what it does.

@@ -3,7 +3,7 @@
 //!
 //! Never looks at the world: a run compares the two.
 
-use staunch_model::{IncidentId, IncidentOutcome, OnFailure, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{IncidentId, IncidentOutcome, OnFailure, Playbook, Span, StateKind, Timestamp, TransactionId};
 
 use super::{Case, Found, Invariant, Model, Status, Tx, fail};
 
@@ -38,7 +38,7 @@ impl Model {
     }
 
     /// The transactions that say how `incident` stands: none that a recovery does, and the newest of each place only.
-    pub(super) fn speaking_of(&self, incident: IncidentId, case: &Case) -> Vec<&Tx> {
+    pub(super) fn speaking_of(&self, incident: IncidentId, case: &Case) -> Vec<(TransactionId, &Tx)> {
         let of = case.transactions.iter();
         let all = of.filter_map(|id| Some((*id, self.transactions.get(id)?)));
         let all: Vec<_> = all
@@ -48,7 +48,7 @@ impl Model {
             let same = |other: &Tx| (other.action, &other.target) == (it.action, &it.target);
             !all.iter().any(|(other, tx)| other > id && same(tx))
         };
-        all.iter().filter(is_newest).map(|(_, it)| *it).collect()
+        all.iter().filter(is_newest).copied().collect()
     }
 
     /// People were told how each open incident stands, once nothing of it is under way.
@@ -97,7 +97,12 @@ impl Model {
         if speaking.is_empty() {
             return Some(IncidentOutcome::Refused);
         }
-        outcome(speaking.into_iter().filter(|it| it.is_held_by(incident)))
+        outcome(
+            speaking
+                .into_iter()
+                .map(|(_, it)| it)
+                .filter(|it| it.is_held_by(incident)),
+        )
     }
 
     /// Nothing that has not ended is overdue, and no lease has run out without its release: at the time `now` of the
@@ -121,34 +126,34 @@ impl Model {
     /// Nothing of an incident waits any longer of which a step has just failed.
     pub(super) fn nothing_waits_beside_failures(&mut self) -> Found {
         while let Some(failed) = self.failed.pop() {
-            let Some(incident) = self.transactions.get(&failed).map(|it| it.incident) else {
+            let Some(it) = self.transactions.get(&failed) else {
                 continue;
             };
-            let Some(case) = self.incidents.get(&incident).filter(|_| !self.recoveries.acts(failed)) else {
-                continue;
-            };
-            let playbook = self.playbook_of(incident);
-            if playbook.is_none_or(|it| it.on_failure == OnFailure::Keep) || self.is_replaced(failed, case) {
-                continue;
-            }
-            let kinds = [StateKind::Planned, StateKind::PreChecking, StateKind::AwaitingApproval];
-            let waits = |(id, it): &(&TransactionId, &Tx)| {
-                it.incident == incident && it.is_of_one() && kinds.contains(&it.kind) && !self.recoveries.decided(**id)
-            };
-            if let Some((id, _)) = self.transactions.iter().find(waits) {
-                let what = format!("{id} waits although {failed} has failed");
-                return fail(Invariant::AllOrNothing, what);
+            for holder in it.joined.iter().chain([&it.incident]) {
+                self.nothing_waits_beside(failed, *holder)?;
             }
         }
         Ok(())
     }
 
-    /// Whether a newer transaction of the same place stands for `id` among those of `case`.
-    pub(super) fn is_replaced(&self, id: TransactionId, case: &Case) -> bool {
-        let place = |id| self.transactions.get(id).map(|it| (it.action, &it.target));
-        case.transactions
-            .iter()
-            .any(|newer| *newer > id && place(newer) == place(&id))
+    fn nothing_waits_beside(&self, failed: TransactionId, holder: IncidentId) -> Found {
+        let Some(case) = self.incidents.get(&holder) else {
+            return Ok(());
+        };
+        let speaking = self.speaking_of(holder, case);
+        let keeps = |playbook: &Playbook| playbook.on_failure == OnFailure::Keep;
+        if self.playbook_of(holder).is_none_or(keeps) || !speaking.iter().any(|(id, _)| *id == failed) {
+            return Ok(());
+        }
+        let kinds = [StateKind::Planned, StateKind::PreChecking, StateKind::AwaitingApproval];
+        let waits = |(_, it): &&(TransactionId, &Tx)| it.only_holder() == Some(holder) && kinds.contains(&it.kind);
+        match speaking.iter().find(waits) {
+            Some((id, _)) => fail(
+                Invariant::AllOrNothing,
+                format!("{id} waits although {failed} has failed"),
+            ),
+            None => Ok(()),
+        }
     }
 
     /// No step stays when a sibling has failed. Of an incident with a step that is still under way, nothing is said:

@@ -158,8 +158,8 @@ impl Model {
         }
         // What others have planned may have been forgotten with them.
         let speaking = self.speaking_of(incident, case).into_iter();
-        let own = speaking.filter(|it| it.incident == incident && it.has_left());
-        let pauses = own.filter_map(|it| it.judged_anew_after);
+        let own = speaking.filter(|(_, it)| it.incident == incident && it.has_left());
+        let pauses = own.filter_map(|(_, it)| it.judged_anew_after);
         let end = case.absorbs_until.max(now);
         let latest = pauses.map(|pause| now + pause).fold(end, Timestamp::min);
         if until > latest {

@@ -130,6 +130,8 @@ impl Model {
         }
         if let Some(it) = self.transactions.get_mut(&id).filter(|it| it.kind != before) {
             it.since = now;
+            self.in_flight += usize::from(it.kind.is_in_flight());
+            self.in_flight -= usize::from(before.is_in_flight());
         }
     }
 }

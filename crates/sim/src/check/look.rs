@@ -4,7 +4,7 @@
 //! Never asks the world: what counts is what the engine was told.
 
 use staunch_model::{
-    Facts, Frame, Input, Observation, Owner, Playbook, Presence, TrafficShare, TransactionId, WhenUnknown,
+    Facts, Failure, Frame, Input, Observation, Owner, Playbook, Presence, TrafficShare, TransactionId, WhenUnknown,
 };
 
 use super::{Found, Invariant, Model, Tx, fail};
@@ -12,14 +12,8 @@ use super::{Found, Invariant, Model, Tx, fail};
 impl Model {
     /// An act follows a look, and goes only where that found it possible and harmless.
     pub(super) fn looked(&self, frame: &Frame, id: TransactionId, it: &Tx) -> Found {
-        let (seen, facts) = match &frame.input {
-            Input::Observed {
-                transaction,
-                result: Ok(seen),
-                facts,
-                ..
-            } if *transaction == id => (seen, facts),
-            _ => return fail(Invariant::TargetFree, format!("{id} acts without a look")),
+        let Some((Ok(seen), facts)) = answer(frame, id, it) else {
+            return fail(Invariant::TargetFree, format!("{id} acts without a look"));
         };
         is_free(id, seen)?;
         if let Some(room) = seen.capacity
@@ -35,6 +29,23 @@ impl Model {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The answer to the newest look at `id`, when `frame` is it.
+pub(super) fn answer<'a>(
+    frame: &'a Frame,
+    id: TransactionId,
+    it: &Tx,
+) -> Option<(&'a Result<Observation, Failure>, &'a Facts)> {
+    match &frame.input {
+        Input::Observed {
+            transaction,
+            ticket,
+            result,
+            facts,
+        } if *transaction == id && *ticket == it.ticket => Some((result, facts)),
+        _ => None,
     }
 }
 

@@ -10,11 +10,11 @@ use super::{Found, Invariant, Model, Tx, fail};
 impl Model {
     /// `it` starts when there is room in flight, nothing else acts at its target, and the evidence is there.
     pub(super) fn starts(&self, id: TransactionId, it: &Tx) -> Found {
-        let (in_flight, max) = self.in_flight();
-        if in_flight >= max {
+        let max = self.in_flight_max();
+        if self.in_flight >= max {
             return fail(
                 Invariant::Concurrency,
-                format!("{id} starts while {in_flight} of {max} are in flight"),
+                format!("{id} starts while {} of {max} are in flight", self.in_flight),
             );
         }
         let other = self.transactions.iter().find(|(other, tx)| {
@@ -29,11 +29,9 @@ impl Model {
         Ok(())
     }
 
-    /// How many are in flight, and how many may be.
-    fn in_flight(&self) -> (usize, usize) {
-        let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
+    fn in_flight_max(&self) -> usize {
         let max = self.policy.as_ref().map_or(0, |it| it.limits.actions_in_flight_max);
-        (in_flight, max as usize)
+        max as usize
     }
 
     /// Nothing waits that could start: there is room, its target is free, and evidence and readings are there.
@@ -43,8 +41,7 @@ impl Model {
         }
         let (waiting, transactions) = (&mut self.waiting, &self.transactions);
         waiting.retain(|id| transactions.get(id).is_some_and(Tx::is_planned));
-        let (in_flight, max) = self.in_flight();
-        if self.waiting.is_empty() || in_flight >= max {
+        if self.waiting.is_empty() || self.in_flight >= self.in_flight_max() {
             return Ok(());
         }
         let may_start = |id: &&TransactionId| {

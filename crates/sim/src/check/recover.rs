@@ -19,8 +19,8 @@ pub(super) struct Recoveries {
     all: BTreeMap<IncidentId, Course>,
     /// The acts of recoveries: they contain nothing.
     acts: std::collections::BTreeSet<TransactionId>,
-    /// What recoveries decided, whatever the age of the event.
-    decided: std::collections::BTreeSet<TransactionId>,
+    /// What recoveries decided, whatever the age of the event, and when.
+    decided: BTreeMap<TransactionId, Timestamp>,
 }
 
 /// A recovery.
@@ -56,9 +56,9 @@ impl Recoveries {
         self.all.get(&incident).map(|it| it.state)
     }
 
-    /// Whether a recovery decided on `id`.
-    pub(super) fn decided(&self, id: TransactionId) -> bool {
-        self.decided.contains(&id)
+    /// When a recovery decided on `id`.
+    pub(super) fn decided(&self, id: TransactionId) -> Option<Timestamp> {
+        self.decided.get(&id).copied()
     }
 }
 
@@ -70,7 +70,7 @@ impl Model {
                 self.goes_on(frame, *incident, *at)?;
                 if let Some(RecoveryWait::Act(act)) = waits {
                     self.recoveries.acts.insert(*act);
-                    self.recoveries.decided.insert(*act);
+                    self.recoveries.decided.entry(*act).or_insert(self.now);
                 }
                 if let Some(course) = self.recoveries.all.get_mut(incident) {
                     if let (Some(RecoveryWait::Release(lifted)), None) = (course.waits, waits) {
@@ -83,7 +83,7 @@ impl Model {
                 }
             }
             Record::ContainedAgain { transaction, .. } => {
-                self.recoveries.decided.insert(*transaction);
+                self.recoveries.decided.entry(*transaction).or_insert(self.now);
             }
             Record::RecoveryPlanned { incident, .. } => {
                 let course = Course {
@@ -290,7 +290,7 @@ impl Model {
         let mut all = case.transactions.iter().filter_map(|id| self.transactions.get(id));
         // Hardly any has, and which of them speak is seen from all.
         if all.any(has_hurt)
-            && self.speaking_of(incident, case).into_iter().any(has_hurt)
+            && self.speaking_of(incident, case).into_iter().any(|(_, it)| has_hurt(it))
             && until < now + playbook.deduplicate
         {
             let what = format!("{incident} has hurt, and only until {until} nothing is contained anew");

@@ -1,6 +1,6 @@
 //! How dangerous an incident is, by what feeds said of its target and by the table, and when a person is asked first.
 //!
-//! Never reads what the engine makes of it: what was said is an input, and so is the table.
+//! Never reads what the engine makes of it. That it takes up what was said, and the table, is asked for here too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +31,22 @@ impl Feeds {
 
     pub(super) fn said(&mut self, known: &Known, now: Timestamp) {
         self.said.insert(known.target.clone(), (known.standing.clone(), now));
+    }
+
+    /// What `frame` brings of feeds, or of the table, is taken up by its records.
+    pub(super) fn heard(&self, frame: &Frame) -> Found {
+        let is_taken_up = match &frame.input {
+            Input::Known(known) => self
+                .said
+                .get(&known.target)
+                .is_some_and(|(it, _)| *it == known.standing),
+            Input::Risk(table) => self.table.as_ref() == Some(table),
+            _ => true,
+        };
+        if is_taken_up {
+            return Ok(());
+        }
+        fail(Invariant::Approval, "what feeds say, or the table, is passed over")
     }
 
     /// How bad feeds say that `target` is; `None` when that is not known, or counts no longer.
@@ -73,7 +89,7 @@ fn holds(row: &RiskRow, is_inside: bool, score: Option<Score>, playbook: &Playbo
 
 impl Model {
     /// Whether the playbook of `it` asks for more danger than there is.
-    pub(super) fn is_too_harmless(&self, it: &Tx, playbook: &Playbook, now: Timestamp) -> bool {
+    pub(super) fn is_below_risk_min(&self, it: &Tx, playbook: &Playbook, now: Timestamp) -> bool {
         let least = playbook.context.iter().find_map(|it| match it {
             Context::RiskMin(least) => Some(*least),
             _ => None,
@@ -93,8 +109,8 @@ impl Model {
         playbook.map_or(Mode::Observe, |it| it.modes.of(risk)).min(mode_max)
     }
 
-    /// A person is asked about `id` only when its mode says so, when it is too harmless, or when something is not known
-    /// without which its playbook asks.
+    /// A person is asked about `id` only when its mode says so, when there is too little risk, or when something is not
+    /// known without which its playbook asks.
     pub(super) fn is_asked_for_a_reason(&self, frame: &Frame, id: TransactionId, it: &Tx, now: Timestamp) -> Found {
         let (Some(case), Some(policy)) = (self.incidents.get(&it.incident), &self.policy) else {
             return Ok(());
@@ -102,15 +118,16 @@ impl Model {
         let Some(playbook) = self.playbooks.get(&case.playbook) else {
             return Ok(());
         };
+        // What the rows about the surroundings ask for is not worked out here.
         let is_by_mode = self.mode_of(it, case, policy) == Mode::Approve;
-        if is_by_mode || self.is_too_harmless(it, playbook, now) {
+        if is_by_mode || self.has_context_rows || self.is_below_risk_min(it, playbook, now) {
             return Ok(());
         }
         let facts = match &frame.input {
             Input::Observed { facts, .. } => facts,
             _ => &Facts::default(),
         };
-        let is_undated = case.event_time.is_none() && !self.recoveries.decided(id);
+        let is_undated = self.dated(id, case).is_none();
         let is_unknown = is_undated || (it.target.address().is_some() && is_share_unknown(playbook, facts));
         if is_unknown && playbook.guards.when_unknown == WhenUnknown::Ask {
             return Ok(());

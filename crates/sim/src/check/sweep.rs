@@ -6,7 +6,7 @@ use staunch_model::{Span, StateKind, SweepFindings, Timestamp};
 
 use super::{Found, Invariant, Model, fail};
 
-/// Of what has ended longer ago, and is forgotten, it is no longer known when it ended.
+/// The engine remembers for so long when something ended that it has forgotten otherwise.
 const REMEMBERED: Span = Span::from_mins(1);
 
 impl Model {

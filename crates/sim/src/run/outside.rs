@@ -302,7 +302,7 @@ impl Sim<'_> {
     }
 
     /// Reads what a sweep has not read when it began.
-    pub(super) fn read_on(&self, reading: &mut Reading) {
+    pub(super) fn read_rest(&self, reading: &mut Reading) {
         let owned = self.world.owned().map(|(label, (_, target))| (label, target));
         if let Ok((objects, enforcing)) = &mut reading.found {
             objects.extend(owned.filter(|(label, _)| !is_read_first(*label)));

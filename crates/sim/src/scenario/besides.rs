@@ -15,8 +15,8 @@ type Happenings = Vec<(Span, Happening)>;
 
 /// Something that some runs have besides.
 struct Besides {
-    /// Tells its draws from those for other purposes; see [`Chance::at`]. Those from 291 on are such that no seed that
-    /// was kept before has it, which would be another run with it.
+    /// Tells its draws from those for other purposes; see [`Chance::at`]. A new one is chosen so that the kept seeds
+    /// are the runs that they were.
     key: u64,
     /// In how many of a hundred runs.
     percent: u64,

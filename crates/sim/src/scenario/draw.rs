@@ -94,17 +94,17 @@ fn grounds(seed: u64, world: WorldKind) -> Grounds {
         Grounds::Traffic
     } else if chance.percent(10) {
         chance.pick(&[Grounds::MediumRisk, Grounds::HighRisk])
-    } else if besides::has_further_addresses(seed) {
-        Grounds::Internal
     } else if besides::has_feeds(seed) {
         Grounds::Feeds
+    } else if besides::has_further_addresses(seed) && world.action().aims_at() == Aim::Address {
+        Grounds::Internal
     } else {
         Grounds::Usual
     }
 }
 
-/// In one of eight runs, sweeps take their time. Drawn by itself, as that, and so that no seed that was kept before is
-/// among them.
+/// In one of eight runs, sweeps take their time. Drawn by itself, as that, and by a key that leaves the kept seeds the
+/// runs that they were.
 fn sweep_takes(seed: u64) -> Span {
     let mut chance = Chance::at(seed, &[46]);
     if !chance.percent(12) {

@@ -49,7 +49,7 @@ fn named(text: &str) -> Target {
     text.parse().expect("it is a name")
 }
 
-/// The process with this number. The last could not be told from others; the two before it are protected.
+/// The process with this number. The last of [`PLACES`] could not be told from others; the two before it are protected.
 #[must_use]
 pub fn process(number: u8) -> Process {
     let pid = 4_000 + u32::from(number);
@@ -63,7 +63,8 @@ pub fn process(number: u8) -> Process {
     }
 }
 
-/// What is found out about the target with this number, as hostile as it can be. Of the last nothing can be told.
+/// What is found out about the target with this number, as hostile as it can be. Of the last of [`PLACES`], and of
+/// those after it, nothing can be told.
 #[must_use]
 pub fn found(world: WorldKind, number: u8) -> Found {
     static FILES: Each<Box<str>> =
