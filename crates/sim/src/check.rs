@@ -357,7 +357,7 @@ impl Model {
             Record::BreakerOpened { .. } => {
                 self.breaker_open = true;
                 self.has_failed_often(now)?;
-                if !changes::is_paged(frame) {
+                if !told::is_paged(frame) {
                     return fail(Invariant::StuckIsTold, "the breaker opens and nobody is paged");
                 }
             }

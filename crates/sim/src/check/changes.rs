@@ -3,13 +3,13 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, Judgement, NoticeLevel, Observation, Owner, Presence, Record, RefusalReason,
-    ReleaseScope, Span, StateKind, Timestamp, TransactionId,
+    Cause, Change, Command, Frame, Input, Judgement, Observation, Owner, Presence, Record, RefusalReason, ReleaseScope,
+    Span, StateKind, Timestamp, TransactionId,
 };
 
 use super::leases::{ends_in_time, held_for};
 use super::look::answer;
-use super::told::renewal_failed;
+use super::told::{is_paged, pages, renewal_failed};
 use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
 
 /// The longest pause between two tries, unless requests settle for longer.
@@ -226,11 +226,7 @@ fn stuck_and_told(frame: &Frame, id: TransactionId, it: &Tx) -> Found {
         let what = format!("{id} is stuck after {} tries", it.tries);
         return fail(Invariant::StuckIsTold, what);
     }
-    let pages = |record: &Record| {
-        matches!(record, Record::NoticeQueued(notice)
-            if notice.level == NoticeLevel::Page && notice.transaction == Some(id))
-    };
-    if frame.records.iter().any(pages) {
+    if pages(frame).any(|notice| notice.transaction == Some(id)) {
         return Ok(());
     }
     fail(Invariant::StuckIsTold, format!("{id} is stuck and nobody is paged"))
@@ -239,12 +235,6 @@ fn stuck_and_told(frame: &Frame, id: TransactionId, it: &Tx) -> Found {
 /// Whether the two act, or may act, in the same place: of what was adopted it is not known what it does.
 pub(super) fn is_same_place(one: &Tx, other: &Tx) -> bool {
     one.target == other.target && one.action.zip(other.action).is_none_or(|(one, other)| one == other)
-}
-
-/// Whether somebody is paged by what is decided in `frame`.
-pub(super) fn is_paged(frame: &Frame) -> bool {
-    let pages = |record: &Record| matches!(record, Record::NoticeQueued(notice) if notice.level == NoticeLevel::Page);
-    frame.records.iter().any(pages)
 }
 
 /// The place of the answer to a command of a person who releases, in the frame of it: what comes behind it is not done

@@ -7,6 +7,7 @@ use staunch_model::{
     EvidenceId, EvidenceKind, FailureKind, Frame, IncidentId, IncidentOutcome, Input, Record, Span, Target, Timestamp,
 };
 
+use super::told::notices;
 use super::{Found, Invariant, Model, Tx, fail};
 
 /// How long before the deadline of a piece of evidence it is tried for the last time, at least.
@@ -187,10 +188,7 @@ impl Model {
         if !pieces().all(|piece| piece.done) || pieces().all(|piece| !piece.missed) {
             return Ok(());
         }
-        let told = frame.records.iter().filter(|record| match record {
-            Record::NoticeQueued(notice) => notice.incident == Some(incident) && notice.transaction.is_none(),
-            _ => false,
-        });
+        let told = notices(frame).filter(|it| it.incident == Some(incident) && it.transaction.is_none());
         let outcomes = frame.records.iter().filter(|record| match record {
             Record::OutcomeReached { incident: of, outcome } => *of == incident && self.tells(incident, *outcome),
             _ => false,

@@ -9,7 +9,7 @@ use staunch_model::{
     WatchVerdict,
 };
 
-use super::changes::is_paged;
+use super::told::is_paged;
 use super::{Found, Invariant, Model, Status, Tx, fail};
 
 /// What the model knows of recoveries.

@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
-use staunch_model::{ActionKind, Command, Frame, Input, Record, StateKind, Timestamp, TransactionId};
+use staunch_model::{
+    ActionKind, Command, Frame, Input, Notice, NoticeLevel, Record, StateKind, Timestamp, TransactionId,
+};
 
-use super::changes::is_paged;
 use super::{Found, Invariant, Model, Tx, fail};
 
 impl Model {
@@ -58,10 +59,27 @@ impl Model {
 
 /// People are told of a renewal of `id` that failed.
 pub(super) fn renewal_failed(frame: &Frame, id: TransactionId) -> Found {
-    let tells = |record: &Record| matches!(record, Record::NoticeQueued(notice) if notice.transaction == Some(id));
-    if !frame.records.iter().any(tells) {
+    if !notices(frame).any(|notice| notice.transaction == Some(id)) {
         let what = format!("the renewal of {id} has failed and nobody is told");
         return fail(Invariant::StuckIsTold, what);
     }
     Ok(())
+}
+
+/// What people are told by what is decided in `frame`.
+pub(super) fn notices(frame: &Frame) -> impl Iterator<Item = &Notice> {
+    frame.records.iter().filter_map(|record| match record {
+        Record::NoticeQueued(notice) => Some(notice),
+        _ => None,
+    })
+}
+
+/// The pages among them.
+pub(super) fn pages(frame: &Frame) -> impl Iterator<Item = &Notice> {
+    notices(frame).filter(|it| it.level == NoticeLevel::Page)
+}
+
+/// Whether somebody is paged by what is decided in `frame`.
+pub(super) fn is_paged(frame: &Frame) -> bool {
+    pages(frame).next().is_some()
 }

@@ -83,13 +83,7 @@ impl CgroupKillProcess {
     /// [`KillError`].
     pub fn start(options: CgroupOptions, dir: &Path) -> Result<Self, KillError> {
         let mount = super::super::freeze_process::cgroup2_mount(&options.proc)?;
-        // The group at the root of everything has no such file; those in it all do, or none does.
-        let mut groups = std::fs::read_dir(mount)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|it| it.path());
-        if groups.any(|it| it.join("cgroup.freeze").exists() && !it.join("cgroup.kill").exists()) {
+        if kills_no_group(&mount) {
             return Err(KillError::NoKill);
         }
         Ok(Self::new(options, dir))
@@ -368,5 +362,37 @@ impl Action for CgroupKillProcess {
     fn lift_former(&mut self) -> Result<u64, Failure> {
         let lifted = self.release_everything(Whose::Others(self.freezer.options.installation));
         lifted_and_read(self, lifted)
+    }
+}
+
+/// Whether the groups of the tree at `mount` cannot be ended as a whole, though they can be frozen. Those in it all
+/// can, or none can; the one at the root of everything has no such files. One that is being removed loses its files one
+/// by one: one that can be ended tells more than one that cannot.
+fn kills_no_group(mount: &Path) -> bool {
+    let entries = std::fs::read_dir(mount).into_iter().flatten().flatten();
+    let groups: Vec<_> = entries.map(|it| it.path()).collect();
+    let any_has = |file: &str| groups.iter().any(|it| it.join(file).exists());
+    !any_has("cgroup.kill") && any_has("cgroup.freeze")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_being_removed_does_not_tell_that_none_can_be_ended() {
+        let mount = tempfile::tempdir().expect("a directory");
+        let put = |group: &str, files: &[&str]| {
+            let group = mount.path().join(group);
+            std::fs::create_dir_all(&group).expect("a group");
+            for file in files {
+                std::fs::write(group.join(file), "").expect("a file");
+            }
+        };
+        assert!(!kills_no_group(mount.path()), "nothing speaks against it");
+        put("removed", &["cgroup.freeze"]);
+        assert!(kills_no_group(mount.path()));
+        put("whole", &["cgroup.freeze", "cgroup.kill"]);
+        assert!(!kills_no_group(mount.path()));
     }
 }
