@@ -141,30 +141,22 @@ pub struct RiskTable {
 
 impl Default for RiskTable {
     fn default() -> Self {
-        let row = |name: &str, risk| RiskRow {
-            name: name.into(),
-            internal: None,
-            score_above: None,
-            score_below: None,
-            attack: Vec::new(),
-            risk,
-        };
         let score = |thousandths| Some(Score::from_thousandths(thousandths));
         Self {
             rows: vec![
                 RiskRow {
                     internal: Some(true),
                     score_below: score(300),
-                    ..row("internal, with a low score", Risk::Low)
+                    ..RiskRow::any("internal, with a low score", Risk::Low)
                 },
                 RiskRow {
                     score_above: score(800),
-                    ..row("a very high score", Risk::Critical)
+                    ..RiskRow::any("a very high score", Risk::Critical)
                 },
                 RiskRow {
                     score_above: score(400),
                     attack: vec!["T1110".into()],
-                    ..row("brute force, with a score", Risk::High)
+                    ..RiskRow::any("brute force, with a score", Risk::High)
                 },
             ],
             otherwise: Risk::Medium,
@@ -186,6 +178,19 @@ impl RiskTable {
 }
 
 impl RiskRow {
+    /// A row called `name` that always holds: what it is to name is set beside it.
+    #[must_use]
+    pub fn any(name: &str, risk: Risk) -> Self {
+        Self {
+            name: name.into(),
+            internal: None,
+            score_above: None,
+            score_below: None,
+            attack: Vec::new(),
+            risk,
+        }
+    }
+
     fn holds(&self, internal: bool, score: Option<Score>, attack: &[Box<str>]) -> bool {
         let is_part = |of: &str, technique: &str| {
             let rest = technique.strip_prefix(of);

@@ -113,14 +113,7 @@ pub(crate) fn risk_table(is_usual: bool) -> Arc<RiskTable> {
 }
 
 fn other_table() -> RiskTable {
-    let row = |risk| RiskRow {
-        name: "a row\u{1b}[1m".into(),
-        internal: None,
-        score_above: None,
-        score_below: None,
-        attack: Vec::new(),
-        risk,
-    };
+    let row = |risk| RiskRow::any("a row\u{1b}[1m", risk);
     let score = |thousandths| Some(Score::from_thousandths(thousandths));
     RiskTable {
         rows: vec![
