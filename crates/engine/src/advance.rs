@@ -18,7 +18,7 @@ use crate::transaction::is_failure;
 use crate::turn::Turn;
 
 impl Turn<'_> {
-    /// Does everything that is due, until nothing is.
+    /// Does what is due, until nothing is or the turn is full.
     pub(crate) fn advance(&mut self) {
         loop {
             self.expire();
@@ -33,9 +33,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Everything whose deadline has passed. Each leaves with a later deadline or none, so this ends.
+    /// Everything whose deadline has passed, as far as there is room for it in this turn. Each leaves with a later
+    /// deadline or none, so that what is left is the next turn's.
     fn expire(&mut self) {
-        while let Some((at, subject)) = self.state.index.deadlines.first().filter(|(at, _)| *at <= self.now) {
+        while let Some((at, subject)) = self.state.index.deadlines.first().filter(|(at, _)| *at <= self.now)
+            && self.size() < limits::WORK_PER_TURN_MAX
+        {
             match subject {
                 Subject::Transaction(id) => {
                     let it = self.state.transactions[&id].clone();

@@ -125,7 +125,10 @@ impl Turn<'_> {
             all.pop();
         }
         let mut affected = Vec::new();
-        for (_, id) in all.into_iter().take(limits::RELEASES_PER_TURN_MAX) {
+        for (_, id) in all {
+            if self.size() >= limits::WORK_PER_TURN_MAX {
+                break;
+            }
             let it = self.state.transactions[&id].clone();
             if self.release(&it, by) {
                 affected.push(id);

@@ -142,12 +142,32 @@ pub const NOTICE_PAUSE: Span = Span::from_secs(1);
 /// Notices waiting at once. Beyond it the oldest that is not a page is dropped, and that is recorded.
 pub const NOTICES_MAX: usize = 1_000;
 
+/// Bytes of the text of a notice.
+pub const NOTICE_TEXT_BYTES_MAX: usize = 1_000;
+
+/// How much one turn does of what is due, or of what a command to release everything asks for, counted in records and
+/// in incidents that are looked after because of them; and how many undos under way a start sends again. The rest is
+/// left to a later turn. This bounds the frame, and the length of the turn: when Staunch has been down for an hour, the
+/// deadlines of everything there is may have passed.
+pub const WORK_PER_TURN_MAX: usize = 500;
+
+/// Incidents that hold one transaction. All of them are looked after when it ends, in one turn; a further one plans a
+/// transaction of its own, which waits for the target.
+pub const HOLDERS_MAX: usize = 400;
+
+/// Bytes of the smallest limit that a journal may have for its frames.
+const FRAME_BYTES_MIN: usize = 2 << 20;
+
+/// Bytes that one incident adds to a frame at the most, besides the text of a notice: how it stands, that it is closed,
+/// and the notice that has no room.
+const OUTCOME_BYTES_MAX: usize = 100;
+
+// The other half of a frame is for the input and what follows from it alone.
+const _: () =
+    assert!((WORK_PER_TURN_MAX + HOLDERS_MAX) * (NOTICE_TEXT_BYTES_MAX + OUTCOME_BYTES_MAX) < FRAME_BYTES_MIN / 2);
+
 /// Transactions named in one notice.
 pub const NAMED_IN_NOTICE_MAX: usize = 5;
-
-/// Transactions that one command to release everything lifts. It bounds the frame and the length of the turn; the
-/// command is repeated until nothing is affected.
-pub const RELEASES_PER_TURN_MAX: usize = 1_000;
 
 /// Networks that people have exempted from containment at the same time. Each is in every snapshot; lists of thousands
 /// belong into the configuration.

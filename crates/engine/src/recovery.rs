@@ -9,7 +9,7 @@
 //! | d | post-checking | the same, or the reply was recorded | the post-check is sent again |
 //! | e | in force, renewing | the renewal may have landed | in doubt: a look is sent, and until it shows the new lease the old one stands |
 //! | f | in force | verified before | nothing; a sweep follows at once |
-//! | g | rolling back, releasing | the undo may have landed | it is sent again: undo is conditional and owned |
+//! | g | rolling back, releasing | the undo may have landed | it is sent again: undo is conditional and owned; all but the first 500 when no answer has come by its deadline |
 //! | h | settling | the undo landed, a late act may follow | the whole settling time starts again |
 //! | i | ended, stuck | nothing is under way | nothing |
 //! | k | evidence that is awaited | it may have been stored | it is asked for again: storing twice is harmless |
@@ -45,8 +45,15 @@ impl Turn<'_> {
         self.give_up_quarantined();
         self.tell_unfit();
         let all: Vec<TransactionId> = self.state.transactions.keys().copied().collect();
+        let mut undos = 0;
         for id in all {
             let it = self.state.transactions[&id].clone();
+            if matches!(it.state.kind(), StateKind::RollingBack | StateKind::Releasing) {
+                undos += 1;
+                if undos > limits::WORK_PER_TURN_MAX {
+                    continue;
+                }
+            }
             self.take_up(&it);
         }
         let evidence: Vec<_> = self

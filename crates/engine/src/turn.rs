@@ -38,6 +38,11 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// How much this turn has done and has to look after, to be held against the limits of a turn.
+    pub(crate) fn size(&self) -> usize {
+        self.records.len() + self.state.index.dirty.len()
+    }
+
     pub(crate) fn change(&mut self, transaction: TransactionId, change: Change) {
         self.put(Record::Transaction { transaction, change });
     }
@@ -86,7 +91,7 @@ impl Turn<'_> {
             }
         }
         let id = NoticeId(self.state.last_notice + 1);
-        let text = staunch_model::text::clip(text, 1_000).into();
+        let text = staunch_model::text::clip(text, limits::NOTICE_TEXT_BYTES_MAX).into();
         self.put(Record::NoticeQueued(Notice {
             id,
             level,

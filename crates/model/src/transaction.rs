@@ -434,6 +434,12 @@ impl Transaction {
         }
     }
 
+    /// How many incidents hold it.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.joined().len() + usize::from(self.held)
+    }
+
     /// True when `incident` holds it.
     #[must_use]
     pub fn is_held_by(&self, incident: IncidentId) -> bool {

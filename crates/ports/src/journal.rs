@@ -226,6 +226,9 @@ pub trait Journal: Send {
     /// As for `append`.
     fn open_epoch(&mut self) -> Result<Epoch, AppendError>;
 
+    /// The longest payload of one frame, in bytes.
+    fn payload_bytes_max(&self) -> usize;
+
     /// The most bytes that one append takes: the payloads, and [`FRAME_OVERHEAD_MAX`] for each frame.
     fn batch_bytes_max(&self) -> u64;
 

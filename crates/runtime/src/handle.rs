@@ -30,6 +30,14 @@ pub enum Busy {
     /// The journal's files are not where they should be: nothing that is taken would survive a restart.
     #[error("the files of the journal were deleted or moved away; only lifting containment goes on")]
     JournalLost,
+    /// It does not fit into a frame, or leaves no room in it for anything else.
+    #[error("it takes {bytes} bytes in the journal, where one change may take {max}")]
+    TooLarge {
+        /// What it takes.
+        bytes: usize,
+        /// What it may take.
+        max: usize,
+    },
     /// Staunch is stopping or has stopped.
     #[error("staunch is stopping")]
     Stopping,

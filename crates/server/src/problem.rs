@@ -209,6 +209,16 @@ impl From<Busy> for Failed {
             Busy::JournalLost => Self::new(unavailable, "journal-lost", "the journal is lost", busy.to_string())
                 .hint("put the journal's files back where they were, or start staunch again")
                 .retry_after(30),
+            Busy::TooLarge { .. } => {
+                let title = "this does not fit into the journal";
+                Self::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "frame-too-large",
+                    title,
+                    busy.to_string(),
+                )
+                .hint("ask for less at once, or let a segment of the journal be larger (`journal.segment_bytes`)")
+            }
             Busy::Stopping => Self::new(unavailable, "stopping", "staunch is stopping", busy.to_string())
                 .hint("nothing of it was taken: send it again once staunch has started")
                 .retry_after(5),

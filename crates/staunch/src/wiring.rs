@@ -10,6 +10,7 @@ mod followers;
 pub(crate) mod inlets;
 mod place;
 pub(crate) mod released;
+mod size;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub(crate) use evidence::{LOG, Meters, VAULT, preserver};
 pub(crate) use followers::traces;
 use place::{installation, read_installation};
 pub(crate) use place::{make_data_dir, make_private_dir};
+pub(crate) use size::check_size;
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {

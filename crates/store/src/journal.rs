@@ -375,6 +375,10 @@ impl Journal for SegmentJournal {
         Ok(epoch)
     }
 
+    fn payload_bytes_max(&self) -> usize {
+        self.options.payload_bytes_max
+    }
+
     fn batch_bytes_max(&self) -> u64 {
         self.options.fresh_bytes() - self.options.reserve_bytes
     }

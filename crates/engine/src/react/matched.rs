@@ -80,7 +80,7 @@ impl Turn<'_> {
         let at_place = self.state.holder_of(step.action, target).into_iter();
         let holder = at_place
             .chain(self.state.index.waiting_for(step.action, target))
-            .find(|id| self.can_join(*id));
+            .find(|id| self.can_join(*id, incident));
         if let Some(holder) = holder {
             // Also when it is held already: the steps of a match are told apart by counting their records.
             self.change(holder, Change::Joined(incident));
@@ -158,11 +158,11 @@ impl Turn<'_> {
         transaction
     }
 
-    fn can_join(&self, id: TransactionId) -> bool {
-        self.state
-            .transactions
-            .get(&id)
-            .is_some_and(|it| can_be_held(it.state.kind()))
-            && !self.state.quarantined.contains_key(&id)
+    fn can_join(&self, id: TransactionId, incident: IncidentId) -> bool {
+        let Some(it) = self.state.transactions.get(&id) else {
+            return false;
+        };
+        let has_room = it.holders() < limits::HOLDERS_MAX || it.is_held_by(incident);
+        can_be_held(it.state.kind()) && has_room && !self.state.quarantined.contains_key(&id)
     }
 }

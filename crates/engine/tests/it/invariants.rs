@@ -67,7 +67,7 @@ impl Invariants {
         }
 
         // Both go through every transaction, which takes long in the tests with hundreds of them.
-        if self.compare_every < 20 || self.steps.is_multiple_of(10) {
+        if self.compare_every < 20 || self.steps.is_multiple_of(self.compare_every / 2) {
             occupancy(state);
             counts(state);
             nothing_hangs(state, now);

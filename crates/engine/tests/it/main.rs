@@ -34,6 +34,7 @@ mod risk;
 mod rollback;
 mod sim;
 mod table;
+mod turns;
 mod undo;
 mod walk;
 mod watch;

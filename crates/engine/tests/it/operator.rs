@@ -2,7 +2,7 @@
 
 use staunch_model::{Cause, Change, FailureKind, Mode, NoticeLevel, Record, Span, StateKind, Timestamp, TransactionId};
 
-use staunch_engine::limits::RELEASES_PER_TURN_MAX;
+use staunch_engine::limits::WORK_PER_TURN_MAX;
 
 use crate::build::{self, LEASE, adjust_playbook, protection};
 use crate::life::IP;
@@ -499,13 +499,15 @@ fn everything_is_released_in_bounded_turns_and_what_has_not_acted_goes_first() {
     sim.invariants.compare_every = 200;
     sim.event("enforce", "198.18.0.1");
     sim.run(Span::from_secs(1));
-    let count = RELEASES_PER_TURN_MAX + more;
+    // Each is a record, and an incident to look after.
+    let per_turn = WORK_PER_TURN_MAX / 2;
+    let count = per_turn + more;
     for at in 0..count {
         sim.event("approve", &format!("203.{}.{}.1", at / 250, at % 250));
     }
     sim.run(Span::from_millis(500));
     let first = sim.release_all();
-    assert_eq!(first.len(), RELEASES_PER_TURN_MAX);
+    assert_eq!(first.len(), per_turn);
     assert!(!first.contains(&TransactionId(1)));
     let second = sim.release_all();
     assert_eq!(second.len(), more + 1);

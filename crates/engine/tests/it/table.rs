@@ -71,7 +71,7 @@ fn the_picture_in_the_manual_is_the_code() {
          incident that holds the same transaction, or a check that is sent once more.\n\n\
          ```mermaid\n{}```\n\n\
          ## Released together\n\n\
-         `release --incident` and `release --all` (a thousand at a time) begin with all that they name at once, in this \
+         `release --incident` and `release --all` (some hundreds in one turn) begin with all that they name at once, in this \
          order:\n\n\
          1. what has not acted, the newest first: it is refused, so that none of it acts meanwhile;\n\
          2. what has not been in force, the newest first: what is acting is rolled back;\n\

@@ -125,20 +125,28 @@ impl EventLoop {
                 }));
             }
             Message::Policy { policy, reply } => {
-                if self.engine.state().policy.as_ref() != Some(&policy) {
-                    self.decide(Input::Policy(policy))?;
+                let is_news = self.engine.state().policy.as_ref() != Some(&policy);
+                let input = Input::Policy(policy);
+                if is_news && let Err(busy) = self.check_size(pinned_bytes(&input)) {
+                    reply(Err(busy));
+                } else {
+                    if is_news {
+                        self.decide(input)?;
+                    }
+                    self.state.pending.replies.push(reply);
                 }
-                self.state.pending.replies.push(reply);
             }
             Message::Pin { input, reply } => {
                 // As with events: what is in force must find room to be lifted.
-                let bytes = postcard::to_stdvec(&input).map_or(usize::MAX / 2, |bytes| bytes.len());
-                let size = self.state.pending.bytes.len() + 2 * bytes + self.room_to_finish();
-                if self.journal.has_room(size) {
+                let bytes = pinned_bytes(&input);
+                let size = self.state.pending.bytes.len() + bytes + self.room_to_finish();
+                if let Err(busy) = self.check_size(bytes) {
+                    reply(Err(busy));
+                } else if self.journal.has_room(size) {
                     self.decide(input)?;
                     self.state.pending.replies.push(reply);
                 } else {
-                    self.journal_is_full(2 * bytes)?;
+                    self.journal_is_full(bytes)?;
                     reply(Err(Busy::JournalFull));
                 }
             }
@@ -156,6 +164,20 @@ impl EventLoop {
         }
         Ok(())
     }
+
+    /// Whether what takes `bytes` of a frame leaves half of it for what is due besides.
+    fn check_size(&self, bytes: usize) -> Result<(), Busy> {
+        let max = self.journal.payload_bytes_max() / 2;
+        if bytes > max {
+            return Err(Busy::TooLarge { bytes, max });
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a frame that pins `input`, which is in it twice: as the input, and as the record.
+fn pinned_bytes(input: &Input) -> usize {
+    postcard::to_stdvec(input).map_or(usize::MAX, |bytes| 2 * bytes.len())
 }
 
 fn incidents_of(records: &[Record]) -> Vec<IncidentId> {

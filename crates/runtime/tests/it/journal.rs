@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use staunch_engine::Engine;
+use staunch_model::{Frame, Timestamp};
 use staunch_ports::{
     AppendError, ChainHash, Durability, Epoch, Journal, Lsn, NewFrame, Purpose, ReadError, StoredFrame, Tail,
 };
@@ -18,6 +20,9 @@ struct Inner {
     failing: bool,
     full: bool,
 }
+
+/// The longest payload that it takes.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// The journal. Clones are handles on the same log.
 #[derive(Clone, Default)]
@@ -88,6 +93,10 @@ impl Journal for GatedJournal {
                 reason: "the test says so".into(),
             });
         }
+        if let Some(frame) = frames.iter().find(|it| it.payload.len() > PAYLOAD_BYTES_MAX) {
+            let (bytes, max) = (frame.payload.len() as u64, PAYLOAD_BYTES_MAX as u64);
+            return Err(AppendError::TooLarge { bytes, max });
+        }
         inner.waiting = true;
         changed.notify_all();
         inner = changed.wait_while(inner, |inner| inner.closed).unwrap();
@@ -130,6 +139,10 @@ impl Journal for GatedJournal {
         Ok(Epoch(inner.epoch))
     }
 
+    fn payload_bytes_max(&self) -> usize {
+        PAYLOAD_BYTES_MAX
+    }
+
     fn batch_bytes_max(&self) -> u64 {
         4_096
     }
@@ -138,8 +151,16 @@ impl Journal for GatedJournal {
         !self.0.0.lock().unwrap().full
     }
 
+    /// Of a state that the frames up to `lsn` lead to, and no other.
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError> {
-        self.0.0.lock().unwrap().snapshot = Some((lsn, state.to_vec()));
+        let mut inner = self.0.0.lock().unwrap();
+        let mut engine = Engine::new();
+        for stored in inner.frames.iter().take_while(|it| it.lsn <= lsn) {
+            let frame: Frame = postcard::from_bytes(&stored.payload).unwrap();
+            engine.replay(&frame, Timestamp::from_micros(stored.now_us)).unwrap();
+        }
+        assert!(engine.state().encode() == state, "a snapshot of what is not durable");
+        inner.snapshot = Some((lsn, state.to_vec()));
         self.0.1.notify_all();
         Ok(())
     }

@@ -11,7 +11,7 @@ mod put_back;
 mod recovery;
 mod world;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{
     ActionKind, Command, CommandReply, ContentHash, DrillFault, DrillId, Endpoint, Event, Frame, IncidentStatus, Input,
     InstallationId, Match, MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy,
-    ReleaseScope, Severity, Span, State, StateKind, Step, Target, TransactionId,
+    Protection, ReleaseScope, Severity, Span, State, StateKind, Step, Target, TransactionId,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Clock, Journal as _, Lsn, StoredFrame};
@@ -88,6 +88,10 @@ fn parts(journal: &GatedJournal, world: &World) -> Parts {
 }
 
 fn start_of(parts: Parts, playbook: Playbook) -> Runtime {
+    start_as(parts, playbook, Settings::default())
+}
+
+fn start_as(parts: Parts, playbook: Playbook, settings: Settings) -> Runtime {
     let policy = Policy {
         limits: staunch_engine::limits::DEFAULT,
         never_touch: Vec::new(),
@@ -95,7 +99,7 @@ fn start_of(parts: Parts, playbook: Playbook) -> Runtime {
         playbooks: vec![Arc::new(playbook)],
         drivers: Vec::new(),
     };
-    Runtime::start(parts, Settings::default(), policy).expect("it starts")
+    Runtime::start(parts, settings, policy).expect("it starts")
 }
 
 fn submit(handle: &Handle, ip: &str) -> Receiver<Result<Vec<EventReply>, Busy>> {
@@ -386,6 +390,42 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
     assert!(handle.journal_full().is_some());
     command(&handle, Command::SetMode(Mode::Enforce));
     assert_eq!(pages(), 1);
+    runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn a_policy_that_no_frame_holds_is_refused_and_the_loop_goes_on() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let runtime = start(&journal, &world);
+    let handle = runtime.handle();
+    let policy = || {
+        handle
+            .query(|state| state.policy.clone())
+            .expect("it runs")
+            .expect("pinned")
+    };
+    let before = policy();
+    let with = |networks: u32| {
+        let network = |at: u32| Protection {
+            network: IpAddr::from(Ipv4Addr::from_bits(at)).into(),
+            reason: "office".into(),
+        };
+        Arc::new(Policy {
+            never_touch: (0..networks).map(network).collect(),
+            ..(*before).clone()
+        })
+    };
+    let refused = handle.set_policy(with(100_000)).expect_err("it is too large");
+    let max = journal::PAYLOAD_BYTES_MAX / 2;
+    assert!(
+        matches!(refused, Busy::TooLarge { bytes, max: most } if bytes > max && most == max),
+        "{refused:?}"
+    );
+    assert_eq!(policy(), before);
+    handle.set_policy(with(1_000)).expect("it fits");
+    assert_eq!(policy().never_touch.len(), 1_000);
+    let answer = submit(&handle, "198.51.100.1").recv_timeout(LIMIT).expect("an answer");
+    assert!(answer.is_ok(), "{answer:?}");
     runtime.stop().expect("it stops cleanly");
 }
 

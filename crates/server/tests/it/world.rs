@@ -136,6 +136,10 @@ impl Journal for Gated {
         self.inner.open_epoch()
     }
 
+    fn payload_bytes_max(&self) -> usize {
+        self.inner.payload_bytes_max()
+    }
+
     fn batch_bytes_max(&self) -> u64 {
         self.inner.batch_bytes_max()
     }

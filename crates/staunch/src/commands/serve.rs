@@ -158,6 +158,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let discovered = wiring::discover(&config, &called)?;
     check_scope(&config, &discovered)?;
     let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
+    wiring::check_size(&config, &policy)?;
     let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
     let risk = Some(Arc::new(config.risk.table()));
     let started = Runtime::start_with(opened.parts, wiring::settings(&config), policy, &listed, risk);

@@ -248,6 +248,10 @@ impl Journal for MemoryJournal {
         Ok(log.epoch)
     }
 
+    fn payload_bytes_max(&self) -> usize {
+        PAYLOAD_BYTES_MAX
+    }
+
     fn batch_bytes_max(&self) -> u64 {
         u64::MAX
     }

@@ -349,7 +349,9 @@ impl Reload {
 
     fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
         let discovered = wiring::discover(config, &self.called)?;
-        Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
+        let policy = wiring::policy(config, compiled, &discovered, &self.drivers);
+        wiring::check_size(config, &policy)?;
+        Ok(policy)
     }
 
     fn set_risk(&self, table: Arc<RiskTable>) -> Result<(), Busy> {
