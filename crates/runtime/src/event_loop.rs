@@ -122,12 +122,15 @@ impl EventLoop {
     pub(crate) fn run(mut self: Box<Self>, seat: &Seat<Box<Self>>) -> Left {
         loop {
             self.tell();
-            if self.may_stop() {
-                self.snapshot();
-                return Left::Ended(Ok(()));
-            }
-            if self.state.frames_since_snapshot >= self.snapshot_every {
-                self.snapshot();
+            // Of a loop that was taken over, what was decided may still have to become durable.
+            if self.state.pending.frames.is_empty() {
+                if self.may_stop() {
+                    self.snapshot();
+                    return Left::Ended(Ok(()));
+                }
+                if self.state.frames_since_snapshot >= self.snapshot_every {
+                    self.snapshot();
+                }
             }
             if let Err(error) = self.take_in() {
                 return Left::Ended(Err(error));
@@ -286,7 +289,9 @@ impl EventLoop {
         !under_way || since.elapsed() > STOP_DEADLINE
     }
 
+    /// Stores the state, all of which must be durable.
     fn snapshot(&mut self) {
+        debug_assert!(self.state.pending.frames.is_empty(), "a snapshot holds what is durable");
         self.state.frames_since_snapshot = 0;
         let lsn = self.journal.tail().lsn;
         let state = self.engine.state();

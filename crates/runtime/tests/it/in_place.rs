@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{Command, ReleaseScope, StateKind, TransactionId};
-use staunch_runtime::{Busy, EventReply, Handle, Runtime, Submission};
+use staunch_runtime::{Busy, EventReply, Handle, Runtime, Settings, Submission};
 
 use crate::journal::GatedJournal;
 use crate::world::{Call, Fault, Verb, World};
-use crate::{LIMIT, command, event, start, submit, submit_all, wait_for, wait_for_sweep};
+use crate::{LIMIT, command, event, parts, playbook, start, start_as, submit, submit_all, wait_for, wait_for_sweep};
 
 /// The most requests that are carried out in place at a time.
 const IN_PLACE_MAX: usize = 8;
@@ -62,6 +62,24 @@ fn hang_in_place(handle: &Handle, world: &World, verb: Verb) -> (u64, Answer) {
         |_| world.wait_until_held(LIMIT).in_place,
         || world.let_go(),
     )
+}
+
+#[test]
+fn a_thread_that_takes_over_stores_nothing_that_is_not_durable() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    // A snapshot is due whenever the loop begins anew, also when another thread has it begin.
+    let settings = Settings {
+        snapshot_every: 0,
+        ..Settings::default()
+    };
+    let runtime = start_as(parts(&journal, &world), playbook(), settings);
+    let handle = runtime.handle();
+    wait_for_sweep(&handle);
+    let (held, answer) = hang_in_place(&handle, &world, Verb::Observe);
+    answer.recv_timeout(LIMIT).expect("an answer").expect("taken");
+    world.let_go();
+    wait_for(&handle, held, StateKind::InForce);
+    runtime.stop().expect("it stops cleanly");
 }
 
 #[test]
