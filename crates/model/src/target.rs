@@ -201,6 +201,7 @@ pub struct NotATarget;
 impl FromStr for Target {
     type Err = NotATarget;
 
+    /// An IPv4 address that is written as one of IPv6 (`::ffff:0:0/96`) is one of IPv4.
     fn from_str(text: &str) -> Result<Self, NotATarget> {
         let target = if let Some(rest) = text.strip_prefix(Process::PREFIX) {
             Process::parse(rest).map(Self::Process)
@@ -213,7 +214,8 @@ impl FromStr for Target {
         } else if let Some(rest) = text.strip_prefix(Self::JOB) {
             rest.parse().ok().map(Self::Job)
         } else {
-            text.parse().ok().map(Self::Address)
+            let ip = text.parse::<IpAddr>().ok();
+            ip.map(|ip| Self::Address(ip.to_canonical()))
         };
         target.ok_or(NotATarget)
     }

@@ -273,6 +273,8 @@ pub enum FaultKind {
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// The bytes of the file to point at.
+    pub span: Range<usize>,
     /// With which request.
     pub at: Point,
     /// At which target; `None` for every one.

@@ -16,6 +16,7 @@ mod fold;
 mod invariant;
 mod leases;
 mod look;
+mod networks;
 mod notices;
 mod queue;
 mod recover;
@@ -38,6 +39,7 @@ use staunch_model::{
 
 use self::events::{is_dated, named_by};
 pub use self::invariant::{Invariant, Violation};
+use self::networks::plain;
 use self::table::Table;
 
 /// The reference model: a fold of durable frames.
@@ -254,10 +256,10 @@ impl Model {
         match record {
             Record::ListChanged(change) => {
                 for it in &change.added {
-                    self.listed.insert(it.network);
+                    self.listed.insert(plain(it.network));
                 }
                 for network in &change.removed {
-                    self.listed.remove(network);
+                    self.listed.remove(&plain(*network));
                 }
             }
             Record::PolicyPinned(policy) => {
@@ -425,9 +427,9 @@ impl Model {
     fn exempt(&mut self, command: &Command, affected: &[TransactionId], now: Timestamp) {
         match command {
             Command::Protect { network, lasts } => {
-                self.exempt.insert(*network, lasts.map(|it| now + it));
+                self.exempt.insert(plain(*network), lasts.map(|it| now + it));
             }
-            Command::Unprotect { network } => drop(self.exempt.remove(network)),
+            Command::Unprotect { network } => drop(self.exempt.remove(&plain(*network))),
             Command::ReleaseTrusting { trust, .. } => {
                 for id in affected {
                     let Some(it) = self.transactions.get(id) else { continue };

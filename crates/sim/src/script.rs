@@ -49,6 +49,8 @@ pub struct Script {
     sweeps: bool,
     history: Vec<Moment>,
     misfits: Vec<String>,
+    /// Of each fault of the setting, whether a request has met it.
+    met: Vec<bool>,
     violation: Option<Violation>,
     /// What health signals say; those that are not here are healthy.
     signals: BTreeMap<Box<str>, Option<bool>>,
@@ -97,6 +99,7 @@ impl Script {
             misfits: Vec::new(),
             violation: None,
             signals: BTreeMap::new(),
+            met: vec![false; setting.faults.len()],
             setting,
         };
         script.later(script.now, Item::Start);
@@ -131,6 +134,11 @@ impl Script {
     #[must_use]
     pub fn misfits(&self) -> &[String] {
         &self.misfits
+    }
+
+    /// The places, among those of the setting, of the faults that no request has met so far.
+    pub fn unmet_faults(&self) -> impl Iterator<Item = usize> {
+        self.met.iter().enumerate().filter(|(_, met)| !**met).map(|(at, _)| at)
     }
 
     /// Everything that was seen so far, in its order.

@@ -12,6 +12,7 @@ use staunch_model::{
 
 use super::evidence::Piece;
 use super::look::may_be_unknown;
+use super::networks::{covers, is_special};
 use super::{Act, Case, Found, Group, Invariant, Model, Status, Tx, fail};
 
 /// How often an act may be sent.
@@ -191,16 +192,19 @@ impl Model {
                 };
             }
         };
-        if let Some(protection) = policy.never_touch.iter().find(|it| it.network.contains(&ip)) {
+        if is_special(ip) {
+            return Some(Protected::ByItself);
+        }
+        if let Some(protection) = policy.never_touch.iter().find(|it| covers(&it.network, ip)) {
             return Some(Protected::ByPolicy(protection.network));
         }
         let exempt = |(network, until): &(&IpNet, &Option<Timestamp>)| {
-            network.contains(&ip) && until.is_none_or(|until| now < until)
+            covers(network, ip) && until.is_none_or(|until| now < until)
         };
         if let Some((network, _)) = self.exempt.iter().find(exempt) {
             return Some(Protected::ByPerson(*network));
         }
-        let listed = self.listed.iter().find(|it| it.contains(&ip));
+        let listed = self.listed.iter().find(|it| covers(it, ip));
         listed.map(|network| Protected::ByFile(*network))
     }
 }
@@ -266,14 +270,6 @@ fn is_fresh(id: TransactionId, stale: Option<Stale>) -> Found {
         Some(Stale::Ahead(ahead)) => format!("that is {ahead} in the future"),
     };
     fail(Invariant::EventIsFresh, format!("{id} acts on an event {what}"))
-}
-
-/// An address of the business itself (RFC 1918, RFC 4193) or of one link.
-pub(super) fn is_internal(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => matches!(v6.segments()[0], 0xfc00..=0xfdff | 0xfe80..=0xfebf),
-    }
 }
 
 /// What shares a budget with `target`: the addresses of its network, or all targets of its kind.

@@ -9,6 +9,7 @@ use staunch_model::{
     Timestamp, TransactionId,
 };
 
+use super::networks::plain;
 use super::recover::Recovering;
 use super::{Found, Invariant, Model, Status, Tx, fail};
 
@@ -105,11 +106,11 @@ impl Model {
             Command::SetMode(_) => can(true),
             Command::Protect { lasts: Some(lasts), .. } if !is_within(*lasts, EXEMPTION_MAX) => Some(Answer::Refused),
             Command::Protect { network, lasts } => Some(Answer::Done(Deed {
-                exempted: BTreeSet::from([(*network, lasts.map(|lasts| now + lasts))]),
+                exempted: BTreeSet::from([(plain(*network), lasts.map(|lasts| now + lasts))]),
                 ..Deed::default()
             })),
             Command::Unprotect { network } => {
-                let until = self.exempt.get(network);
+                let until = self.exempt.get(&plain(*network));
                 can(until.is_some_and(|until| until.is_none_or(|until| now < until)))
             }
             Command::Recover(id) => can(self.can_be_recovered(*id)),

@@ -10,8 +10,8 @@ use staunch_model::{
     Standing, Target, Timestamp, TransactionId, WhenUnknown,
 };
 
-use super::acts::is_internal;
 use super::look::share_told;
+use super::networks::is_internal;
 use super::{Case, Found, Invariant, Model, Tx, fail};
 
 /// How long it counts that no feed names a target.

@@ -82,7 +82,7 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         network: network.parse().expect("a network"),
         reason: "the office \u{1b}[1m".into(),
     };
-    let mut never_touch = vec![office("198.51.100.0/24"), office("2001:db8:2::/48")];
+    let mut never_touch = vec![office("::ffff:198.51.100.9/120"), office("2001:db8:2::9/48")];
     if variant & 4 != 0 {
         never_touch.push(Protection {
             network: "203.0.113.2/32".parse().expect("a network"),

@@ -76,13 +76,15 @@ impl Script {
             }
             Effect::ReadHealth { .. } => return None,
         };
-        let fits = |it: &&mut Fault| {
+        let fits = |it: &Fault| {
             it.at == at
                 && (it.of.is_none() || it.of == target)
                 && (it.evidence.is_none() || it.evidence == kind_of_evidence)
                 && it.times != Some(0)
         };
-        let fault = self.setting.faults.iter_mut().find(fits)?;
+        let place = self.setting.faults.iter().position(fits)?;
+        self.met[place] = true;
+        let fault = &mut self.setting.faults[place];
         if let Some(left) = &mut fault.times {
             *left -= 1;
         }

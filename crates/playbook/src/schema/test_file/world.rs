@@ -192,6 +192,7 @@ impl Walk<'_, '_> {
             None => Some(1),
         };
         Some(Fault {
+            span: node.span.clone(),
             at: at?,
             of,
             evidence,

@@ -163,6 +163,14 @@ pub(super) fn run(
     script.run_until(end);
     let history = script.history().to_vec();
     coverage.happened(&history, |id| script.step_of(id));
+    for fault in script.unmet_faults().filter_map(|at| test.faults.get(at)) {
+        differences.push(Difference {
+            at: end,
+            line: line_of(&suite.text, fault.span.start),
+            expected: "a request meets the fault".to_owned(),
+            found: "none does".to_owned(),
+        });
+    }
     script.finish();
     for misfit in script.misfits() {
         differences.push(Difference {
