@@ -129,8 +129,11 @@ pub const REJUDGE_PAUSE: Span = Span::from_mins(1);
 /// How far ahead of our clock an event's time may be: sensors' clocks drift, but not by more.
 pub const EVENT_SKEW_MAX: Span = Span::from_mins(5);
 
-/// How often a notice is tried before it is given up.
+/// How often a notice that is no page is tried before it is given up: for about 17 minutes.
 pub const NOTICE_ATTEMPTS_MAX: u16 = 10;
+
+/// How often a page is tried: for a day, and longer than a receiver is away for.
+pub const PAGE_ATTEMPTS_MAX: u16 = 35;
 
 /// How long a notifier may take to answer. Well above the time-outs of the services behind it; without it a reply
 /// that is lost would be a page that nobody reads.
@@ -138,6 +141,9 @@ pub const NOTICE_DEADLINE: Span = Span::from_mins(1);
 
 /// The pause after a notice that was not taken; it doubles with each attempt.
 pub const NOTICE_PAUSE: Span = Span::from_secs(1);
+
+/// The longest pause between two tries of a notice.
+pub const NOTICE_PAUSE_MAX: Span = Span::from_hours(1);
 
 /// Notices waiting at once. Beyond it the oldest that is not a page is dropped, and that is recorded.
 pub const NOTICES_MAX: usize = 1_000;

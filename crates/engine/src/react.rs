@@ -289,9 +289,14 @@ impl Turn<'_> {
             // A second answer to the same attempt changes nothing.
             Err(_) if pending.retry_at.is_some() => {}
             Err(_) => {
-                let again = pending.attempts < limits::NOTICE_ATTEMPTS_MAX && !is(Mutant::NoticeOnce);
+                let attempts_max = if pending.notice.level == NoticeLevel::Page {
+                    limits::PAGE_ATTEMPTS_MAX
+                } else {
+                    limits::NOTICE_ATTEMPTS_MAX
+                };
+                let again = pending.attempts < attempts_max && !is(Mutant::NoticeOnce);
                 let pause = limits::NOTICE_PAUSE.times(1 << pending.attempts.min(16));
-                let retry_at = again.then_some(self.now + pause);
+                let retry_at = again.then_some(self.now + pause.min(limits::NOTICE_PAUSE_MAX));
                 self.put(Record::NoticeFailed { notice, retry_at });
             }
         }

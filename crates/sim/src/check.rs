@@ -379,7 +379,7 @@ impl Model {
                 self.failures.clear();
             }
             Record::NoticeQueued(notice) => {
-                self.notices.queued(notice.id);
+                self.notices.queued(notice);
                 escaped("a notice", &notice.text)?;
             }
             Record::NoticeResent { notice } => self.notices.resent(*notice),

@@ -1,6 +1,6 @@
 //! Notices: people are told, and told again until somebody listens.
 
-use staunch_engine::limits::{NOTICE_ATTEMPTS_MAX, NOTICES_MAX};
+use staunch_engine::limits::{NOTICE_ATTEMPTS_MAX, NOTICE_PAUSE_MAX, NOTICES_MAX, PAGE_ATTEMPTS_MAX};
 use staunch_model::{Failure, FailureKind, IncidentOutcome, Input, NoticeId, NoticeLevel, NotifyStep, Span};
 
 use crate::build::{self, adjust_playbook};
@@ -36,6 +36,37 @@ fn a_notice_that_is_not_taken_is_sent_again_and_given_up_in_the_end() {
     sim.event("enforce", IP);
     sim.run(Span::from_mins(1));
     assert_eq!(sim.told.len(), 1);
+    sim.ends_clean();
+}
+
+#[test]
+fn a_page_is_sent_again_for_a_day() {
+    let mut sim = Sim::usual();
+    sim.faults(Verb::Notify, &[DOWN; 50]);
+    sim.event("approve", IP);
+    sim.run(Span::from_secs(1));
+    let page = sim.state().notices.values().next().unwrap();
+    assert_eq!(page.notice.level, NoticeLevel::Page);
+    sim.run(Span::from_hours(23));
+    let kept: Vec<_> = sim.state().notices.keys().copied().collect();
+    assert_eq!(
+        kept,
+        [NoticeId(1)],
+        "nobody has listened, and what is no page is given up"
+    );
+    sim.run(Span::from_hours(2));
+    assert!(sim.state().notices.is_empty());
+    let is_first =
+        |frame: &staunch_model::Frame| matches!(&frame.input, Input::Notified { notice, .. } if *notice == NoticeId(1));
+    let tried: Vec<_> = sim
+        .frames
+        .iter()
+        .filter(|(_, it)| is_first(it))
+        .map(|(now, _)| *now)
+        .collect();
+    assert_eq!(tried.len(), usize::from(PAGE_ATTEMPTS_MAX));
+    let longest = tried.windows(2).map(|it| it[1].since(it[0])).max().unwrap();
+    assert!(longest < NOTICE_PAUSE_MAX + Span::from_secs(1), "{longest}");
     sim.ends_clean();
 }
 

@@ -28,8 +28,8 @@ pub(crate) struct NotifierSettings {
     pub(crate) key_file: PathBuf,
     /// The file of the authorities in PEM by which it is verified. Default those of this machine. Since v0.1.
     pub(crate) ca: Option<PathBuf>,
-    /// How long one try may take. Default `5s`; `100ms` to `10s`. Since v0.1.
-    #[serde(default = "five_seconds")]
+    /// How long one try may take. Default `15s`; `100ms` to `30s`. Since v0.1.
+    #[serde(default = "fifteen_seconds")]
     pub(crate) deadline: Span,
 }
 
@@ -133,6 +133,6 @@ impl RouteSettings {
     }
 }
 
-const fn five_seconds() -> Span {
-    Span::from_secs(5)
+const fn fifteen_seconds() -> Span {
+    Span::from_secs(15)
 }

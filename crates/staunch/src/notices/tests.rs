@@ -164,6 +164,51 @@ fn what_is_not_taken_says_why_and_shows_no_secret() {
 }
 
 #[test]
+fn who_asks_to_be_left_alone_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (answer, then) in [
+        (
+            "429 Too Many Requests\nretry-after: 600",
+            Failure::new(FailureKind::Unavailable, "it has asked to be left alone (Retry-After)"),
+        ),
+        (
+            "503 Service Unavailable\nretry-after: 600",
+            Failure::new(FailureKind::Unavailable, "it has asked to be left alone (Retry-After)"),
+        ),
+        (
+            "410 Gone",
+            Failure::new(FailureKind::Denied, "it has answered with 410: it is gone"),
+        ),
+    ] {
+        let (server, url) = Loopback::plain();
+        let mut notifier = webhook(dir.path(), &url, "");
+        server.says(Some(answer));
+        let status = &answer[..3];
+        assert_eq!(
+            failure(&mut notifier).what.as_ref(),
+            format!("it answers with {status}")
+        );
+        server.says(Some("204 No Content"));
+        assert_eq!(failure(&mut notifier), then, "{answer}");
+        assert_eq!(server.asked().len(), 1, "it is not called again: {answer}");
+    }
+    for answer in [
+        "429 Too Many Requests\nretry-after: 0",
+        "429 Too Many Requests\nretry-after: soon",
+        "503 Service Unavailable",
+    ] {
+        let (server, url) = Loopback::plain();
+        let mut notifier = webhook(dir.path(), &url, "");
+        server.says(Some(answer));
+        assert_eq!(failure(&mut notifier).kind, FailureKind::Unavailable);
+        server.says(Some("204 No Content"));
+        let taken = notifier.notify(&notice(NoticeLevel::Page), &About::default());
+        assert!(taken.is_ok(), "{answer}");
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[test]
 fn a_webhook_is_called_by_https_when_its_authority_is_trusted() {
     let dir = tempfile::tempdir().expect("a directory");
     let (ca, other) = (dir.path().join("ca.pem"), dir.path().join("other.pem"));

@@ -3,6 +3,9 @@
 //! Never follows a redirect, reads nothing of an answer but its status, and puts neither the secret nor the address
 //! into a message.
 
+use std::time::Instant;
+
+use staunch_connectors::lookups::retry_after;
 use staunch_connectors::notifiers::webhook::{Message, Secret};
 use staunch_model::{Failure, FailureKind, InstallationId, Notice};
 use staunch_ports::notifier::{About, Notifier, NotifyError};
@@ -20,6 +23,18 @@ pub(super) struct Webhook {
     installation: InstallationId,
     /// Why it can never be called, when it cannot.
     way: Result<Way, Box<str>>,
+    rest: Rest,
+}
+
+/// Whether it has asked not to be called.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// It has not.
+    None,
+    /// Until then.
+    Until(Instant),
+    /// It is gone, and nobody calls it before the next start.
+    Gone,
 }
 
 /// The way to it.
@@ -55,6 +70,22 @@ impl Webhook {
             name: name.to_owned(),
             installation,
             way,
+            rest: Rest::None,
+        }
+    }
+
+    /// Why it is left alone, as it has asked.
+    fn resting(&self) -> Option<Failure> {
+        match self.rest {
+            Rest::Until(end) if Instant::now() < end => {
+                let why = "it has asked to be left alone (Retry-After)";
+                Some(Failure::new(FailureKind::Unavailable, why))
+            }
+            Rest::Gone => Some(Failure::new(
+                FailureKind::Denied,
+                "it has answered with 410: it is gone",
+            )),
+            Rest::None | Rest::Until(_) => None,
         }
     }
 }
@@ -69,10 +100,21 @@ impl Notifier for Webhook {
             notice: notice.id,
             failure,
         };
+        if let Some(failure) = self.resting() {
+            return Err(failed(failure));
+        }
         match &self.way {
-            Ok(way) => way
-                .post(&Message::new(self.installation, notice, about))
-                .map_err(failed),
+            Ok(way) => {
+                let (result, rest) = way.post(&Message::new(self.installation, notice, about));
+                if matches!(rest, Rest::Gone) {
+                    tracing::error!(
+                        notifier = self.name,
+                        "a notifier says that it is gone (410): it is told nothing more until the next start"
+                    );
+                }
+                self.rest = rest;
+                result.map_err(failed)
+            }
             Err(why) => Err(failed(Failure::new(FailureKind::Denied, why))),
         }
     }
@@ -100,24 +142,33 @@ impl Way {
         })
     }
 
-    fn post(&self, message: &Message) -> Result<(), Failure> {
+    /// Posts `message`; besides, whether it asks not to be called.
+    fn post(&self, message: &Message) -> (Result<(), Failure>, Rest) {
         let mut request = self.agent.post(&self.settings.url);
         for (name, value) in message.headers(&self.secret, now()) {
             request = request.header(name, value);
         }
-        let answer = request
-            .send(message.body.as_str())
-            .map_err(|error| self.broken(&error))?;
+        let answer = match request.send(message.body.as_str()) {
+            Ok(answer) => answer,
+            Err(error) => return (Err(self.broken(&error)), Rest::None),
+        };
         let status = answer.status();
         if status.is_success() {
-            return Ok(());
+            return (Ok(()), Rest::None);
         }
-        let kind = match status.as_u16() {
-            401 | 403 => FailureKind::Denied,
-            400..=499 => FailureKind::Invalid,
-            _ => FailureKind::Unavailable,
+        let asks = || {
+            let value = answer.headers().get("retry-after")?.to_str().ok()?;
+            Instant::now().checked_add(retry_after(value, now())?.to_std())
         };
-        Err(Failure::new(kind, &format!("it answers with {}", status.as_u16())))
+        let (kind, rest) = match status.as_u16() {
+            401 | 403 => (FailureKind::Denied, Rest::None),
+            410 => (FailureKind::Denied, Rest::Gone),
+            429 | 503 => (FailureKind::Unavailable, asks().map_or(Rest::None, Rest::Until)),
+            400..=499 => (FailureKind::Invalid, Rest::None),
+            _ => (FailureKind::Unavailable, Rest::None),
+        };
+        let failure = Failure::new(kind, &format!("it answers with {}", status.as_u16()));
+        (Err(failure), rest)
     }
 
     fn broken(&self, error: &ureq::Error) -> Failure {

@@ -38,7 +38,7 @@ impl Checker<'_> {
                 let hint = "write for example \"https://notices.example/staunch\"";
                 self.add(&["notifiers", name, "url"], what, hint);
             }
-            let (least, most) = (Span::from_millis(100), Span::from_secs(10));
+            let (least, most) = (Span::from_millis(100), Span::from_secs(30));
             if !(least..=most).contains(&it.deadline) {
                 let what = format!("deadline is {}: other notices and a stop wait for it", it.deadline);
                 let hint = format!("write a time from \"{least}\" to \"{most}\"");
