@@ -44,7 +44,7 @@ impl Nft {
     ///
     /// The kernel loses or repeats elements of a dump while it resizes the hash table in the background, without a
     /// word (seen on 6.18: 2,000 of 100,000 lost right after they were added). So a list counts only when it is as
-    /// long as the kernel says the set is (6.16 and later), or when two in a row are of one length.
+    /// long as the kernel says the set is (6.16 and later), or when two in a row have the same addresses.
     ///
     /// # Errors
     ///
@@ -67,13 +67,19 @@ impl Nft {
     }
 
     fn list_set<T>(&mut self, set: &str, keep: &impl Fn(Element) -> T) -> Result<Vec<(IpAddr, T)>, NftError> {
-        let mut previous = None;
+        let mut previous: Option<Vec<IpAddr>> = None;
         self.until_read(|nft| {
             let elements = nft.dump_set(set, keep)?;
             let is_whole = nft.set_length(set)?.is_some_and(|it| elements.len() >= it);
-            if is_whole || previous.replace(elements.len()) == Some(elements.len()) {
+            let addresses = elements.iter().map(|(address, _)| *address);
+            if is_whole
+                || previous
+                    .as_ref()
+                    .is_some_and(|it| addresses.clone().eq(it.iter().copied()))
+            {
                 return Ok(elements);
             }
+            previous = Some(addresses.collect());
             Err(NftError::Moved {
                 doing: format!("list the set \"{set}\""),
             })
