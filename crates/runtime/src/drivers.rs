@@ -56,6 +56,10 @@ pub(crate) enum DriverRequest {
         traffic: bool,
         reply: LookReply,
     },
+    LookAgain {
+        targets: Vec<Target>,
+        reply: Sender<Vec<Result<Observation, Failure>>>,
+    },
     LiftFormer {
         reply: Sender<Result<u64, Failure>>,
     },
@@ -97,6 +101,7 @@ fn without_driver(request: DriverRequest) -> Option<Input> {
             outcome: Outcome::DidNotHappen(failure),
         }),
         DriverRequest::Look { .. }
+        | DriverRequest::LookAgain { .. }
         | DriverRequest::LiftFormer { .. }
         | DriverRequest::Sweep { .. }
         | DriverRequest::Stop => None,
@@ -275,7 +280,8 @@ impl Worker {
     fn carry_out(&mut self, batch: &mut Vec<DriverRequest>) {
         self.telemetry.effects.add(batch.len() as u64);
         let (mut executed, mut undone, mut observed) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut looks, mut sweeps, mut lifts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut looks, mut looks_again) = (Vec::new(), Vec::new());
+        let (mut sweeps, mut lifts) = (Vec::new(), Vec::new());
         for request in batch.drain(..) {
             match request {
                 DriverRequest::Observe {
@@ -313,6 +319,7 @@ impl Worker {
                     }
                 }
                 DriverRequest::Look { target, traffic, reply } => looks.push((target, traffic, reply)),
+                DriverRequest::LookAgain { targets, reply } => looks_again.push((targets, reply)),
                 DriverRequest::Sweep { reply } => sweeps.push(reply),
                 DriverRequest::LiftFormer { reply } => lifts.push(reply),
                 DriverRequest::Stop => {}
@@ -362,6 +369,10 @@ impl Worker {
                 .pop()
                 .unwrap_or_else(|| Err(short_answer()));
             reply((seen, self.facts(&target, traffic)));
+        }
+        for (targets, reply) in looks_again {
+            // Nobody waits any more when the deadline has passed.
+            drop(reply.send(self.observe(&targets)));
         }
         for reply in lifts {
             let lifted =

@@ -13,6 +13,7 @@ use staunch_ports::{Clock, Former, Lsn};
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers, NO_DRIVER};
+use crate::second_look::Swept;
 use crate::telemetry::Telemetry;
 
 /// How long the removal of what former installations have left may take: an element takes a tenth of a millisecond.
@@ -95,7 +96,7 @@ pub(crate) enum Message {
         reply: Replier<()>,
     },
     Query(Query),
-    Sweep(Vec<staunch_engine::sweep::Reading>),
+    Sweep(Swept),
     Stop,
 }
 

@@ -11,6 +11,7 @@ use staunch_ports::{Clock, Enricher, Follower, Lsn};
 
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::Message;
+use crate::second_look::Swept;
 use crate::steady::SteadyClock;
 use crate::telemetry::Telemetry;
 
@@ -160,7 +161,18 @@ pub(crate) fn sweeper(
                     )
                 })
                 .collect();
-            if inbox.send(Message::Sweep(readings)).is_err() || !waits(&stop, interval) {
+            let (again, missed) = bounded(1);
+            let is_taken = |readings, again| inbox.send(Message::Sweep(Swept { readings, again })).is_ok();
+            if !is_taken(readings, Some(again)) {
+                return;
+            }
+            if let Ok((mut readings, missed)) = missed.recv_timeout(SWEEP_DEADLINE) {
+                missed.look_for(&mut readings, &drivers);
+                if !is_taken(readings, None) {
+                    return;
+                }
+            }
+            if !waits(&stop, interval) {
                 return;
             }
         }

@@ -19,6 +19,7 @@ mod put_back;
 pub mod recovery;
 mod runtime;
 mod seat;
+mod second_look;
 mod steady;
 pub mod telemetry;
 

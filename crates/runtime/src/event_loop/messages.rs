@@ -11,6 +11,7 @@ use staunch_ports::Lsn;
 use super::room::LOOK_INTERVAL;
 use super::{EventLoop, LoopError};
 use crate::handle::{Busy, EventReply, Message, Recorded};
+use crate::second_look::{Missed, Swept};
 
 /// Room in a frame for what feeds say of one target, with its record.
 const ROOM_PER_KNOWN: usize = 2 * 1024;
@@ -152,10 +153,16 @@ impl EventLoop {
             }
             // What is told must not be undone by a crash, so it waits for what has been decided to be durable.
             Message::Query(ask) => self.state.pending.queries.push(ask),
-            Message::Sweep(readings) => {
+            Message::Sweep(Swept { readings, again }) => {
+                let findings = sweep::compare(self.engine.state(), &readings);
+                if let Some(again) = again
+                    && let Some(missed) = Missed::of(&findings, self.engine.state())
+                    && again.send((readings, missed)).is_ok()
+                {
+                    return Ok(());
+                }
                 self.telemetry.sweeps.add(1);
                 self.look_after_journal()?;
-                let findings = sweep::compare(self.engine.state(), &readings);
                 for part in findings.parts(FINDINGS_PER_TURN_MAX) {
                     self.turn(Input::Swept(part))?;
                 }

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
+use staunch_engine::EngineState;
 use staunch_model::{
     ActionKind, Command, CommandReply, ContentHash, DrillFault, DrillId, Endpoint, Event, Frame, IncidentStatus, Input,
-    InstallationId, Match, MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy,
-    Protection, ReleaseScope, Severity, Span, State, StateKind, Step, Target, TransactionId,
+    InstallationId, Limits, Match, MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards,
+    Policy, Protection, ReleaseScope, Severity, Span, State, StateKind, Step, Target, TransactionId,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Clock, Journal as _, Lsn, StoredFrame};
@@ -92,8 +93,12 @@ fn start_of(parts: Parts, playbook: Playbook) -> Runtime {
 }
 
 fn start_as(parts: Parts, playbook: Playbook, settings: Settings) -> Runtime {
+    start_within(parts, playbook, settings, staunch_engine::limits::DEFAULT)
+}
+
+fn start_within(parts: Parts, playbook: Playbook, settings: Settings, limits: Limits) -> Runtime {
     let policy = Policy {
-        limits: staunch_engine::limits::DEFAULT,
+        limits,
         never_touch: Vec::new(),
         mode_max: Mode::Enforce,
         playbooks: vec![Arc::new(playbook)],
@@ -426,6 +431,44 @@ fn a_policy_that_no_frame_holds_is_refused_and_the_loop_goes_on() {
     assert_eq!(policy().never_touch.len(), 1_000);
     let answer = submit(&handle, "198.51.100.1").recv_timeout(LIMIT).expect("an answer");
     assert!(answer.is_ok(), "{answer:?}");
+    runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn what_a_list_misses_and_a_look_finds_stays_in_force() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let limits = Limits {
+        sweep_interval: Span::from_millis(20),
+        ..staunch_engine::limits::DEFAULT
+    };
+    let runtime = start_within(parts(&journal, &world), playbook(), Settings::default(), limits);
+    let handle = runtime.handle();
+    let sweeps = |more: u64| {
+        let (begun, before) = (std::time::Instant::now(), handle.telemetry().counts().sweeps);
+        while handle.telemetry().counts().sweeps < before + more {
+            assert!(begun.elapsed() < LIMIT, "there are no sweeps");
+            std::thread::yield_now();
+        }
+    };
+    submit(&handle, "198.51.100.1")
+        .recv_timeout(LIMIT)
+        .expect("an answer")
+        .expect("taken");
+    wait_for(&handle, 1, StateKind::InForce);
+    world.unlist(true);
+    sweeps(3);
+    let kind = |state: &EngineState| state.transactions[&TransactionId(1)].state.kind();
+    assert_eq!(handle.query(kind).expect("it runs"), StateKind::InForce);
+    assert!(!world.is_empty());
+    world.flush();
+    // What has vanished is rolled back, and its incident forgotten.
+    let (begun, is_kept) = (std::time::Instant::now(), |state: &EngineState| {
+        !state.transactions.is_empty()
+    });
+    while handle.query(is_kept).expect("it runs") {
+        assert!(begun.elapsed() < LIMIT, "what has vanished counts as in force");
+        std::thread::yield_now();
+    }
     runtime.stop().expect("it stops cleanly");
 }
 

@@ -49,6 +49,8 @@ struct Inner {
     fault: Option<Fault>,
     /// Calls of this verb hang.
     hangs: Option<Verb>,
+    /// A list of everything has nothing of it.
+    unlisted: bool,
     /// The call that hangs.
     held: Option<Call>,
 }
@@ -90,6 +92,16 @@ impl World {
             .unwrap();
         assert!(!timeout.timed_out(), "nothing hangs");
         inner.held.unwrap()
+    }
+
+    /// Lets lists miss all that is there, or not.
+    pub(crate) fn unlist(&self, unlisted: bool) {
+        self.change(|inner| inner.unlisted = unlisted);
+    }
+
+    /// Somebody removes everything.
+    pub(crate) fn flush(&self) {
+        self.change(|inner| inner.objects.clear());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -218,7 +230,7 @@ impl Action for Driver {
                 target: target.clone(),
             };
             Ok(Owned {
-                targets: inner.objects.iter().map(own).collect(),
+                targets: inner.objects.iter().filter(|_| !inner.unlisted).map(own).collect(),
                 enforcing: true,
             })
         })
