@@ -1,7 +1,8 @@
 //! Hides what looks like a secret in command lines and environments, so that evidence can be handed on.
 //!
 //! A hidden value is replaced by its length and a keyed hash, so that two processes with the same secret can be seen to
-//! have it. It goes by names and by the forms of URLs and headers: a secret that looks like neither is kept.
+//! have it. It goes by names and by the forms of URLs and headers: a secret that looks like neither is kept. Where it
+//! cannot tell a secret from what stands around it, all of an argument is hidden.
 
 use std::fmt;
 
@@ -65,33 +66,59 @@ impl Redaction {
         self.names.iter().any(|it| holds(it))
     }
 
-    /// Whether a value tells a secret whatever its name: a URL with a password, or the header of a request that proves
-    /// who sends it.
-    fn tells(&self, value: &[u8]) -> bool {
+    /// Whether a text tells a secret whatever its name: a URL with a password, the header of a request that proves who
+    /// sends it, or a value with a name that hides it, wherever in the text that is.
+    fn tells(&self, text: &[u8]) -> bool {
         if self.names.is_empty() {
             return false;
         }
-        let has_password = memchr::memmem::find_iter(value, b"://").any(|at| {
-            let rest = &value[at + 3..];
-            let authority = &rest[..rest.iter().position(|it| b"/?# ".contains(it)).unwrap_or(rest.len())];
-            let user = authority.iter().position(|it| *it == b'@').map(|at| &authority[..at]);
+        let has_password = memchr::memmem::find_iter(text, b"://").any(|at| {
+            let rest = &text[at + 3..];
+            // A password that should have been encoded holds any byte, also those that end an authority.
+            let rest = &rest[..rest.iter().position(|it| *it == b' ').unwrap_or(rest.len())];
+            let user = rest.iter().rposition(|it| *it == b'@').map(|at| &rest[..at]);
             user.is_some_and(|user| user.contains(&b':'))
         });
-        let lower = value.to_ascii_lowercase();
+        let lower = text.to_ascii_lowercase();
         let is_header = [&b"authorization:"[..], b"bearer "]
             .iter()
             .any(|it| memchr::memmem::find(&lower, it).is_some());
-        has_password || is_header
+        has_password || is_header || self.names_a_secret(text)
+    }
+
+    /// Whether one of the names before a `=`, or before a `:` with which a header or a field of JSON has one, hides its
+    /// value.
+    fn names_a_secret(&self, text: &[u8]) -> bool {
+        memchr::memchr2_iter(b'=', b':', text).any(|at| {
+            let (before, after) = (text[..at].trim_ascii_end(), &text[at + 1..]);
+            let is_quoted = before.ends_with(b"\"") || before.ends_with(b"'");
+            let end = before
+                .iter()
+                .rposition(|it| !b"\"'\\".contains(it))
+                .map_or(0, |at| at + 1);
+            let start = before[..end]
+                .iter()
+                .rposition(|it| !is_plain(*it))
+                .map_or(0, |at| at + 1);
+            let name = &before[start..end];
+            let is_name = text[at] == b'='
+                || is_quoted
+                || after.starts_with(b" ")
+                || (name.len() == at && !after.starts_with(b"//"));
+            is_name && self.hides(name)
+        })
     }
 
     /// An entry of an environment.
     pub(super) fn variable<'a>(&'a self, entry: &'a [u8]) -> Shown<'a> {
-        match entry.iter().position(|byte| *byte == b'=') {
-            Some(at) if self.hides(&entry[..at]) || self.tells(&entry[at + 1..]) => {
-                self.hidden(&entry[..=at], &entry[at + 1..])
-            }
-            _ => Shown::Open(entry),
+        let name = entry.iter().position(|it| *it == b'=').map(|at| &entry[..at]);
+        if !self.tells(entry) && !name.is_some_and(|it| self.hides(it)) {
+            return Shown::Open(entry);
         }
+        // What is no plain name may be a part of the secret.
+        let name = name.filter(|it| it.iter().copied().all(is_plain));
+        let (before, value) = entry.split_at(name.map_or(0, |it| it.len() + 1));
+        self.hidden(before, value)
     }
 
     /// The arguments of a command: `--name=value`, `NAME=value`, and what follows `--name`.
@@ -99,14 +126,12 @@ impl Redaction {
         let mut value_is_next = false;
         let mut shown = Vec::with_capacity(arguments.len());
         for (at, argument) in arguments.iter().enumerate() {
-            let has_value = argument.contains(&b'=');
-            if (value_is_next && !argument.starts_with(b"-")) || (!has_value && self.tells(argument)) {
+            if value_is_next && !argument.starts_with(b"-") {
                 shown.push(self.hidden(b"", argument));
-            } else if has_value {
-                shown.push(self.variable(argument));
             } else {
-                shown.push(Shown::Open(argument));
+                shown.push(self.variable(argument));
             }
+            let has_value = argument.contains(&b'=');
             value_is_next = at > 0 && !has_value && argument.starts_with(b"-") && self.hides(argument);
         }
         shown
@@ -121,6 +146,11 @@ impl Redaction {
             hash,
         }
     }
+}
+
+/// Whether a byte may be in the name of an option, of a variable or of a header.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }
 
 impl fmt::Debug for Redaction {
@@ -164,6 +194,8 @@ impl Serialize for Shown<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shown(redaction: &Redaction, arguments: &[&str]) -> String {
@@ -207,12 +239,82 @@ mod tests {
             "CACHE=redis://user:hunter2@cache:6379/0",
             "https://user:hunter2@example.org/x",
             "Authorization: Bearer hunter2",
+            "Authorization: Basic hunter2==",
+            "-HAuthorization: Basic hunter2==",
+            "X-Api-Key: hunter2",
+            "X-Api-Key:hunter2=",
+            "Cookie: id=hunter2",
+            "postgresql://app:hunter2@db/x?sslmode=require",
+            "--url=postgresql://app:hunter2@db/x?sslmode=require",
+            "https://app:hunter2/a@db/x",
+            "https://app:hunter2?a=b@db/x",
+            "https://app:a#hunter2@db/x",
+            "https://app:a@hunter2@db/x",
+            "https://example.org/?page=1&token=hunter2",
+            "host=db user=app password=hunter2",
+            "host = db password = hunter2",
+            "{\"user\": \"app\", \"password\":\"hunter2\"}",
+            "LANG=C mysql --password=hunter2",
         ] {
             let text = shown(&redaction, &["curl", secret]);
             assert!(!text.contains("hunter2"), "{text}");
+            let text = serde_json::to_string(&redaction.variable(secret.as_bytes())).expect("it can be written");
+            assert!(!text.contains("hunter2"), "{text}");
         }
-        for open in ["https://example.org:8080/a:b@c", "https://user@example.org", "x=y://z"] {
+        for open in [
+            "https://example.org:8080/a:b",
+            "https://example.org/a@c",
+            "https://user@example.org",
+            "https://example.org https://user@example.org",
+            "x=y://z",
+            "keyserver://example.org",
+            "/opt/keycloak.jar:/opt/a.jar",
+            "host=db sslmode=require",
+        ] {
             assert!(shown(&redaction, &["curl", open]).contains(open), "{open}");
+        }
+    }
+
+    #[test]
+    fn before_a_value_a_plain_name_is_shown_and_nothing_else() {
+        let redaction = Redaction::usual([7; 32]);
+        let before = |text| match redaction.variable(text) {
+            Shown::Hidden { before, bytes, .. } => (before, bytes),
+            Shown::Open(_) => panic!("it is open"),
+        };
+        assert_eq!(before(b"--db.pass-word=x"), (&b"--db.pass-word="[..], 1));
+        assert_eq!(before(b"CACHE=redis://a:b@c"), (&b"CACHE="[..], 13));
+        assert_eq!(before(b"X-Key: a="), (&b""[..], 9));
+        assert_eq!(before(b"MY KEY=a"), (&b""[..], 8));
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_shown_wherever_it_stands(
+            secret in "[!-~]{0,6}hunter2[!-~]{0,6}={0,2}",
+            host in "[a-z]{1,6}",
+            form in 0_usize..9,
+        ) {
+            let arguments = match form {
+                0 => vec![format!("https://app:{secret}@{host}/a?b=c")],
+                1 => vec![format!("--url=https://app:{secret}@{host}/a?b=c#d")],
+                2 => vec!["-H".to_owned(), format!("Authorization: Basic {secret}")],
+                3 => vec![format!("--header=Authorization: {secret}")],
+                4 => vec![format!("X-Auth-Token: {secret}")],
+                5 => vec![format!("--password={secret}")],
+                6 => vec![format!("host={host} password={secret} sslmode=require")],
+                7 => vec![format!("https://{host}/?b=c&token={secret}")],
+                _ => vec!["--token".to_owned(), format!("a{secret}")],
+            };
+            let redaction = Redaction::usual([7; 32]);
+            let texts: Vec<&str> = ["program"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+            let text = shown(&redaction, &texts);
+            prop_assert!(!text.contains("hunter2"), "{}", text);
+            if form < 8 {
+                let variable = format!("VALUE={}", arguments.last().expect("there is one"));
+                let text = serde_json::to_string(&redaction.variable(variable.as_bytes())).expect("it can be written");
+                prop_assert!(!text.contains("hunter2"), "{}", text);
+            }
         }
     }
 
