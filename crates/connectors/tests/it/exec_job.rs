@@ -201,6 +201,65 @@ fn a_program_with_another_hash_is_never_run() {
     assert!(!place.state().join("arguments").exists());
 }
 
+/// The command lines of the processes that a process has started, while they are there.
+fn command_lines_below(pid: u32) -> Vec<String> {
+    let children = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).ok();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let children: Vec<String> = tasks.filter_map(children).collect();
+    let lines = children.iter().flat_map(|it| it.split_whitespace());
+    lines
+        .filter_map(|child| fs::read(format!("/proc/{child}/cmdline")).ok())
+        .map(|it| String::from_utf8_lossy(&it).into_owned())
+        .collect()
+}
+
+#[test]
+fn what_a_job_has_in_its_environment_is_in_no_command_line() {
+    let place = Place::new();
+    let mut launch = place.launch("/bin/true".into(), &[]);
+    let environment = &mut launch.confinement.environment;
+    environment.insert("TOKEN".into(), "hunter2".into());
+    let line = format!("{}\n", serde_json::to_string(&launch).unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut is_seen = false;
+    // What becomes the job is there for a moment only.
+    while !is_seen {
+        assert!(Instant::now() < deadline, "what becomes the job is never seen");
+        let mut supervisor = Command::new(env!("CARGO_BIN_EXE_staunch-job-launcher"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = supervisor.stdin.take().unwrap();
+        input.write_all(line.as_bytes()).unwrap();
+        while supervisor.try_wait().unwrap().is_none() {
+            for line in command_lines_below(supervisor.id()) {
+                assert!(!line.contains("hunter2"), "{line:?}");
+                is_seen |= line.split('\0').any(|it| it == "inner");
+            }
+        }
+        let report: Report = serde_json::from_reader(supervisor.stdout.take().unwrap()).unwrap();
+        assert_eq!(report.ended, Ended::Exited(0), "{report:?}");
+    }
+}
+
+#[test]
+fn a_job_has_all_of_its_environment_however_long() {
+    let place = Place::new();
+    let mut launch = place.launch("/bin/sh".into(), &["-c", "echo ${#A} ${#B} ${#C}"]);
+    for name in ["A", "B", "C"] {
+        // Each may be 128 KiB for the kernel, and all together more.
+        let value = "x".repeat(100 * 1024);
+        launch.confinement.environment.insert(name.into(), value.into());
+    }
+    let report = launcher().run(launch);
+    assert_eq!(report.ended, Ended::Exited(0), "{report:?}");
+    assert_eq!(report.output, "102400 102400 102400\n");
+}
+
 #[test]
 fn what_a_killed_supervisor_leaves_is_ended_by_the_next_run() {
     let place = Place::new();

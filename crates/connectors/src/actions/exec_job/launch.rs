@@ -9,7 +9,8 @@
 //! No process of the job outlives its report: the supervisor is the subreaper of all of them (prctl(2)), and ends them
 //! until there is none. So it does when whoever started it goes away. A control group bounds what all of them together
 //! take, where one can be made. Where a hash is pinned, the program is read once into a sealed file in memory, and what
-//! was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started.
+//! was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started. What a job has
+//! in its environment is in no command line, which all users of a machine can read.
 //!
 //! # Caveats
 //! Who kills the supervisor kills the job too, and leaves what the job has started, which the next run of any job ends
@@ -21,6 +22,7 @@ mod group;
 mod inner;
 mod tree;
 
+use std::fs::File;
 use std::io::{self, BufRead as _, Read, Write as _};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -31,6 +33,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::Confinement;
@@ -110,7 +113,7 @@ impl Report {
 #[must_use]
 pub fn main(arguments: &[String]) -> ExitCode {
     match arguments {
-        [it, launch, told, entry] if it == INNER => inner::become_job(launch, told, entry),
+        [it, handed, told] if it == INNER => inner::become_job(handed, told),
         _ => {
             let report = supervise().unwrap_or_else(|error| {
                 Report::bare(Ended::NotStarted(format!("cannot supervise it: {error}").into()))
@@ -228,19 +231,33 @@ fn run(
 /// Starts what becomes the job, which says through `tell` why it does not.
 fn start(launch: &Launch, tell: &io::PipeWriter, entry: &Entry) -> io::Result<Child> {
     use std::os::fd::AsRawFd as _;
-    // Nothing else is started by this process, and what becomes the job closes it before the job has it.
+    let handed = hand(launch, entry)?;
+    // Nothing else is started by this process, and what becomes the job closes both before the job has them.
+    rustix::io::fcntl_setfd(&handed, rustix::io::FdFlags::empty())?;
     rustix::io::fcntl_setfd(tell, rustix::io::FdFlags::empty())?;
     Command::new("/proc/self/exe")
         // As this was started, whatever stands before what is for it.
         .args(std::env::args_os().skip(1))
-        .args([INNER, &serde_json::to_string(launch)?, &tell.as_raw_fd().to_string()])
-        .arg(serde_json::to_string(entry)?)
+        .args([INNER, &handed.as_raw_fd().to_string(), &tell.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
+}
+
+/// What becomes the job is handed this, in memory: of any size, and nobody else can read it.
+fn hand(launch: &Launch, entry: &Entry) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC;
+    let memory = match memfd_create("launch", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3 none of them could be kept from being executed.
+        Err(rustix::io::Errno::INVAL) => memfd_create("launch", flags)?,
+        made => made?,
+    };
+    let mut file = File::from(memory);
+    file.write_all(&serde_json::to_vec(&(launch, entry))?)?;
+    Ok(file)
 }
 
 /// Reads at most `most` bytes, and says so when there are more.

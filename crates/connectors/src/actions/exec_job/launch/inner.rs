@@ -1,7 +1,7 @@
 //! What becomes the job: gives up what the job is not to have, and executes its program.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -59,22 +59,29 @@ const FILES_MAX: u64 = 256;
 /// The search path of a job.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Does not come back where all goes well.
-pub(super) fn become_job(launch: &str, told: &str, entry: &str) -> ExitCode {
-    // A description of its own, which ends with this program; the one that was inherited is closed.
-    let tell = File::options().write(true).open(format!("/proc/self/fd/{told}"));
-    if let Ok(number) = told.parse::<i32>() {
-        let _ = nix::unistd::close(number);
-    }
-    let why = match (serde_json::from_str(launch), serde_json::from_str(entry)) {
-        (Ok(launch), Ok(entry)) => execute(&launch, &entry),
-        (Err(error), _) | (_, Err(error)) => error.to_string(),
+/// Does not come back where all goes well. Both are numbers of descriptors: where to read what is to be executed, and
+/// where to say why it is not.
+pub(super) fn become_job(handed: &str, told: &str) -> ExitCode {
+    let handed = taken(handed, File::options().read(true));
+    let tell = taken(told, File::options().write(true));
+    let why = match handed.and_then(|it| Ok(serde_json::from_reader(io::BufReader::new(it))?)) {
+        Ok((launch, entry)) => execute(&launch, &entry),
+        Err(error) => format!("cannot read what is to be executed: {error}"),
     };
     if let Ok(mut tell) = tell {
         // There is nobody else to be told.
         let _ = tell.write_all(why.as_bytes());
     }
     ExitCode::FAILURE
+}
+
+/// A description of its own of what was inherited, which ends with this program; the inherited one is closed.
+fn taken(number: &str, how: &OpenOptions) -> io::Result<File> {
+    let file = how.open(format!("/proc/self/fd/{number}"));
+    if let Ok(number) = number.parse::<i32>() {
+        let _ = nix::unistd::close(number);
+    }
+    file
 }
 
 /// Executes the program of `launch`; why that was not possible.
