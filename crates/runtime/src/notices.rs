@@ -1,17 +1,19 @@
-//! Telling people: each notifier has a thread of its own, so that one that is slow keeps nobody else waiting.
+//! Telling people: each notifier has a thread of its own, so that one that is slow keeps nobody else waiting. One that
+//! panics has not taken the notice, and is asked again like any other.
 //!
 //! Never decides whether a notice is sent again: the engine does, and then only those are asked who have not taken it.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use staunch_engine::limits::NOTICES_MAX;
-use staunch_model::{Failure, Input, Notice, NoticeId};
-use staunch_ports::Notifier;
+use staunch_model::{Failure, FailureKind, Input, Notice, NoticeId};
 use staunch_ports::notifier::About;
+use staunch_ports::{Notifier, NotifyError};
 
 /// Notices of which it is remembered who has taken them: more than the engine ever waits for.
 const REMEMBERED_MAX: usize = NOTICES_MAX + NOTICES_MAX / 2;
@@ -118,7 +120,15 @@ fn tell(
     let mut ended: Option<Instant> = None;
     for (notice, about) in notices {
         let begun = Instant::now();
-        let result = notifier.notify(&notice, &about).map_err(|error| {
+        let told = catch_unwind(AssertUnwindSafe(|| notifier.notify(&notice, &about)));
+        let told = told.unwrap_or_else(|_| {
+            let what = format!("the notifier {} has a defect", notifier.name());
+            Err(NotifyError {
+                notice: notice.id,
+                failure: Failure::new(FailureKind::Invalid, &what),
+            })
+        });
+        let result = told.map_err(|error| {
             tracing::warn!(notifier = notifier.name(), notice = %notice.id, %error, "notice not taken");
             error.failure
         });
@@ -202,8 +212,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use crossbeam_channel::bounded;
-    use staunch_model::{FailureKind, NoticeLevel, Timestamp};
-    use staunch_ports::NotifyError;
+    use staunch_model::{NoticeLevel, Timestamp};
 
     use super::*;
 
@@ -302,6 +311,49 @@ mod tests {
         drop(notices);
         quick_hand.answers(4, 40, Ok(()));
         slow_hand.answers(4, 40, Ok(()));
+        for thread in threads {
+            thread.join().expect("it does not panic");
+        }
+    }
+
+    /// Panics at its first notice.
+    #[derive(Default)]
+    struct Defective {
+        has_panicked: bool,
+    }
+
+    impl Notifier for Defective {
+        fn name(&self) -> &str {
+            "defective"
+        }
+
+        fn notify(&mut self, _: &Notice, _: &About) -> Result<(), NotifyError> {
+            assert!(std::mem::replace(&mut self.has_panicked, true), "a defect of the test");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_notifier_that_panics_holds_up_no_other() {
+        let (sound, hand) = held();
+        let (outcomes, results) = unbounded();
+        let (notices, threads) = start(vec![Box::<Defective>::default(), sound], outcomes).expect("there are threads");
+        let result = || match results.recv_timeout(LIMIT).expect("it is told") {
+            Input::Notified { result, .. } => result,
+            other => panic!("{other:?}"),
+        };
+        notices.send(telling(1, 10)).expect("it runs");
+        hand.answers(1, 10, Ok(()));
+        let failure = result().expect_err("one has not taken it");
+        assert!(failure.what.contains("defective"), "{failure}");
+        // It is asked again, and goes on.
+        notices.send(telling(1, 10)).expect("it runs");
+        assert_eq!(result(), Ok(()));
+        assert!(hand.told.is_empty(), "it is not told twice");
+        notices.send(telling(2, 20)).expect("it runs");
+        hand.answers(2, 20, Ok(()));
+        assert_eq!(result(), Ok(()));
+        drop(notices);
         for thread in threads {
             thread.join().expect("it does not panic");
         }
