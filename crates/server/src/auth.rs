@@ -19,7 +19,7 @@ use staunch_ports::clock::SystemClock;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::files::{FileWatch, stamp};
+use crate::files::{self, FILE_BYTES_MAX, FileError, FileWatch, stamp};
 
 /// What a token begins with, so that scanners for leaked secrets find it.
 pub const TOKEN_PREFIX: &str = "stn_";
@@ -38,6 +38,11 @@ const TOKENS_MAX: usize = 1_000;
 
 /// Bytes of a token's name.
 const NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of a line of the file: a name, a role, a hash, a time, and what is between them.
+const LINE_BYTES_MAX: usize = NAME_BYTES_MAX + 160;
+
+const _: () = assert!(((TOKENS_MAX + 1) * LINE_BYTES_MAX) as u64 <= FILE_BYTES_MAX);
 
 /// How often the file is looked at for changes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -157,7 +162,7 @@ pub struct TokenEntry {
 /// Why the tokens cannot be read or changed.
 #[derive(Debug, Error)]
 pub enum TokensError {
-    /// The file cannot be read or written.
+    /// The file cannot be changed, or holds no text.
     #[error("cannot {what} {path}")]
     Io {
         /// What was being done.
@@ -168,6 +173,9 @@ pub enum TokensError {
         #[source]
         source: io::Error,
     },
+    /// It cannot be read, is no regular file, or is too long.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A line of the file is not a token.
     #[error("{path}, line {line}: {what}")]
     Malformed {
@@ -400,22 +408,22 @@ fn private() -> OpenOptions {
 }
 
 fn read(path: &Path) -> Result<Vec<TokenEntry>, TokensError> {
-    let failed = |source| TokensError::Io {
-        what: "read",
-        path: path.to_owned(),
-        source,
+    // Who may write it is asked of what is then read, not of what has the name a moment later.
+    let (file, mode) = match files::open(path) {
+        Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
     };
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(failed)?,
-    };
-    let mode = fs::metadata(path).map_err(failed)?.mode() & 0o777;
     if mode & 0o022 != 0 {
         return Err(TokensError::Writable {
             path: path.to_owned(),
             mode,
         });
     }
+    let text = String::from_utf8(files::all(path, file)?).map_err(|error| TokensError::Io {
+        what: "read",
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error),
+    })?;
     let mut entries: Vec<TokenEntry> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -555,6 +563,32 @@ mod tests {
             tokens.create("a", Role::Operator),
             Err(TokensError::Name { .. })
         ));
+    }
+
+    #[test]
+    fn what_is_no_file_of_tokens_is_refused_and_holds_up_nobody() {
+        let (dir, tokens) = tokens();
+        let path = dir.path().join("tokens");
+        let token = tokens.create("ada", Role::Operator).expect("created");
+        let good = fs::read_to_string(&path).expect("there is a file");
+        let refused = |why: &str| {
+            let error = Tokens::load(&path).expect_err("it is refused");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let told = format!("{error}: {}", cause.unwrap_or_default());
+            assert!(told.contains("tokens") && told.contains(why), "{told}");
+            assert!(tokens.check(&token).is_some(), "the earlier ones stay good");
+        };
+        fs::write(&path, format!("{good}{}", "# a remark\n".repeat(100_000))).expect("written");
+        refused("more than");
+        fs::remove_file(&path).expect("removed");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+        refused("no regular file");
+        fs::remove_file(&path).expect("removed");
+        fs::create_dir(&path).expect("a directory");
+        refused("no regular file");
+        fs::remove_dir(&path).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        refused("no regular file");
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use thiserror::Error;
 
-/// The longest file of secrets or certificates: a bundle of all public authorities has a quarter of it.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The longest file of secrets, tokens or certificates: a bundle of all public authorities has a quarter of it.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What changes when a file is written or replaced, or when others may read it than before.
 pub type Stamp = Option<(i64, i64, u64, u64, u32)>;
@@ -70,7 +71,7 @@ impl FileWatch {
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// It cannot be read, or is no regular file.
     #[error("cannot read {path}")]
     Read {
         /// The file.
@@ -114,18 +115,27 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
     all(path, file)
 }
 
-/// The file and its permissions, which are those of what is then read.
-fn open(path: &Path) -> Result<(File, u32), FileError> {
+/// The regular file at `path` and its permissions, which are those of what is then read. A pipe that nobody writes to
+/// holds up nobody.
+pub(crate) fn open(path: &Path) -> Result<(File, u32), FileError> {
     let failed = |source| FileError::Read {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
-    Ok((file, mode))
+    // Without it, opening a pipe waits for somebody who writes; reads of regular files are the same with it.
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        let what = "it is no regular file";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
+    }
+    Ok((file, meta.mode() & 0o777))
 }
 
-fn all(path: &Path, file: File) -> Result<Vec<u8>, FileError> {
+/// All that is in the file at `path`, which is open.
+pub(crate) fn all(path: &Path, file: File) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let path = || path.to_owned();
     match file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes) {
@@ -160,6 +170,20 @@ mod tests {
         fs::write(dir.path().join("new"), "192.0.2.1").expect("it is our directory");
         fs::rename(dir.path().join("new"), &path).expect("it is our directory");
         note("another took its place");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+        for result in [read(&path), read_secret(&path)] {
+            assert!(
+                matches!(&result, Err(FileError::Read { source, .. })
+                if source.to_string() == "it is no regular file"),
+                "{result:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `staunch token`
 
 use serde_json::json;
-use staunch_server::{Role, Tokens, TokensError};
+use staunch_server::{FileError, Role, Tokens, TokensError};
 
 use super::{load, load_existing};
 use crate::cli::{DataArgs, TokenCommand, TokenRole};
@@ -102,10 +102,12 @@ pub(super) fn fault(error: &TokensError) -> Fault {
         TokensError::Writable { .. } => {
             Fault::of(Exit::Usage, error).hint("check that nobody has added a token, then run chmod 600 on the file")
         }
-        TokensError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        TokensError::Io { source, .. } | TokensError::File(FileError::Read { source, .. })
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
             Fault::of(Exit::Denied, error).hint("run it as the user that Staunch runs as")
         }
-        TokensError::Io { .. } | TokensError::Random(_) => Fault::of(Exit::Failed, error)
+        TokensError::Io { .. } | TokensError::File(_) | TokensError::Random(_) => Fault::of(Exit::Failed, error)
             .hint("name the data directory with --data-dir, or make it by starting `staunch serve`"),
     }
 }
