@@ -236,11 +236,15 @@ impl Feeds {
         }
     }
 
-    /// The feeds that are fetched, with their positions.
-    pub(crate) fn fetched(&self) -> Vec<(usize, FeedSettings)> {
+    /// The feeds that are fetched, with their positions, and of when the copy is that can be used.
+    pub(crate) fn fetched(&self) -> Vec<(usize, FeedSettings, Option<Timestamp>)> {
         let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
-        let all = feeds.iter().map(|feed| feed.settings.clone()).enumerate();
-        all.filter(|(_, settings)| settings.url.is_some()).collect()
+        let all = feeds.iter().enumerate().filter(|(_, feed)| feed.settings.url.is_some());
+        all.map(|(at, feed)| {
+            let copied = feed.table.as_ref().map(|it| it.fetched());
+            (at, feed.settings.clone(), copied)
+        })
+        .collect()
     }
 
     /// Notes how the last try to fetch the feed at `at` came out.

@@ -30,8 +30,10 @@ pub(crate) struct FeedSettings {
     /// The file of the authorities in PEM by which its server is verified. Default those of this machine. Since v0.1.
     #[serde(default)]
     pub(crate) ca: Option<PathBuf>,
-    /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default
-    /// `1h`, which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
+    /// How often it is fetched, from when its copy is; a start does not fetch it sooner. After a failure it is tried
+    /// again after a minute, and twice as long each time, or after what the server asks for in `Retry-After`, a day at
+    /// the most. Default `1h`; `1s` to `7d`, and for `spamhaus`, which locks out who asks more often, at least `1h`,
+    /// after failures too. Since v0.1.
     #[serde(default = "an_hour")]
     pub(crate) every: Span,
     /// The file; for `misp` also the directory of a feed with its `manifest.json`. At most 64 MiB a file, and 500000
@@ -68,6 +70,15 @@ impl FeedSettings {
         Filter {
             services: self.services.clone(),
             regions: self.regions.clone(),
+        }
+    }
+
+    /// The least time between two requests to its server.
+    pub(crate) const fn least_interval(&self) -> Span {
+        match self.format {
+            // Spamhaus locks out who fetches DROP more often than that.
+            Format::Spamhaus => Span::from_hours(1),
+            _ => Span::from_secs(1),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Fetching feeds over HTTP: on a schedule, with ETag, a deadline and a bound.
 //!
-//! Never replaces a copy by what cannot be read or says nothing, and never follows a redirect to another place than was
-//! configured.
+//! Never replaces a copy by what cannot be read or says nothing, never follows a redirect to another place than was
+//! configured, and never asks a server sooner than it wants to be asked.
 
+mod due;
 mod misp;
 
 use std::fs::{self, File};
@@ -13,12 +14,16 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use staunch_connectors::feeds::{FEED_BYTES_MAX, Format, MispEvents, manifest, next_page, read_filtered};
 use staunch_connectors::lists::Invalid;
-use staunch_model::Printable;
+use staunch_connectors::lookups::retry_after;
+use staunch_model::{Printable, Span, Timestamp};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
 use staunch_runtime::Handle;
 use ureq::http::{HeaderValue, Response, StatusCode};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
+use self::due::Asked;
 use super::{Feeds, usable};
 use crate::api_key;
 use crate::client::secure::{self, Calling};
@@ -28,9 +33,6 @@ use crate::wiring::make_private_dir;
 
 /// How long one answer may take, from the name to the last byte.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The pause after a first failure; it doubles with each further one, up to the feed's own interval.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// What is understood.
 const ACCEPT: &str = "application/taxii+json;version=2.1, application/json, text/plain, */*;q=0.1";
@@ -60,6 +62,30 @@ struct Due {
     events: MispEvents,
 }
 
+/// Why a feed was not fetched.
+#[derive(Debug, PartialEq, Eq)]
+struct Unfetched {
+    why: String,
+    /// How long its server wants to be left alone; it need not say so.
+    wanted: Option<Span>,
+}
+
+impl Unfetched {
+    /// The server gives `answer`, which is none, and `why`.
+    fn by(answer: &Response<Body>, why: String) -> Self {
+        let may_want = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status());
+        let wanted = answer.headers().get("retry-after").filter(|_| may_want);
+        let wanted = wanted.and_then(|it| retry_after(it.to_str().ok()?, SystemClock.now()));
+        Self { why, wanted }
+    }
+}
+
+impl From<String> for Unfetched {
+    fn from(why: String) -> Self {
+        Self { why, wanted: None }
+    }
+}
+
 /// What asks the server of a feed.
 struct Asking<'a> {
     agent: &'a Agent,
@@ -80,11 +106,11 @@ impl Asking<'_> {
 impl Fetching {
     /// Begins to fetch those of `feeds` that have an address; nothing when none has.
     pub(crate) fn start(feeds: &Arc<Feeds>, handle: &Handle) -> Option<Self> {
-        let now = Instant::now();
-        let due = |(at, settings)| Due {
+        let (now, machine_now) = (Instant::now(), handle.machine_now());
+        let due = |(at, settings, copied): (usize, FeedSettings, Option<Timestamp>)| Due {
             at,
+            next: now + due::first(&settings, copied, Asked::last(&settings).as_ref(), machine_now),
             settings,
-            next: now,
             failures: 0,
             events: MispEvents::default(),
         };
@@ -113,7 +139,8 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
         }
         let feed = Printable(&due.settings.name).to_string();
         let every = due.settings.every.to_std();
-        let fetched = agent(&due.settings).and_then(|agent| fetch(&agent, &due.settings, &mut due.events));
+        let agent = agent(&due.settings).map_err(Unfetched::from);
+        let fetched = agent.and_then(|agent| fetch(&agent, &due.settings, &mut due.events));
         let pause = match fetched {
             Ok(is_new) => {
                 due.failures = 0;
@@ -121,9 +148,9 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
                 tracing::debug!(feed, is_new, "a feed was fetched");
                 every
             }
-            Err(why) => {
-                let pause = every.min(PAUSE * 2_u32.saturating_pow(due.failures.min(16)));
-                due.failures += 1;
+            Err(Unfetched { why, wanted }) => {
+                let pause = due::after_failure(&due.settings, due.failures, wanted);
+                due.failures = due.failures.saturating_add(1);
                 let why = format!("the feed {feed} cannot be fetched: {}", Printable(&why));
                 tracing::warn!(feed, why, again_in = ?pause, "a feed was not fetched; the last copy counts until it expires");
                 feeds.note(due.at, Some(&why), handle);
@@ -153,12 +180,13 @@ fn broken(error: &ureq::Error) -> String {
 
 /// Fetches one feed; whether it is new, and not the same as before. What was read of the events of a MISP feed before,
 /// and is in no copy, is in `events`; it stays there when this fails.
-fn fetch(agent: &Agent, settings: &FeedSettings, events: &mut MispEvents) -> Result<bool, String> {
+fn fetch(agent: &Agent, settings: &FeedSettings, events: &mut MispEvents) -> Result<bool, Unfetched> {
     let url = settings.url.as_deref().unwrap_or_default();
     let path = &settings.path;
     if let Some(dir) = path.parent() {
         make_private_dir(dir).map_err(|fault| fault.told())?;
     }
+    Asked::note(settings)?;
     let kept = settings.beside_manifest().and_then(|_| misp::kept(path));
     // Without the copy that it is of, an ETag would keep the feed away.
     let is_there = match settings.beside_manifest() {
@@ -179,9 +207,8 @@ fn fetch(agent: &Agent, settings: &FeedSettings, events: &mut MispEvents) -> Res
     let answer = request.call().map_err(|error| broken(&error))?;
     let status = answer.status();
     if status == StatusCode::NOT_MODIFIED && known.is_none() {
-        return Err(format!(
-            "the server answers with {status}, although it was not asked whether something has changed"
-        ));
+        let what = "although it was not asked whether something has changed";
+        return Err(format!("the server answers with {status}, {what}").into());
     }
     if status == StatusCode::NOT_MODIFIED {
         let touched = File::options().append(true).open(path);
@@ -190,7 +217,7 @@ fn fetch(agent: &Agent, settings: &FeedSettings, events: &mut MispEvents) -> Res
         return Ok(false);
     }
     if status != StatusCode::OK {
-        return Err(format!("the server answers with {status}"));
+        return Err(Unfetched::by(&answer, format!("the server answers with {status}")));
     }
     let etag = answer.headers().get("etag").and_then(|it| it.to_str().ok());
     let etag = etag.filter(|it| is_etag(it)).map(str::to_owned);
@@ -215,7 +242,7 @@ fn whole_of(
     settings: &FeedSettings,
     mut body: Vec<u8>,
     mut etag: Option<String>,
-) -> Result<(Vec<u8>, Option<String>), String> {
+) -> Result<(Vec<u8>, Option<String>), Unfetched> {
     let url = settings.url.as_deref().unwrap_or_default();
     if settings.format == Format::Stix && add_pages(asking, url, &mut body)? {
         // It is that of the first page, and says nothing of the others.
@@ -231,12 +258,15 @@ fn keep(settings: &FeedSettings, copy: &[u8], etag: Option<String>) -> Result<()
     let failed = |error: std::io::Error| format!("its copy cannot be written: {error}");
     whole::keep(&settings.path, copy).map_err(failed)?;
     // After the copy: an ETag that is older than it only has it fetched once more.
-    let file = etag_file(settings);
     match etag {
-        Some(etag) => whole::keep(&file, etag.as_bytes()).map_err(failed),
-        None if file.exists() => fs::remove_file(&file).map_err(failed),
-        None => Ok(()),
+        Some(etag) => whole::keep(&etag_file(settings), etag.as_bytes()).map_err(failed),
+        None => forget_etag(settings).map_err(failed),
     }
+}
+
+fn forget_etag(settings: &FeedSettings) -> std::io::Result<()> {
+    let file = etag_file(settings);
+    if file.exists() { fs::remove_file(file) } else { Ok(()) }
 }
 
 /// Why nothing can be made of `what`.
@@ -251,7 +281,7 @@ fn bytes_of(mut answer: Response<Body>, most: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Fetches the pages behind the first one of a TAXII collection (TAXII 2.1, section 3.4), and whether there are any.
-fn add_pages(asking: &Asking<'_>, url: &str, body: &mut Vec<u8>) -> Result<bool, String> {
+fn add_pages(asking: &Asking<'_>, url: &str, body: &mut Vec<u8>) -> Result<bool, Unfetched> {
     let more_of = |page: &[u8]| next_page(page).map_err(|invalid| invalid.what);
     let mut next = more_of(body)?;
     let is_paged = next.is_some();
@@ -261,25 +291,25 @@ fn add_pages(asking: &Asking<'_>, url: &str, body: &mut Vec<u8>) -> Result<bool,
     while let Some(token) = next {
         pages += 1;
         if Instant::now() >= until {
-            return Err(format!("its pages take longer than {ALL_WITHIN:?}"));
+            return Err(format!("its pages take longer than {ALL_WITHIN:?}").into());
         }
         if pages > PAGES_MAX {
-            return Err(format!("it has more than {PAGES_MAX} pages"));
+            return Err(format!("it has more than {PAGES_MAX} pages").into());
         }
         let joint = if url.contains('?') { '&' } else { '?' };
         let request = asking.request(&format!("{url}{joint}next={}", percent_encoded(&token)));
         let answer = request.call().map_err(|error| broken(&error))?;
         if answer.status() != StatusCode::OK {
-            return Err(format!(
-                "the server answers with {} to the request for page {pages}",
-                answer.status()
-            ));
+            let status = answer.status();
+            let why = format!("the server answers with {status} to the request for page {pages}");
+            return Err(Unfetched::by(&answer, why));
         }
         let left = FEED_BYTES_MAX.saturating_sub(body.len() as u64);
         let page = bytes_of(answer, left)?;
         next = more_of(&page)?;
         if next.as_ref() == Some(&token) {
-            return Err("it says again and again that the same page is the next".to_owned());
+            let why = "it says again and again that the same page is the next";
+            return Err(why.to_owned().into());
         }
         body.push(b'\n');
         body.extend(page);
@@ -315,6 +345,45 @@ mod tests {
     use super::*;
     use crate::loopback::Loopback;
 
+    /// Fetches a feed of which nothing was fetched by this server; or why not.
+    fn fetch_once(settings: &FeedSettings) -> Result<bool, String> {
+        let fetched = fetch(&agent(settings)?, settings, &mut MispEvents::default());
+        fetched.map_err(|it| it.why)
+    }
+
+    #[test]
+    fn a_server_says_how_long_it_is_to_be_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (server, url) = Loopback::plain();
+        let wanted = |format: &str, answer: &str| {
+            server.says(Some(answer));
+            let url = format!("{url}/manifest.json");
+            let text = format!("[[feeds]]\nname = \"drop\"\nurl = \"{url}\"\nformat = \"{format}\"\n");
+            let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
+            let mut settings = config.feeds[0].clone();
+            settings.path = dir.path().join("drop.copy");
+            let agent = agent(&settings).expect("nothing is wrong with it");
+            let fetched = fetch(&agent, &settings, &mut MispEvents::default());
+            fetched.expect_err("there is no answer").wanted
+        };
+        let (minute, day) = (Some(Span::from_mins(1)), Some(Span::from_hours(24)));
+        let after = |status: &str, header: &str| format!("{status}\nretry-after: {header}\n\n");
+        assert_eq!(wanted("plain", &after("429 Too Many Requests", "60")), minute);
+        assert_eq!(wanted("misp", &after("503 Service Unavailable", "60")), minute);
+        assert_eq!(wanted("plain", &after("503 Service Unavailable", "9999999")), day);
+        assert_eq!(wanted("plain", &after("500 Internal Server Error", "60")), None);
+        assert_eq!(wanted("plain", &after("503 Service Unavailable", "soon")), None);
+        assert_eq!(wanted("plain", "429 Too Many Requests\n\n"), None);
+
+        // The pages behind the first, and the events of a manifest.
+        let page = r#"{"objects":[],"more":true,"next":"2"}"#;
+        server.says_of("/manifest.json?next=2", &after("429 Too Many Requests", "60"));
+        assert_eq!(wanted("stix", &format!("200 OK\n\n{page}")), minute);
+        let uuid = "5f4a9c1e-0000-4000-8000-000000000001";
+        server.says_of(&format!("/{uuid}.json"), &after("429 Too Many Requests", "60"));
+        assert_eq!(wanted("misp", &format!("200 OK\n\n{{\"{uuid}\":{{}}}}")), minute);
+    }
+
     #[test]
     fn a_feed_whose_certificate_nobody_vouches_for_leaves_the_copy_as_it_was() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -329,7 +398,7 @@ mod tests {
             let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
             let mut settings = config.feeds[0].clone();
             settings.path.clone_from(&copy);
-            agent(&settings).and_then(|agent| fetch(&agent, &settings, &mut MispEvents::default()))
+            fetch_once(&settings)
         };
         let why =
             "there is no safe connection with it: none of the authorities that are trusted has issued its certificate";
@@ -354,7 +423,7 @@ mod tests {
         let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
         let mut settings = config.feeds[0].clone();
         settings.path = dir.path().join("drop.copy");
-        let fetched = agent(&settings).and_then(|agent| fetch(&agent, &settings, &mut MispEvents::default()));
+        let fetched = fetch_once(&settings);
         let why = fetched.expect_err("it is no certificate of a server");
         assert!(why.contains("that of an authority (CA:TRUE)"), "{why}");
         assert_eq!(server.asked().len(), 0);
@@ -371,7 +440,7 @@ mod tests {
             let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
             let mut settings = config.feeds[0].clone();
             settings.path.clone_from(&copy);
-            let result = agent(&settings).and_then(|agent| fetch(&agent, &settings, &mut MispEvents::default()));
+            let result = fetch_once(&settings);
             (result, fs::read_to_string(&copy).ok())
         };
         let good = Some("203.0.113.0/24\n".to_owned());

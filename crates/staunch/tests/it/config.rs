@@ -316,6 +316,11 @@ fn every_mistake_has_a_place_and_a_hint() {
             "5:12",
             &["events wait for it", "from \"10ms\" to \"5s\""],
         ),
+        (
+            "[[feeds]]\nname = \"a\"\nformat = \"spamhaus\"\nurl = \"https://a.example/\"\nevery = \"59m\"\n",
+            "5:9",
+            &["Spamhaus locks out who", "from \"1h\" to \"7d\""],
+        ),
         ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
         ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),
         (

@@ -424,6 +424,41 @@ fn a_feed_is_fetched_with_its_etag_and_the_last_good_copy_is_kept() {
 }
 
 #[test]
+fn a_start_does_not_ask_again_for_a_copy_that_is_still_young() {
+    in_namespace("feeds::young", || {
+        let ((drop, drop_url), (other, other_url)) = (feed_server(), feed_server());
+        let asked = |answer: &Mutex<Answer>| answer.lock().expect("no test panics with it").asked.len();
+        for answer in [&drop, &other] {
+            let mut answer = answer.lock().expect("no test panics with it");
+            (answer.status, answer.body) = ("200 OK", format!("{NAMED}\n"));
+        }
+        let feed = |name: &str, url: &str, every: &str| {
+            format!("[[feeds]]\nname = \"{name}\"\nurl = \"{url}\"\nevery = \"{every}\"\n")
+        };
+        // One thread asks both, the first one first.
+        let feeds = feed("drop", &drop_url, "1h") + &feed("other", &other_url, "1s");
+        let home = Home::new(&format!(
+            "{SMALL}[playbooks]\nbuilt_in = false\n[http]\nlisten = \"127.0.0.1:7450\"\n{feeds}"
+        ));
+        let server = home.serve();
+        wait_until("both feeds", || asked(&drop) == 1 && asked(&other) > 1);
+        server.kill();
+        let before = asked(&other);
+        let server = home.serve();
+        wait_until("the other feed", || asked(&other) > before + 1);
+        assert_eq!(asked(&drop), 1, "its copy is of this hour");
+        assert_eq!(metric(&server, "networks"), Some(1.0));
+        server.kill();
+        // What is somewhere else is asked for at once.
+        let config = fs::read_to_string(home.config()).expect("it is there");
+        let config = config.replace(&drop_url, &format!("{drop_url}2"));
+        fs::write(home.config(), config).expect("it is our directory");
+        let _server = home.serve();
+        wait_until("the feed of another address", || asked(&drop) == 2);
+    });
+}
+
+#[test]
 fn triggers_ask_what_feeds_say_and_a_place_in_no_feed_has_the_score_0() {
     in_namespace("feeds::triggers", || {
         let home = Home::new(&format!("{SMALL}{FEEDS}"));

@@ -1,5 +1,6 @@
 //! What is known of addresses, hosts and accounts, and the tables that make something of it.
 
+use staunch_connectors::feeds::Format;
 use staunch_connectors::lists::REASON_CHARS_MAX;
 use staunch_connectors::lookups::Kind;
 use staunch_model::{Printable, Span};
@@ -149,9 +150,13 @@ impl Checker<'_> {
                 let what = "a feed of this format has no services and no regions".to_owned();
                 mistake("format", what, "take them out, or name the format of a provider");
             }
-            let (least, most) = (Span::from_secs(1), Span::from_hours(7 * 24));
+            let (least, most) = (feed.least_interval(), Span::from_hours(7 * 24));
             if !(least..=most).contains(&feed.every) {
-                let what = format!("every is {}: what is never fetched grows old", feed.every);
+                let why = match feed.format {
+                    Format::Spamhaus if feed.every < least => "Spamhaus locks out who fetches DROP more often",
+                    _ => "what is never fetched grows old",
+                };
+                let what = format!("every is {}: {why}", feed.every);
                 mistake("every", what, &format!("write a time from \"{least}\" to \"{most}\""));
             }
             if feed.confidence > 100 {

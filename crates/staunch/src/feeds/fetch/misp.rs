@@ -10,7 +10,7 @@ use staunch_connectors::feeds::{FEED_BYTES_MAX, Listed, MispEvents};
 use ureq::http::StatusCode;
 
 use super::super::{EVENTS_BYTES_MAX, bounded, usable};
-use super::{ALL_WITHIN, Asking, DEADLINE, broken, bytes_of, manifest, unusable};
+use super::{ALL_WITHIN, Asking, DEADLINE, Unfetched, broken, bytes_of, manifest, unusable};
 
 /// How much may come, and how long that may take.
 pub(super) struct Bounds {
@@ -42,7 +42,7 @@ pub(super) fn copy(
     body: &[u8],
     events: &mut MispEvents,
     bounds: &Bounds,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, Unfetched> {
     let listed = manifest(body).map_err(|invalid| unusable("its manifest", &invalid))?;
     events.keep_only(&listed);
     let until = Instant::now() + bounds.within;
@@ -52,9 +52,7 @@ pub(super) fn copy(
         if left.is_zero() {
             // They are not asked for again.
             let (within, of) = (bounds.within, lacking.len());
-            return Err(format!(
-                "its events take longer than {within:?}: {at} of {of} have come"
-            ));
+            return Err(format!("its events take longer than {within:?}: {at} of {of} have come").into());
         }
         let file = fetch_event(asking, place, it, left, bounds)?;
         let taken = events.take(it, &file, bounds.bytes);
@@ -75,7 +73,7 @@ fn fetch_event(
     event: &Listed,
     left: Duration,
     bounds: &Bounds,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, Unfetched> {
     let uuid = event.uuid();
     let request = asking.request(&format!("{place}{}{behind}", event.file()));
     let request = request.config().timeout_global(Some(left.min(DEADLINE))).build();
@@ -84,11 +82,11 @@ fn fetch_event(
         .map_err(|error| format!("the event {uuid} does not come: {}", broken(&error)))?;
     if answer.status() != StatusCode::OK {
         let status = answer.status();
-        return Err(format!(
-            "the server answers with {status} to the request for the event {uuid}"
-        ));
+        let why = format!("the server answers with {status} to the request for the event {uuid}");
+        return Err(Unfetched::by(&answer, why));
     }
-    bytes_of(answer, bounds.event_bytes).map_err(|why| format!("the event {uuid} does not come whole: {why}"))
+    let bytes = bytes_of(answer, bounds.event_bytes);
+    Ok(bytes.map_err(|why| format!("the event {uuid} does not come whole: {why}"))?)
 }
 
 #[cfg(test)]
@@ -152,7 +150,7 @@ mod tests {
         fn fetch(&mut self) -> (Result<bool, String>, Vec<String>) {
             let before = self.server.asked().len();
             let agent = agent(&self.settings).expect("nothing is wrong with it");
-            let result = fetch(&agent, &self.settings, &mut self.events);
+            let result = fetch(&agent, &self.settings, &mut self.events).map_err(|it| it.why);
             let asked = self.server.asked().split_off(before);
             (result, asked.iter().map(|it| it.target().to_owned()).collect())
         }
@@ -166,7 +164,7 @@ mod tests {
             };
             let place = self.settings.beside_manifest().expect("it is one");
             let manifest = format!("{{\"{FIRST}\":{{\"timestamp\":5}},\"{SECOND}\":{{\"timestamp\":5}}}}");
-            copy(&asking, place, manifest.as_bytes(), &mut self.events, bounds)
+            copy(&asking, place, manifest.as_bytes(), &mut self.events, bounds).map_err(|it| it.why)
         }
 
         fn networks(&self) -> Vec<String> {
