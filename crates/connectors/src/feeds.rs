@@ -75,8 +75,17 @@ pub struct Entry {
     pub label: Box<str>,
     /// When the feed said so, when it tells.
     pub as_of: Option<Timestamp>,
+    /// When that begins to hold, when it tells.
+    pub starts: Option<Timestamp>,
     /// When that ends, when it tells.
     pub expires: Option<Timestamp>,
+}
+
+impl Entry {
+    /// True when it holds from `now`, or has held before.
+    fn has_begun(&self, now: Timestamp) -> bool {
+        self.starts.is_none_or(|it| it <= now)
+    }
 }
 
 /// What a file says.
@@ -88,6 +97,8 @@ pub struct Reading {
     pub special: u64,
     /// What is in it and cannot be used: other kinds of indicators, patterns with conditions.
     pub not_understood: u64,
+    /// What it takes back or calls good.
+    pub taken_back: u64,
     /// When it was made, when it tells.
     pub as_of: Option<Timestamp>,
 }
@@ -124,6 +135,7 @@ impl Reading {
         self.entries.extend(other.entries.into_iter().take(room));
         self.special += other.special;
         self.not_understood += other.not_understood;
+        self.taken_back += other.taken_back;
         self.as_of = self.as_of.max(other.as_of);
     }
 
@@ -162,6 +174,7 @@ fn provided(provider: Provider, filter: &Filter, bytes: &[u8]) -> Result<Reading
             confidence: None,
             label: label(&it.named),
             as_of: None,
+            starts: None,
             expires: None,
         });
     }
@@ -176,6 +189,7 @@ fn lines(bytes: &[u8]) -> Result<Reading, Invalid> {
             confidence: None,
             label: label(it.reason.as_deref().unwrap_or_default()),
             as_of: None,
+            starts: None,
             expires: None,
         });
     }

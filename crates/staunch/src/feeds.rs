@@ -75,13 +75,13 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
     })
 }
 
-/// `reading`, when there is something in it that counts. One in which there is not says no more than an empty file, and
-/// whoever has mixed up a file must not have everything that a feed said forgotten.
+/// `reading`, when there is something in it that counts, or that is taken back. One in which there is not says no more
+/// than an empty file, and whoever has mixed up a file must not have everything that a feed said forgotten.
 ///
 /// # Errors
 /// When there is not.
 fn usable(reading: Reading) -> Result<Reading, Invalid> {
-    if !reading.entries.is_empty() {
+    if !reading.entries.is_empty() || reading.taken_back > 0 {
         return Ok(reading);
     }
     let (special, not_understood) = (reading.special, reading.not_understood);

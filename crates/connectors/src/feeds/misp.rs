@@ -127,6 +127,7 @@ fn take(it: &Attribute, reading: &mut Reading) {
         confidence: None,
         label: label(it.comment.as_deref().unwrap_or_default()),
         as_of: it.timestamp.as_deref().and_then(seconds),
+        starts: None,
         expires: None,
     });
 }

@@ -52,6 +52,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
             confidence: None,
             label: label(line.sblid.as_deref().unwrap_or_default()),
             as_of: None,
+            starts: None,
             expires: None,
         });
         if reading.is_over() {

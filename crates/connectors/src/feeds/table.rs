@@ -35,7 +35,7 @@ pub struct FeedTable {
 
 impl FeedTable {
     /// The table of `reading`, which was fetched at `fetched` and counts by `terms`. What has expired by `now` is left
-    /// out; of equal networks the one that lasts longest holds.
+    /// out; of equal networks the one that lasts longest holds, of those that have begun by `now` if there are any.
     #[must_use]
     pub fn new(terms: Terms, reading: Reading, fetched: Timestamp, now: Timestamp) -> Self {
         // A feed that says it was made later than it came says nothing.
@@ -43,7 +43,7 @@ impl FeedTable {
         let mut entries = reading.entries;
         let ends = |it: &Entry| it.expires.unwrap_or(fetched + terms.lasts);
         entries.retain(|it| now < ends(it));
-        entries.sort_by_key(|it| std::cmp::Reverse(ends(it)));
+        entries.sort_by_key(|it| (!it.has_begun(now), std::cmp::Reverse(ends(it))));
         let networks: Vec<_> = entries.iter().map(|it| it.network).collect();
         let prefixes = Prefixes::new(&networks);
         Self {
@@ -56,13 +56,15 @@ impl FeedTable {
         }
     }
 
-    /// What the feed says of `ip`, by the narrowest network that it names around it and that has not expired at `now`.
+    /// What the feed says of `ip`, by the narrowest network that it names around it and that has begun and not expired
+    /// at `now`.
     #[must_use]
     pub fn find(&self, ip: IpAddr, now: Timestamp) -> Option<Reputation> {
         let mut at = self.prefixes.longest_match(ip);
         while let Some(found) = at {
-            let reputation = self.reputation(self.entries.get(found)?);
-            if reputation.counts_at(now) {
+            let entry = self.entries.get(found)?;
+            let reputation = self.reputation(entry);
+            if entry.has_begun(now) && reputation.counts_at(now) {
                 return Some(reputation);
             }
             at = self.wider.get(found)?.and_then(|it| usize::try_from(it).ok());
@@ -144,6 +146,7 @@ mod tests {
             confidence,
             label: "x".into(),
             as_of: None,
+            starts: None,
             expires: expires.map(|hours| start + Span::from_hours(hours)),
         };
         let reading = Reading {

@@ -473,5 +473,9 @@ mod tests {
             assert!(why.contains(what), "{format} {body}: {why}");
             assert_eq!(kept, good, "{format} {body}");
         }
+        // One that takes back all that it has said does say something.
+        let revoked = r#"{"type":"bundle","objects":[{"type":"indicator","id":"indicator--1","revoked":true}]}"#;
+        let (result, kept) = fetched("stix", &format!("200 OK\n\n{revoked}"));
+        assert_eq!((result, kept.as_deref().map(str::trim)), (Ok(true), Some(revoked)));
     }
 }

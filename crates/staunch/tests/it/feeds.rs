@@ -308,7 +308,7 @@ fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<Asked>>>, String) {
             };
             shared.lock().expect("no test panics with it").push(page_asked);
             let body = format!(
-                "{{\"objects\":[{{\"type\":\"indicator\",\"id\":\"indicator--1\",\"pattern_type\":\"stix\",\"pattern\":\"[ipv4-addr:value \
+                "{{\"objects\":[{{\"type\":\"indicator\",\"id\":\"indicator--{ip}\",\"pattern_type\":\"stix\",\"pattern\":\"[ipv4-addr:value \
                  = '{ip}']\",\"valid_from\":\"2026-01-01T00:00:00Z\"}}]{more}}}"
             );
             let status = if knows { "200 OK" } else { "401 Unauthorized" };

@@ -215,6 +215,7 @@ impl<'c> Kept<'c> {
                 confidence: None,
                 label: label.chars().take(LABEL_CHARS_MAX).collect::<String>().into(),
                 as_of: as_of.map(Timestamp::from_micros),
+                starts: None,
                 expires: None,
             });
         }
