@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use staunch_connectors::json::{EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX};
@@ -30,6 +31,8 @@ pub(crate) struct EventFile {
     ended: bool,
     /// Whether what is left of an overlong line is passed over.
     skipping: bool,
+    /// Whether it has the same bytes when it is opened anew, as no pipe has.
+    pub(crate) can_be_read_again: bool,
     /// Why the file ends earlier than it should, if it does.
     pub(crate) torn: Option<String>,
     /// Events longer than any that is read.
@@ -53,15 +56,15 @@ impl EventFile {
     /// # Errors
     /// When it cannot be opened, or its first bytes cannot be read.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let input: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(io::stdin().lock())
-        } else {
-            Box::new(File::open(path)?)
-        };
-        Self::new(input)
+        if path == Path::new("-") {
+            return Self::new(Box::new(io::stdin().lock()), false);
+        }
+        let file = File::open(path)?;
+        let is_regular = file.metadata()?.is_file();
+        Self::new(Box::new(file), is_regular)
     }
 
-    fn new(mut input: Box<dyn Read>) -> io::Result<Self> {
+    fn new(mut input: Box<dyn Read>, can_be_read_again: bool) -> io::Result<Self> {
         let mut head = Vec::new();
         input.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head)?;
         let is_zstd = head == ZSTD_MAGIC;
@@ -77,6 +80,7 @@ impl EventFile {
             start: 0,
             ended: false,
             skipping: false,
+            can_be_read_again,
             torn: None,
             too_long: 0,
         };
@@ -95,6 +99,22 @@ impl EventFile {
     /// # Errors
     /// When the file cannot be read. A compressed file that is torn or damaged ends there without an error.
     pub(crate) fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+        let found = self.find()?;
+        self.start = found.as_ref().map_or(self.buffer.len(), |range| range.end);
+        Ok(found.map(|range| &self.buffer[range]))
+    }
+
+    /// The same lines, which stay the next ones.
+    ///
+    /// # Errors
+    /// As [`EventFile::next`].
+    pub(crate) fn peek(&mut self) -> io::Result<Option<Piece<'_>>> {
+        let found = self.find()?;
+        Ok(found.map(|range| &self.buffer[range]))
+    }
+
+    /// Where the next lines are in the buffer.
+    fn find(&mut self) -> io::Result<Option<Range<usize>>> {
         loop {
             let rest = &self.buffer[self.start..];
             if let Some(end) = end_of_lines(rest) {
@@ -103,15 +123,12 @@ impl EventFile {
                     self.start += rest.iter().position(|byte| *byte == b'\n').unwrap_or(end) + 1;
                     continue;
                 }
-                let begin = self.start;
-                self.start += end;
-                return Ok(Some(&self.buffer[begin..begin + end]));
+                return Ok(Some(self.start..self.start + end));
             }
             if self.ended {
-                let begin = std::mem::replace(&mut self.start, self.buffer.len());
                 // The last line of a torn file is not whole.
-                let whole = self.torn.is_none() && !self.skipping && begin < self.buffer.len();
-                return Ok(whole.then(|| &self.buffer[begin..]));
+                let whole = self.torn.is_none() && !self.skipping && !rest.is_empty();
+                return Ok(whole.then_some(self.start..self.buffer.len()));
             }
             if rest.len() > EVENT_BYTES_MAX + PIECE {
                 self.too_long += u64::from(!self.skipping);
@@ -283,7 +300,7 @@ mod tests {
     use super::*;
 
     fn lines_of(bytes: &[u8]) -> (Vec<String>, EventFile) {
-        let mut file = EventFile::new(Box::new(io::Cursor::new(bytes.to_vec()))).expect("it can be read");
+        let mut file = EventFile::new(Box::new(io::Cursor::new(bytes.to_vec())), true).expect("it can be read");
         let mut lines = Vec::new();
         while let Some(piece) = file.next().expect("it can be read") {
             lines.extend(
@@ -325,7 +342,7 @@ mod tests {
     #[test]
     fn pieces_are_bounded_and_nothing_is_lost() {
         let text = "{\"n\":1}\n".repeat(3 * LINES_MAX + 7);
-        let mut file = EventFile::new(Box::new(io::Cursor::new(text))).expect("it can be read");
+        let mut file = EventFile::new(Box::new(io::Cursor::new(text)), true).expect("it can be read");
         let (mut pieces, mut lines) = (0, 0);
         while let Some(piece) = file.next().expect("it can be read") {
             let count = piece.iter().filter(|byte| **byte == b'\n').count();

@@ -1,6 +1,7 @@
 //! Takes the past through the lanes: files of events merged by the time of their events, or a journal.
 //!
-//! Never holds more than the events of one piece of each file that is open, and opens a file only when its time comes.
+//! Never holds more than the events of one piece of each file that is open, and opens a file only when its time comes;
+//! what can be read only once is open from the beginning.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -104,6 +105,7 @@ struct Stream {
     source: Arc<dyn Source>,
     /// The time of its first event.
     begins: Timestamp,
+    /// Open while it is read, and before when it can be read only once.
     file: Option<EventFile>,
     waiting: VecDeque<Matched>,
     /// Elements of it that were read so far, whatever they are.
@@ -136,12 +138,13 @@ pub(crate) fn files(
             Some("-") => "stdin".to_owned(),
             _ => Printable(&path.display().to_string()).to_string(),
         };
+        let (begins, file) = begins(path, source.as_ref(), latest).map_err(|error| unreadable(path, &error))?;
         closed.push(Stream {
             input: read.inputs.len(),
             path: path.clone(),
             source: source.clone(),
-            begins: begins(path, source.as_ref(), latest).map_err(|error| unreadable(path, &error))?,
-            file: None,
+            begins,
+            file,
             waiting: VecDeque::new(),
             elements: 0,
             time: Timestamp::EPOCH,
@@ -176,8 +179,10 @@ pub(crate) fn files(
         match (closed.last(), next) {
             (Some(stream), next) if next.is_none_or(|(at, _)| stream.begins <= at) => {
                 let mut stream = closed.pop().expect("there is a last one");
-                let file = EventFile::open(&stream.path).map_err(|error| unreadable(&stream.path, &error))?;
-                stream.file = Some(file);
+                if stream.file.is_none() {
+                    let file = EventFile::open(&stream.path).map_err(|error| unreadable(&stream.path, &error))?;
+                    stream.file = Some(file);
+                }
                 stream.time = stream.begins;
                 open.push(stream);
             }
@@ -324,14 +329,12 @@ fn keep(view: &EventView<'_>, received: Timestamp) -> Event {
     Event::keep(&EventView { raw: &NoBytes, ..*view }, received)
 }
 
-/// The time of the first event in the file at `path`, as far as its first piece tells. Stdin can be read only once, so
-/// it is taken up at once.
-fn begins(path: &Path, source: &dyn Source, latest: Timestamp) -> std::io::Result<Timestamp> {
-    if path == Path::new("-") {
-        return Ok(Timestamp::EPOCH);
-    }
+/// The time of the first event in the file at `path`, as far as its first piece tells. What can be read only once, such
+/// as a pipe, comes with it, to be read on.
+fn begins(path: &Path, source: &dyn Source, latest: Timestamp) -> std::io::Result<(Timestamp, Option<EventFile>)> {
+    let mut file = EventFile::open(path)?;
     let mut first = None;
-    if let Some(piece) = EventFile::open(path)?.next()? {
+    if let Some(piece) = file.peek()? {
         // What is malformed is counted when the file is read.
         let _ = source.read(piece, &mut |_, sighting| {
             if let Sighting::Event(view) = sighting {
@@ -339,7 +342,8 @@ fn begins(path: &Path, source: &dyn Source, latest: Timestamp) -> std::io::Resul
             }
         });
     }
-    Ok(first.unwrap_or(Timestamp::EPOCH))
+    let begins = first.unwrap_or(Timestamp::EPOCH);
+    Ok((begins, (!file.can_be_read_again).then_some(file)))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {

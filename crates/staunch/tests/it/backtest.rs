@@ -1,5 +1,6 @@
 //! `staunch backtest`: recorded alerts at chosen times, in files; journals are in `backtest/journals.rs`.
 
+mod inputs;
 mod journals;
 
 use std::os::unix::fs::PermissionsExt as _;
