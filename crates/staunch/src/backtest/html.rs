@@ -9,7 +9,7 @@ use staunch_model::text::is_unsafe_to_show;
 
 use super::report::{Listed, Report, Side, in_unit};
 use super::tally::Reach;
-use super::text::{change, plan_words, verdict};
+use super::text::{change, plan_words, torn, verdict};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--faint:#777;--bad:#b3261e;--warn:#8a5a00;--good:#1b6e3c}
@@ -155,12 +155,11 @@ impl Page {
             .inputs
             .iter()
             .map(|input| {
-                let torn = input.torn.as_ref().map_or("", |_| "torn: read up to where it is whole");
                 vec![
                     input.name.clone(),
                     input.source.clone(),
                     input.events.to_string(),
-                    torn.to_owned(),
+                    torn(input).map_or_else(String::new, |what| format!("torn: {what}")),
                 ]
             })
             .collect();

@@ -3,9 +3,10 @@
 use staunch_engine::guard::percent;
 use staunch_model::{Printable, Verdict};
 
+use super::past::InputRead;
 use super::report::{Changed, Listed, PlanRow, Report, Side, in_unit};
 use super::tally::Reach;
-use crate::output::{Output, Tone, wrap};
+use crate::output::{Output, Tone, counted, wrap};
 
 /// Addresses shown of each list; `--json` has more.
 const SHOWN_MAX: usize = 20;
@@ -33,6 +34,16 @@ pub(crate) fn text(output: &Output, report: &Report) -> String {
         page.text.push_str(&format!("\n{}\n", output.paint(Tone::Bad, &what)));
     }
     page.text
+}
+
+/// How much was read of a torn `input`, and why no more; `None` for a whole one.
+pub(crate) fn torn(input: &InputRead) -> Option<String> {
+    let why = input.torn.as_ref()?;
+    let (events, were) = (
+        counted(input.events, "event"),
+        if input.events == 1 { "was" } else { "were" },
+    );
+    Some(format!("{events} {were} read of it, and the rest is lost ({why})"))
 }
 
 struct Page<'a> {
@@ -78,8 +89,10 @@ impl Page<'_> {
         for what in &read.malformed_first {
             self.line("", &format!("malformed: {what}"));
         }
-        for input in read.inputs.iter().filter(|input| input.torn.is_some()) {
-            self.line("", &format!("{} is torn: read up to where it is whole", input.name));
+        for input in &read.inputs {
+            if let Some(what) = torn(input) {
+                self.line("", &format!("{} is torn: {what}", input.name));
+            }
         }
         let it = &report.assumptions;
         self.line("assumed", &format!("mode {}; {}", it.mode, it.approvals));

@@ -186,7 +186,7 @@ pub(crate) enum FailOn {
     Breaker,
     /// A new playbook matched nothing
     NeverMatched,
-    /// Something could not be read
+    /// Something could not be read: an event, or the rest of a torn file
     Malformed,
 }
 

@@ -176,7 +176,7 @@ fn holds(condition: FailOn, report: &Report) -> bool {
         FailOn::GuardTrip => new.refused_by_guards() > 0,
         FailOn::Breaker => new.breaker_opened > 0,
         FailOn::NeverMatched => !new.never_matched.is_empty(),
-        FailOn::Malformed => report.read.malformed > 0,
+        FailOn::Malformed => report.read.malformed > 0 || report.read.inputs.iter().any(|it| it.torn.is_some()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use super::{Bench, alert, at, playbook};
-use crate::harness::{Ended, staunch, wait_until};
+use crate::harness::{Ended, staunch, stdout, wait_until};
 
 /// A bench with one playbook, which blocks whoever guesses passwords, and the directory of it.
 fn bench() -> (Bench, String) {
@@ -26,6 +26,10 @@ fn lines(count: u64) -> String {
         alert(&format!("203.0.{}.{}", n / 250, n % 250), time, "Brute") + "\n"
     });
     lines.collect()
+}
+
+fn zstd(text: &str) -> Vec<u8> {
+    zstd::bulk::compress(text.as_bytes(), 3).expect("it compresses")
 }
 
 /// Runs a backtest with `arguments` and gives it `input`. One that waits for ever is ended.
@@ -112,4 +116,39 @@ fn what_can_be_read_only_once_is_read_from_its_beginning() {
     // None of them is held back for its age: they are merged by their times.
     let guards = report["new"]["guards"].as_array().expect("a list");
     assert!(guards.iter().all(|it| it["guard"] != "freshness"), "{report}");
+}
+
+#[test]
+fn what_is_torn_is_malformed_and_says_what_is_lost() {
+    let (bench, new) = bench();
+    let fails = |name: &str, content: &[u8]| {
+        let file = bench.write(name, content);
+        let arguments = ["--events", &file, "--playbooks", &new, "--fail-on", "malformed"];
+        let output = bench.run(&arguments);
+        assert_eq!(output.status.code(), Some(12), "{name}: {output:?}");
+        stdout(&output).replace("\n              ", " ")
+    };
+    let whole = zstd(&lines(3));
+    let second = zstd(&lines(2_000));
+    let torn = fails("torn.jsonl.zst", &[&whole[..], &second[..second.len() / 2]].concat());
+    assert!(torn.contains("torn.jsonl.zst is torn: "), "{torn}");
+    assert!(torn.contains(" events were read of it, and the rest is lost"), "{torn}");
+    assert!(torn.contains("=> --fail-on: malformed"), "{torn}");
+
+    // Its checksum, which is its last four bytes, is not that of what it holds.
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("it compresses");
+    encoder.include_checksum(true).expect("it has one");
+    encoder.write_all(lines(3).as_bytes()).expect("into memory");
+    let mut wrong = encoder.finish().expect("into memory");
+    *wrong.last_mut().expect("it has bytes") ^= 1;
+    let text = fails("wrong.jsonl.zst", &wrong);
+    assert!(
+        text.contains("wrong.jsonl.zst is torn: 0 events were read of it, and the rest is lost"),
+        "{text}"
+    );
+    assert!(text.contains("checksum"), "{text}");
+
+    let file = bench.write("whole.jsonl.zst", &whole);
+    let output = bench.run(&["--events", &file, "--playbooks", &new, "--fail-on", "malformed"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
