@@ -9,6 +9,7 @@ pub(crate) mod book;
 pub(crate) mod files;
 pub(crate) mod html;
 pub(crate) mod lane;
+pub(crate) mod listing;
 pub(crate) mod past;
 pub(crate) mod report;
 pub(crate) mod tally;

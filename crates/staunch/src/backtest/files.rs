@@ -4,11 +4,13 @@
 //!
 //! A compressed file may be torn, because whoever wrote it was killed: it is read up to where it is whole.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use staunch_connectors::json::{EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX};
 
 /// Bytes that are read at once.
@@ -19,6 +21,21 @@ const LINES_MAX: usize = EVENTS_PER_BODY_MAX / 2;
 
 /// What a zstd file begins with (RFC 8878).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// What a gzip file begins with (RFC 1952).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Why a file is not read that is text of another kind.
+#[derive(Debug)]
+pub(crate) struct Utf16;
+
+impl std::error::Error for Utf16 {}
+
+impl fmt::Display for Utf16 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is text in UTF-16, and JSON is in UTF-8")
+    }
+}
 
 /// A file of events that is being read.
 pub(crate) struct EventFile {
@@ -67,11 +84,14 @@ impl EventFile {
     fn new(mut input: Box<dyn Read>, can_be_read_again: bool) -> io::Result<Self> {
         let mut head = Vec::new();
         input.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head)?;
-        let is_zstd = head == ZSTD_MAGIC;
+        let (is_zstd, is_gzip) = (head == ZSTD_MAGIC, head.starts_with(&GZIP_MAGIC));
+        let is_packed = is_zstd || is_gzip;
         let whole = io::Cursor::new(head).chain(input);
         let mut file = Self {
             input: if is_zstd {
                 Box::new(zstd::Decoder::new(whole)?)
+            } else if is_gzip {
+                Box::new(MultiGzDecoder::new(BufReader::new(whole)))
             } else {
                 Box::new(whole)
             },
@@ -84,8 +104,11 @@ impl EventFile {
             torn: None,
             too_long: 0,
         };
-        file.fill(is_zstd)?;
-        if !file.begins_with_a_line(is_zstd)? {
+        file.fill(is_packed)?;
+        if is_utf_16(&file.buffer) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Utf16));
+        }
+        if !file.begins_with_a_line(is_packed)? {
             let raw = std::mem::take(&mut file.buffer);
             let mut flatten = Flatten::default();
             flatten.push(&raw, &mut file.buffer);
@@ -190,7 +213,15 @@ impl EventFile {
 fn is_torn(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::Other
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other
+    )
+}
+
+/// Whether `bytes` begin as JSON does in UTF-16: with the mark of the order of bytes, or with a bracket of two bytes.
+fn is_utf_16(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..]
     )
 }
 
@@ -267,32 +298,6 @@ impl Flatten {
         }
         (self.depth, self.in_string, self.escaped) = (0, false, false);
     }
-}
-
-/// The files that `paths` mean: a directory means the files of events in it, by name.
-///
-/// # Errors
-/// When a directory cannot be listed.
-pub(crate) fn expand(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(path)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let name = name.strip_suffix(".zst").unwrap_or(name);
-            if [".ndjson", ".jsonl", ".json"].iter().any(|end| name.ends_with(end)) {
-                found.push(path);
-            }
-        }
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use staunch_ports::{Lsn, Malformed, Sighting, Source};
 use staunch_store::ReadOnlyJournal;
 
 use super::book::Book;
-use super::files::EventFile;
+use super::files::{EventFile, Utf16};
 use super::lane::Lane;
+use super::listing::Skipped;
 use crate::commands::each_frame;
 use crate::exit::{Exit, Fault};
 use crate::progress::Progress;
@@ -48,6 +49,10 @@ pub(crate) struct Read {
     pub(crate) to: Option<Timestamp>,
     /// What was read from.
     pub(crate) inputs: Vec<InputRead>,
+    /// What is in the named directories and is no file of events.
+    pub(crate) skipped: Skipped,
+    /// Links in these directories that lead nowhere, safe to show.
+    pub(crate) absent: Vec<String>,
     /// Frames of a journal.
     pub(crate) frames: u64,
     /// Commands of operators in a journal, but for answers to questions. They name transactions that are others here,
@@ -347,15 +352,21 @@ fn begins(path: &Path, source: &dyn Source, latest: Timestamp) -> std::io::Resul
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    let is_utf_16 = error.get_ref().is_some_and(|it| it.is::<Utf16>());
     let exit = match error.kind() {
         std::io::ErrorKind::NotFound => Exit::NotFound,
         std::io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ if is_utf_16 => Exit::Usage,
         _ => Exit::Failed,
     };
     let shown = path.display().to_string();
-    Fault::doing(exit, format!("cannot read the events in {}", Printable(&shown)), error).hint(
-        "give files of events as their source sends them: JSON, an array or one a line; plain, or compressed with zstd",
-    )
+    let hint = if is_utf_16 {
+        "text in UTF-16: convert it with iconv, as in `iconv -f UTF-16 -t UTF-8`"
+    } else {
+        "give files of events as their source sends them: JSON, an array or one a line; plain, or compressed with gzip or \
+         zstd"
+    };
+    Fault::doing(exit, format!("cannot read the events in {}", Printable(&shown)), error).hint(hint)
 }
 
 /// Takes the inputs recorded in `journal` through `lanes`. `adapt` makes the policy that holds in the lane of a

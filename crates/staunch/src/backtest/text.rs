@@ -46,6 +46,11 @@ pub(crate) fn torn(input: &InputRead) -> Option<String> {
     Some(format!("{events} {were} read of it, and the rest is lost ({why})"))
 }
 
+/// What is said of a link that leads nowhere.
+pub(crate) fn nowhere(name: &str) -> String {
+    format!("{name} leads nowhere: nothing was read of it")
+}
+
 struct Page<'a> {
     output: &'a Output,
     text: String,
@@ -93,6 +98,12 @@ impl Page<'_> {
             if let Some(what) = torn(input) {
                 self.line("", &format!("{} is torn: {what}", input.name));
             }
+        }
+        for name in &read.absent {
+            self.line("", &nowhere(name));
+        }
+        if let Some(what) = read.skipped.words() {
+            self.line("", &what);
         }
         let it = &report.assumptions;
         self.line("assumed", &format!("mode {}; {}", it.mode, it.approvals));

@@ -129,7 +129,7 @@ pub(crate) struct SourceTestArgs {
 )]
 pub(crate) struct BacktestArgs {
     /// Files of events as their source sends them, or directories of such files: JSON, an array or one a line, plain
-    /// or compressed with zstd; - reads stdin
+    /// or compressed with gzip or zstd; - reads stdin
     #[arg(long, value_name = "FILE", num_args = 1.., group = "past")]
     pub(crate) events: Vec<PathBuf>,
     /// The data directory whose journal is the past, compared with what was matched then
@@ -186,7 +186,7 @@ pub(crate) enum FailOn {
     Breaker,
     /// A new playbook matched nothing
     NeverMatched,
-    /// Something could not be read: an event, or the rest of a torn file
+    /// Something could not be read: an event, the rest of a torn file, or what a link in a directory leads to
     Malformed,
 }
 

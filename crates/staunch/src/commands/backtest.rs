@@ -9,8 +9,8 @@ use staunch_ports::{Knowledge as _, Source};
 use staunch_store::ReadOnlyJournal;
 
 use super::journal::open_fault;
-use crate::backtest::files::expand;
 use crate::backtest::lane::{Approvals, Lane};
+use crate::backtest::listing::listing;
 use crate::backtest::report::{Assumptions, Report, Side, compare};
 use crate::backtest::{html, past, text};
 use crate::cli::{ApprovalRule, BacktestArgs, FailOn};
@@ -86,8 +86,12 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             lanes.iter_mut().for_each(|lane| lane.begin_with(&lists, &table));
             let context = Context::start(&config, None)?;
             let known = (!config.context.is_empty()).then(|| context.current());
-            let files = with_sources(&args.events, args.source.as_deref(), &sources)?;
-            past::files(&files, &mut lanes, &|_| policy.clone(), now(), known.as_deref())?
+            let found =
+                listing(&args.events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
+            let files = with_sources(&found.files, args.source.as_deref(), &sources)?;
+            let mut read = past::files(&files, &mut lanes, &|_| policy.clone(), now(), known.as_deref())?;
+            (read.skipped, read.absent) = (found.skipped, found.absent);
+            read
         }
     };
     let mut report = Report {
@@ -176,7 +180,10 @@ fn holds(condition: FailOn, report: &Report) -> bool {
         FailOn::GuardTrip => new.refused_by_guards() > 0,
         FailOn::Breaker => new.breaker_opened > 0,
         FailOn::NeverMatched => !new.never_matched.is_empty(),
-        FailOn::Malformed => report.read.malformed > 0 || report.read.inputs.iter().any(|it| it.torn.is_some()),
+        FailOn::Malformed => {
+            let read = &report.read;
+            read.malformed > 0 || !read.absent.is_empty() || read.inputs.iter().any(|it| it.torn.is_some())
+        }
     }
 }
 
@@ -186,30 +193,31 @@ fn journal_dir(dir: &Path) -> PathBuf {
     if inside.is_dir() { inside } else { dir.to_owned() }
 }
 
-/// The files that `events` mean, each with the source that decodes it: the named one, else the one that its name tells.
+/// Each of `files` with the source that decodes it: the named one, else the one that its name tells.
 fn with_sources(
-    events: &[PathBuf],
+    files: &[PathBuf],
     named: Option<&str>,
     sources: &[Arc<dyn Source>],
 ) -> Result<Vec<past::Sourced>, Fault> {
-    let files = expand(events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
     if files.is_empty() {
-        return Err(Fault::new(Exit::NotFound, "there is no file of events")
-            .hint("files of events in a directory end in .ndjson, .jsonl or .json, or the same with .zst behind"));
+        return Err(Fault::new(Exit::NotFound, "there is no file of events").hint(
+            "files of events in a directory end in .ndjson, .jsonl or .json, or the same with .gz or .zst behind; rotated \
+             ones have a number before that, as eve.json.2.gz",
+        ));
     }
     let by_name = |name: &str| sources.iter().find(|source| source.name() == name).cloned();
     let mut found = Vec::new();
     for file in files {
         let name = match named {
             Some(name) => name,
-            None => source_of_name(&file, sources).unwrap_or(USUAL_SOURCE),
+            None => source_of_name(file, sources).unwrap_or(USUAL_SOURCE),
         };
         let source = by_name(name).ok_or_else(|| {
             let known: Vec<&str> = sources.iter().map(|source| source.name()).collect();
             Fault::new(Exit::NotFound, format!("there is no source {}", Printable(name)))
                 .hint(format!("known: {}", known.join(", ")))
         })?;
-        found.push((file, source));
+        found.push((file.clone(), source));
     }
     Ok(found)
 }

@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::process::{Output, Stdio};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use super::{Bench, alert, at, playbook};
-use crate::harness::{Ended, staunch, stdout, wait_until};
+use crate::harness::{Ended, staunch, stderr, stdout, wait_until};
 
 /// A bench with one playbook, which blocks whoever guesses passwords, and the directory of it.
 fn bench() -> (Bench, String) {
@@ -26,6 +28,12 @@ fn lines(count: u64) -> String {
         alert(&format!("203.0.{}.{}", n / 250, n % 250), time, "Brute") + "\n"
     });
     lines.collect()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut to = GzEncoder::new(Vec::new(), Compression::default());
+    to.write_all(text.as_bytes()).expect("into memory");
+    to.finish().expect("into memory")
 }
 
 fn zstd(text: &str) -> Vec<u8> {
@@ -151,4 +159,108 @@ fn what_is_torn_is_malformed_and_says_what_is_lost() {
     let file = bench.write("whole.jsonl.zst", &whole);
     let output = bench.run(&["--events", &file, "--playbooks", &new, "--fail-on", "malformed"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn gzip_is_read_and_utf_16_is_told_as_such() {
+    let (bench, new) = bench();
+    let read = |name: &str, content: &[u8]| {
+        let file = bench.write(name, content);
+        bench.report(&["--events", &file, "--playbooks", &new])["read"].clone()
+    };
+    // By what is in it, and in several parts as they come when logs are put together.
+    let two = [gzip(&lines(700)), gzip(&lines(700))].concat();
+    for (name, content, events) in [("events.gz", &two, 1_400), ("no-ending", &gzip(&lines(3)), 3)] {
+        let found = read(name, content);
+        assert_eq!(
+            (&found["events"], &found["malformed"]),
+            (&events.into(), &0.into()),
+            "{found}"
+        );
+    }
+    let found = read("torn.gz", &two[..two.len() - 9]);
+    assert!(found["inputs"][0]["torn"].is_string(), "{found}");
+    assert!(found["events"].as_u64().is_some_and(|it| it >= 700), "{found}");
+    let mut wrong = gzip(&lines(3));
+    let at_checksum = wrong.len() - 8;
+    wrong[at_checksum] ^= 1;
+    let file = bench.write("wrong.gz", &wrong);
+    let output = bench.run(&["--events", &file, "--playbooks", &new, "--fail-on", "malformed"]);
+    assert_eq!(output.status.code(), Some(12), "{output:?}");
+
+    let wide = |text: &str, big: bool| -> Vec<u8> {
+        let units = text.encode_utf16();
+        units
+            .flat_map(|it| if big { it.to_be_bytes() } else { it.to_le_bytes() })
+            .collect()
+    };
+    for (name, content) in [
+        ("little.json", wide(&format!("\u{feff}{}", lines(2)), false)),
+        ("big.json", wide(&format!("\u{feff}{}", lines(2)), true)),
+        ("unmarked.json", wide(&lines(2), false)),
+    ] {
+        let file = bench.write(name, &content);
+        let output = bench.run(&["--events", &file, "--playbooks", &new]);
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+        assert!(
+            stderr(&output).contains("hint: text in UTF-16: convert it with iconv"),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_says_what_is_skipped_and_rotated_files_are_read() {
+    let (bench, new) = bench();
+    for name in ["eve.json", "eve.json.1", "eve.json-20260301", "eve.ndjson.10"] {
+        bench.write(&format!("logs/{name}"), lines(2));
+    }
+    for name in ["eve.json.2.gz", "eve.json-20260228.gz", "other.jsonl.gz"] {
+        bench.write(&format!("logs/{name}"), gzip(&lines(2)));
+    }
+    bench.write("logs/eve.json.3.zst", zstd(&lines(2)));
+    for name in ["notes.txt", "fast.log", "sub/eve.json"] {
+        bench.write(&format!("logs/{name}"), "what is no event");
+    }
+    let logs = bench.home.path("logs");
+    let pipe = logs.join("pipe.json");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    std::os::unix::fs::symlink("nowhere", logs.join("gone.json")).expect("a link");
+    let arguments = ["--events", &logs.display().to_string(), "--playbooks", &new];
+    let report = bench.report(&arguments);
+    assert_eq!(report["read"]["events"], 16, "{report}");
+    let expected = serde_json::json!({ "count": 4, "first": [
+        "fast.log", "notes.txt", "pipe.json (no regular file)", "sub (a directory)",
+    ] });
+    assert_eq!(report["read"]["skipped"], expected, "{report}");
+    assert_eq!(report["read"]["absent"].as_array().map(Vec::len), Some(1), "{report}");
+    let text = stdout(&bench.run(&arguments)).replace("\n              ", " ");
+    assert!(
+        text.contains("skipped 4 files: fast.log, notes.txt, pipe.json (no regular file), sub (a directory)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("gone.json leads nowhere: nothing was read of it"),
+        "{text}"
+    );
+    let page = bench.home.path("page.html").display().to_string();
+    bench.run(&[&arguments[..], &["--html", &page]].concat());
+    let page = std::fs::read_to_string(page).expect("it was written");
+    assert!(
+        page.contains("fast.log") && page.contains("gone.json leads nowhere"),
+        "{page}"
+    );
+    // What could not be read is a reason to fail, what is no file of events is none.
+    let fails = || {
+        bench
+            .run(&[&arguments[..], &["--fail-on", "malformed"]].concat())
+            .status
+            .code()
+    };
+    assert_eq!(fails(), Some(12));
+    std::fs::remove_file(logs.join("gone.json")).expect("it is there");
+    assert_eq!(fails(), Some(0));
+    // A link that was named is what was asked for.
+    let named = bench.run(&["--events", &logs.join("gone.json").display().to_string()]);
+    assert_eq!(named.status.code(), Some(5), "{named:?}");
 }

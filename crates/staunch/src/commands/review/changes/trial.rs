@@ -13,8 +13,8 @@ use staunch_ports::{Knowledge as _, Source};
 use staunch_store::ReadOnlyJournal;
 
 use super::reasons::Wish;
-use crate::backtest::files::expand;
 use crate::backtest::lane::{Approvals, Lane};
+use crate::backtest::listing::listing;
 use crate::backtest::past;
 use crate::backtest::report::compare;
 use crate::backtest::tally::Tally;
@@ -172,12 +172,12 @@ fn archived(dir: &Path, sources: &[Arc<dyn Source>]) -> Result<Vec<past::Sourced
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
-    let files = expand(&[dir.to_owned()])
+    let found = listing(&[dir.to_owned()])
         .map_err(|error| Fault::doing(Exit::Failed, "cannot list the archived events", &error))?;
     let sourced = |file: std::path::PathBuf| {
         let name = source_of_name(&file, sources)?;
         let source = sources.iter().find(|it| it.name() == name)?.clone();
         Some((file, source))
     };
-    Ok(files.into_iter().filter_map(sourced).collect())
+    Ok(found.files.into_iter().filter_map(sourced).collect())
 }
