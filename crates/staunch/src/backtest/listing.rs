@@ -2,9 +2,11 @@
 //!
 //! Never opens any of them, and passes over nothing in silence: what is skipped has a name.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::Printable;
@@ -106,6 +108,24 @@ fn is_of_events(name: &str) -> bool {
         _ => name,
     };
     ENDINGS.iter().any(|end| name.ends_with(end))
+}
+
+/// The first of `files` that was named before and can be read only once: stdin, or a pipe under any of its names.
+pub(crate) fn named_twice(files: &[PathBuf]) -> Option<&PathBuf> {
+    let mut seen = BTreeSet::new();
+    files
+        .iter()
+        .find(|path| read_once(path).is_some_and(|it| !seen.insert(it)))
+}
+
+/// The device and number of what is at `path` when it can be read only once; `None` for what can be opened again.
+fn read_once(path: &Path) -> Option<(u64, u64)> {
+    let is_stdin = path == Path::new("-");
+    match fs::metadata(if is_stdin { Path::new("/dev/stdin") } else { path }) {
+        Ok(it) if is_stdin || !it.is_file() => Some((it.dev(), it.ino())),
+        Err(_) if is_stdin => Some((0, 0)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use staunch_store::ReadOnlyJournal;
 
 use super::journal::open_fault;
 use crate::backtest::lane::{Approvals, Lane};
-use crate::backtest::listing::listing;
+use crate::backtest::listing::{listing, named_twice};
 use crate::backtest::report::{Assumptions, Report, Side, compare};
 use crate::backtest::{html, past, text};
 use crate::cli::{ApprovalRule, BacktestArgs, FailOn};
@@ -88,6 +88,11 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             let known = (!config.context.is_empty()).then(|| context.current());
             let found =
                 listing(&args.events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
+            if let Some(twice) = named_twice(&found.files) {
+                let shown = twice.display().to_string();
+                let what = format!("{} is given twice, and can be read only once", Printable(&shown));
+                return Err(Fault::new(Exit::Usage, what).hint("name stdin, and each pipe, once with --events"));
+            }
             let files = with_sources(&found.files, args.source.as_deref(), &sources)?;
             let mut read = past::files(&files, &mut lanes, &|_| policy.clone(), now(), known.as_deref())?;
             (read.skipped, read.absent) = (found.skipped, found.absent);

@@ -264,3 +264,22 @@ fn a_directory_says_what_is_skipped_and_rotated_files_are_read() {
     let named = bench.run(&["--events", &logs.join("gone.json").display().to_string()]);
     assert_eq!(named.status.code(), Some(5), "{named:?}");
 }
+
+#[test]
+fn what_can_be_read_only_once_is_not_read_twice() {
+    let (bench, new) = bench();
+    for names in [["-", "-"], ["-", "/dev/stdin"], ["/dev/stdin", "/proc/self/fd/0"]] {
+        let output = fed(
+            &bench,
+            &["--playbooks", &new, "--events", names[0], names[1]],
+            &lines(2),
+        );
+        assert_eq!(output.status.code(), Some(2), "{names:?}: {output:?}");
+        let error: Value = serde_json::from_slice(&output.stderr).expect("an error in JSON");
+        assert!(
+            error["error"].as_str().is_some_and(|it| it.contains("given twice")),
+            "{error}"
+        );
+        assert!(error["hint"].is_string(), "{error}");
+    }
+}
