@@ -9,7 +9,7 @@ use staunch_model::text::is_unsafe_to_show;
 
 use super::report::{Listed, Report, Side, in_unit};
 use super::tally::Reach;
-use super::text::{change, nowhere, plan_words, torn, verdict};
+use super::text::{backwards, change, nowhere, plan_words, torn, verdict};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--faint:#777;--bad:#b3261e;--warn:#8a5a00;--good:#1b6e3c}
@@ -144,6 +144,8 @@ impl Page {
         for what in &read.malformed_first {
             rows.push(vec!["malformed, such as".into(), what.clone()]);
         }
+        let late = read.inputs.iter().filter_map(backwards);
+        rows.extend(late.map(|what| vec!["late".into(), what]));
         let missed = read.absent.iter().map(|name| nowhere(name)).chain(read.skipped.words());
         rows.extend(missed.map(|what| vec!["not read".into(), what]));
         let assumed = &report.assumptions;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use staunch_engine::{Engine, limits};
 use staunch_model::{
-    Command, Event, EventContext, EventKind, EventView, Input, Match, Policy, Printable, Surroundings, Timestamp,
+    Command, Event, EventContext, EventKind, EventView, GuardName, Input, Match, Policy, Printable, Surroundings,
+    Timestamp,
 };
 use staunch_ports::{Lsn, Malformed, Sighting, Source};
 use staunch_store::ReadOnlyJournal;
@@ -38,6 +39,8 @@ pub(crate) struct Read {
     pub(crate) samples: u64,
     /// Alerts without a time that can be read.
     pub(crate) without_time: u64,
+    /// Events that were held back for their age, because their input runs backwards in time.
+    pub(crate) late: u64,
     /// Elements that are not events by the format or the configuration.
     pub(crate) ignored: u64,
     /// Elements that could not be read.
@@ -68,6 +71,8 @@ pub(crate) struct InputRead {
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) events: u64,
+    /// Of those, how many were held back for their age, because it runs backwards in time.
+    pub(crate) late: u64,
     /// Why it ends earlier than it should.
     pub(crate) torn: Option<String>,
 }
@@ -96,6 +101,10 @@ impl Read {
 /// An event that matched in one of the lanes, with what it matched in each.
 struct Matched {
     at: Timestamp,
+    /// Its input in [`Read::inputs`].
+    input: usize,
+    /// Whether a later event came before it in this input.
+    is_behind: bool,
     event: Arc<Event>,
     matches: Vec<Vec<Match>>,
     /// What is known around it, when anything may be.
@@ -158,6 +167,7 @@ pub(crate) fn files(
             name,
             source: source.name().to_owned(),
             events: 0,
+            late: 0,
             torn: None,
         });
     }
@@ -251,7 +261,8 @@ impl Pass<'_> {
                         if let Some(at) = view.time.filter(|at| *at <= *latest) {
                             *time = at.max(*time);
                         }
-                        waiting.extend(matched(view, *time, lanes, *known));
+                        let found = matched(view, *time, lanes, *known);
+                        waiting.extend(found.map(|it| Matched { input: *input, ..it }));
                     }
                     Sighting::Ignored(_) => read.ignored += 1,
                     Sighting::Malformed(malformed) => {
@@ -277,12 +288,17 @@ impl Pass<'_> {
             let pinning = lanes.iter_mut().enumerate();
             pinning.for_each(|(position, lane)| lane.pin(policy(position), None, matched.at));
         }
+        let mut is_late = false;
         for (lane, matches) in lanes.iter_mut().zip(matched.matches) {
             if !matches.is_empty() {
                 let context = matched.context.as_ref();
+                let before = lane.tally.held_back_by(GuardName::Freshness);
                 lane.take(&matched.event, matches, context, None, matched.at);
+                is_late |= matched.is_behind && lane.tally.held_back_by(GuardName::Freshness) > before;
             }
         }
+        self.read.late += u64::from(is_late);
+        self.read.inputs[matched.input].late += u64::from(is_late);
     }
 }
 
@@ -313,6 +329,8 @@ fn matched(
         let addresses = steps.filter_map(|step| step.target.as_ref()?.address());
         Matched {
             at,
+            input: 0,
+            is_behind: view.time.is_some_and(|time| time < at),
             event: Arc::new(keep(view, at)),
             context: known.map(|_| Arc::new(EventContext::of(view, addresses))),
             matches,
@@ -396,6 +414,7 @@ pub(crate) fn journal(
             name: name.to_owned(),
             source: "as recorded".into(),
             events: 0,
+            late: 0,
             torn: None,
         }],
         answers_left_out: book.left_out,

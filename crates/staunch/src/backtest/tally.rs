@@ -200,6 +200,12 @@ impl Tally {
         }
     }
 
+    /// How often `guard` let something not simply pass.
+    pub(crate) fn held_back_by(&self, guard: GuardName) -> u64 {
+        let it = self.guards.get(&guard);
+        it.map_or(0, |it| it.refused + it.asked + it.demoted)
+    }
+
     /// Counts an event that matched.
     pub(crate) fn matched(&mut self, matches: &[Match]) {
         self.events_matched += 1;

@@ -46,6 +46,13 @@ pub(crate) fn torn(input: &InputRead) -> Option<String> {
     Some(format!("{events} {were} read of it, and the rest is lost ({why})"))
 }
 
+/// What is said of an `input` whose events came too late because of their order.
+pub(crate) fn backwards(input: &InputRead) -> Option<String> {
+    let were = if input.late == 1 { "was" } else { "were" };
+    let what = "held back for their age, because the input runs backwards: sort it by time";
+    (input.late > 0).then(|| format!("{}: {} of its events {were} {what}", input.name, input.late))
+}
+
 /// What is said of a link that leads nowhere.
 pub(crate) fn nowhere(name: &str) -> String {
     format!("{name} leads nowhere: nothing was read of it")
@@ -98,6 +105,9 @@ impl Page<'_> {
             if let Some(what) = torn(input) {
                 self.line("", &format!("{} is torn: {what}", input.name));
             }
+        }
+        for what in read.inputs.iter().filter_map(backwards) {
+            self.line("", &what);
         }
         for name in &read.absent {
             self.line("", &nowhere(name));

@@ -283,3 +283,38 @@ fn what_can_be_read_only_once_is_not_read_twice() {
         assert!(error["hint"].is_string(), "{error}");
     }
 }
+
+#[test]
+fn an_input_that_runs_backwards_is_told_as_such() {
+    let (bench, new) = bench();
+    // Newest first, ten minutes apart: from the third on they are older than a quarter of an hour.
+    let backwards: Vec<String> = (0..6)
+        .rev()
+        .map(|n| alert(&format!("203.0.113.{n}"), at(10 * n), "Brute"))
+        .collect();
+    let file = bench.write("export.jsonl", backwards.join("\n"));
+    let page = bench.home.path("page.html").display().to_string();
+    let arguments = ["--events", &file, "--playbooks", &new, "--html", &page];
+    let report = bench.report(&arguments);
+    assert_eq!(report["new"]["addresses"]["refused"], 4, "{report}");
+    assert_eq!(report["read"]["late"], 4, "{report}");
+    assert_eq!(report["read"]["inputs"][0]["late"], 4, "{report}");
+    let what = "4 of its events were held back for their age, because the input runs backwards: sort it by time";
+    let text = stdout(&bench.run(&arguments)).replace("\n              ", " ");
+    assert!(text.contains(&format!("export.jsonl: {what}")), "{text}");
+    let page = std::fs::read_to_string(page).expect("it was written");
+    assert!(page.contains(what), "{page}");
+
+    // In order, and with an event that is a little late, there is nothing to say. An event that is wrong by itself is
+    // not late.
+    let mut forwards: Vec<String> = backwards.into_iter().rev().collect();
+    forwards.swap(0, 1);
+    forwards.push(alert(
+        "203.0.114.1",
+        "2199-01-01T00:00:00Z".parse().expect("a time"),
+        "Brute",
+    ));
+    let file = bench.write("sorted.jsonl", forwards.join("\n"));
+    let output = bench.run(&["--events", &file, "--playbooks", &new]);
+    assert!(!stdout(&output).contains("runs backwards"), "{output:?}");
+}
