@@ -1,5 +1,7 @@
 //! `staunch backtest`
 
+mod page;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +19,11 @@ use crate::cli::{ApprovalRule, BacktestArgs, FailOn};
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
-use crate::files::{cannot_write, folder_must_be_there, must_be_there};
-use crate::output::{Output, now, say};
+use crate::files::{folder_must_be_there, must_be_there};
+use crate::output::{Output, now};
 use crate::playbooks::Texts;
-use crate::{lists, whole, wiring};
+use crate::{lists, wiring};
+use page::Inputs;
 
 /// The form of the report: it grows, and a number changes when a meaning does.
 const FORMAT: u32 = 1;
@@ -29,10 +32,19 @@ const FORMAT: u32 = 1;
 const USUAL_SOURCE: &str = "suricata";
 
 pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
+    let loaded = config::load(args.config.config.as_deref())?;
+    let config = loaded.config;
+    let found = listing(&args.events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
     if let Some(file) = &args.html {
         folder_must_be_there(file, "name a file in a folder that is there with --html")?;
+        let playbooks = [&args.playbooks, &args.against].into_iter().flatten();
+        let inputs = Inputs {
+            files: found.files.iter().chain(&loaded.file).collect(),
+            playbooks: playbooks.chain(&config.playbooks.dirs).collect(),
+            journal: args.journal.as_deref().map(journal_dir),
+        };
+        page::check(file, &inputs)?;
     }
-    let config = config::load(args.config.config.as_deref())?.config;
     let mode: Mode = args.mode.into();
     let approvals = match args.approvals {
         ApprovalRule::Grant => Approvals::Grant,
@@ -86,8 +98,6 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             lanes.iter_mut().for_each(|lane| lane.begin_with(&lists, &table));
             let context = Context::start(&config, None)?;
             let known = (!config.context.is_empty()).then(|| context.current());
-            let found =
-                listing(&args.events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
             if let Some(twice) = named_twice(&found.files) {
                 let shown = twice.display().to_string();
                 let what = format!("{} is given twice, and can be read only once", Printable(&shown));
@@ -124,7 +134,7 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
         .map(|it| it.name().to_owned())
         .collect();
     if let Some(file) = &args.html {
-        write_page(file, &html::page(&report))?;
+        page::write(file, &html::page(&report))?;
     }
     Output::new(args.json).show(&report, |output| text::text(output, &report))?;
     if report.read.events == 0 && report.read.ignored == 0 && report.read.malformed > 0 {
@@ -278,12 +288,4 @@ fn notes(args: &BacktestArgs, config: &Config, mode: Mode, read: &past::Read) ->
         notes.push("shares of traffic are unknown: only a journal has them".to_owned());
     }
     notes
-}
-
-fn write_page(file: &Path, page: &str) -> Result<(), Fault> {
-    let shown = file.display().to_string();
-    whole::put(file, page, whole::FOR_OWNER)
-        .map_err(|error| cannot_write(&format!("cannot write {}", Printable(&shown)), &error))?;
-    say(&format!("the report is in {}", Printable(&shown)));
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What `staunch backtest` reads: pipes, packed and torn files, directories, and in which order.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use flate2::Compression;
@@ -317,4 +318,41 @@ fn an_input_that_runs_backwards_is_told_as_such() {
     let file = bench.write("sorted.jsonl", forwards.join("\n"));
     let output = bench.run(&["--events", &file, "--playbooks", &new]);
     assert!(!stdout(&output).contains("runs backwards"), "{output:?}");
+}
+
+#[test]
+fn a_page_takes_the_place_of_no_input() {
+    let (bench, new) = bench();
+    let events = lines(2);
+    let file = bench.write("events/a.jsonl", &events);
+    let link = bench.home.path("link.html");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    let link = link.display().to_string();
+    let folder = bench.home.path("events").display().to_string();
+    let of_new = bench.home.path("new/a.yaml").display().to_string();
+    let config = bench.home.config().display().to_string();
+    let (rule, settings) = (std::fs::read(&of_new).ok(), std::fs::read(&config).ok());
+    for (past, page) in [
+        (&file, &file),
+        (&folder, &file),
+        (&file, &link),
+        (&file, &of_new),
+        (&file, &config),
+    ] {
+        let output = bench.run(&["--events", past, "--playbooks", &new, "--html", page]);
+        assert_eq!(output.status.code(), Some(2), "{page}: {output:?}");
+        assert!(
+            stderr(&output).contains("hint: name another file with --html"),
+            "{output:?}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(&file).ok(), Some(events));
+    assert_eq!(
+        (std::fs::read(&of_new).ok(), std::fs::read(&config).ok()),
+        (rule, settings)
+    );
+    let output = bench.home.run(&["backtest", "--events", &file, "--html", "-"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("hint: "), "{output:?}");
+    assert!(!Path::new("-").exists());
 }
