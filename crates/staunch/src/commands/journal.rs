@@ -49,7 +49,14 @@ pub(super) fn read_fault(error: &ReadError) -> Fault {
     match error {
         ReadError::Corrupt { .. } => Fault::of(Exit::Corrupt, error)
             .hint("`staunch journal verify` proves all of it; restore the file from a backup, Staunch cuts nothing"),
-        ReadError::Io { .. } => Fault::of(Exit::Failed, error).hint("look at the kernel log: the disk may be failing"),
+        ReadError::Io { source, .. } => match source.get_ref().and_then(|it| it.downcast_ref::<OpenError>()) {
+            // Why a segment in the middle of the log could not be opened.
+            Some(error) => open_fault(error),
+            None if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Fault::of(Exit::Denied, error).hint("run it as a user who may read that")
+            }
+            None => Fault::of(Exit::Failed, error).hint("look at the kernel log: the disk may be failing"),
+        },
     }
 }
 

@@ -1,5 +1,7 @@
 //! `staunch replay`: the journal of a real server, and journals in which one decision was changed.
 
+mod unread;
+
 use std::path::Path;
 
 use nix::sys::signal::Signal;

@@ -13,10 +13,12 @@
 //!
 //! Numbers are little endian.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use staunch_ports::Lsn;
 use staunch_ports::journal::ChainHash;
 
@@ -125,7 +127,23 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn open(path: PathBuf) -> Result<Self, OpenError> {
-        let file = File::open(&path).map_err(|error| OpenError::io("open the segment", &path, 0, error))?;
+        // Without it, opening a pipe waits for somebody who writes; reads of regular files are the same with it.
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).expect("flags are few bits");
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).custom_flags(nonblocking).open(&path);
+        let file = opened.map_err(|error| OpenError::io("open the segment", &path, 0, error))?;
+        let found = file
+            .metadata()
+            .map_err(|error| OpenError::io("look at the segment", &path, 0, error))?;
+        if !found.is_file() {
+            let what = if found.is_dir() {
+                "a directory"
+            } else {
+                "no regular file"
+            };
+            let what = format!("in the place of a segment is {what}");
+            return Err(OpenError::Corrupt { path, offset: 0, what });
+        }
         Self::with_file(path, file)
     }
 
