@@ -164,9 +164,10 @@ impl FromStr for Timestamp {
         if let Some(time) = beyond.filter(|time| time.date().is_none()) {
             return Ok(time);
         }
-        let parsed = text
-            .parse::<jiff::Timestamp>()
-            .map_err(|_| format!("not a time: {}", crate::Printable(text)))?;
+        let parsed = text.parse::<jiff::Timestamp>().map_err(|_| {
+            let text = crate::Printable(text);
+            format!("not a time: {text} (write for example 2026-11-25T14:00:00Z)")
+        })?;
         u64::try_from(parsed.as_microsecond())
             .map(Self::from_micros)
             .map_err(|_| "a time before 1970".to_owned())

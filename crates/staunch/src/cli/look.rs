@@ -319,7 +319,8 @@ pub(crate) struct ReplayArgs {
     /// Only this incident and its transactions, such as INC-17
     #[arg(long, value_name = "INCIDENT", value_parser = incident)]
     pub(crate) incident: Option<IncidentId>,
-    /// The whole state at this time instead, such as 2026-11-25T14:00:00Z
+    /// The whole state at this time instead, such as 2026-11-25T14:00:00Z. A time in whole milliseconds, as replay
+    /// shows them, is the end of that millisecond
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<Timestamp>,
     #[command(flatten)]

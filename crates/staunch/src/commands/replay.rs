@@ -9,7 +9,7 @@ mod verify;
 
 use std::ops::ControlFlow;
 
-use staunch_model::{Frame, Printable, Timestamp};
+use staunch_model::{Frame, IncidentId, Printable, Record, Timestamp};
 use staunch_ports::Lsn;
 use staunch_store::ReadOnlyJournal;
 
@@ -31,9 +31,44 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Fault> {
         return verify::run(&journal, &output);
     }
     match args.at {
-        Some(at) => state::run(&journal, &output, at, args.incident),
+        Some(at) => state::run(&journal, &output, end_of_millisecond(at), args.incident),
         None => frames::run(&journal, &output, args.incident),
     }
+}
+
+/// The last moment of the millisecond that `at` is: times are shown to the millisecond, and what was shown as of `at` is
+/// a part of the state at that time. One with microseconds is meant as it is.
+fn end_of_millisecond(at: Timestamp) -> Timestamp {
+    match at.as_micros() {
+        us if us.is_multiple_of(1_000) => Timestamp::from_micros(us.saturating_add(999)),
+        us => Timestamp::from_micros(us),
+    }
+}
+
+/// When `incident` was opened, and the last incident of the journal.
+fn opened(journal: &ReadOnlyJournal, incident: IncidentId) -> Result<(Option<Timestamp>, Option<IncidentId>), Fault> {
+    let (mut at, mut last) = (None, None);
+    each(journal, &mut |step| {
+        for record in &step.frame.records {
+            if let Record::IncidentOpened { incident: it, .. } = record {
+                last = last.max(Some(*it));
+                if *it == incident {
+                    at = Some(step.now);
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok((at, last))
+}
+
+/// There never was this incident.
+fn no_incident(incident: IncidentId, last: Option<IncidentId>) -> Fault {
+    let hint = last.map_or_else(
+        || "no incident is recorded in it".to_owned(),
+        |last| format!("the last one that is recorded in it is {last}"),
+    );
+    Fault::new(Exit::NotFound, format!("there is no {incident} in the journal")).hint(hint)
 }
 
 /// A frame that was read.

@@ -8,7 +8,7 @@ use staunch_engine::{Engine, EngineState, advance};
 use staunch_model::{Await, Change, IncidentId, Input, Printable, Record, StateKind, Transaction, TransactionId};
 use staunch_store::ReadOnlyJournal;
 
-use super::{Step, each};
+use super::{Step, each, no_incident};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, json_line, print, wrap};
 use crate::words;
@@ -60,11 +60,14 @@ impl Concerned {
             incident,
             transactions: BTreeSet::new(),
         };
-        let mut is_known = false;
+        let (mut is_known, mut last) = (false, None);
         each(journal, &mut |step| {
             for record in &step.frame.records {
                 match record {
-                    Record::IncidentOpened { incident, .. } => is_known |= *incident == found.incident,
+                    Record::IncidentOpened { incident, .. } => {
+                        is_known |= *incident == found.incident;
+                        last = last.max(Some(*incident));
+                    }
                     Record::TransactionPlanned {
                         transaction, incident, ..
                     }
@@ -82,10 +85,7 @@ impl Concerned {
         if is_known {
             Ok(found)
         } else {
-            Err(Fault::new(
-                Exit::NotFound,
-                format!("there is no {incident} in the journal"),
-            ))
+            Err(no_incident(incident, last))
         }
     }
 

@@ -10,8 +10,8 @@ use staunch_model::{Incident, IncidentId, Input, Printable, StateKind, Timestamp
 use staunch_ports::Lsn;
 use staunch_store::ReadOnlyJournal;
 
-use super::each;
 use super::frames::state_words;
+use super::{each, no_incident, opened};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, wrap};
 
@@ -44,10 +44,13 @@ pub(super) fn run(
         incident,
     };
     if let Some(id) = incident.filter(|id| !view.state.incidents.contains_key(id)) {
-        return Err(
-            Fault::new(Exit::NotFound, format!("{id} was not kept in memory at {at}"))
+        return Err(match opened(journal, id)? {
+            (None, last) => no_incident(id, last),
+            (Some(later), _) if later > at => Fault::new(Exit::NotFound, format!("there was no {id} at {at}"))
+                .hint(format!("it was opened at {later}")),
+            (Some(_), _) => Fault::new(Exit::NotFound, format!("{id} was not kept in memory at {at}"))
                 .hint("closed incidents are forgotten after a while: replay it without --at"),
-        );
+        });
     }
     output.show(&view.json(), |output| view.text(output))?;
     Ok(Exit::Ok)

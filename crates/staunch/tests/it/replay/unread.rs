@@ -122,3 +122,48 @@ fn what_is_no_file_in_the_place_of_a_segment_is_told_and_not_waited_for() {
         }
     }
 }
+
+#[test]
+fn a_time_that_was_shown_has_what_was_shown_with_it() {
+    let home = recorded();
+    let shown = at(1).to_string();
+    let state = |time: &str| {
+        let output = home.run(&["replay", "--at", time, "--json"]);
+        let state: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        state["incidents"].as_array().expect("a list").len()
+    };
+    assert_eq!(state(&shown), 2, "the whole of that millisecond");
+    // With microseconds it is meant as it is.
+    assert_eq!(state(&shown.replace("000Z", "000600Z")), 1);
+    assert_eq!(state(&shown.replace("000Z", "000700Z")), 2);
+    let wrong = home.run(&["replay", "--at", "2026-11-30"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    assert!(
+        stderr(&wrong).contains("not a time: 2026-11-30 (write for example 2026-11-25T14:00:00Z)"),
+        "{wrong:?}"
+    );
+}
+
+#[test]
+fn an_incident_that_never_was_is_told_from_one_that_was_forgotten() {
+    let home = recorded();
+    let told = |arguments: &[&str]| {
+        let output = home.run(&[&["replay"], arguments].concat());
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        stderr(&output)
+    };
+    let late = "2099-01-01T00:00:00Z";
+    for arguments in [&["--incident", "INC-999"][..], &["--incident", "INC-999", "--at", late]] {
+        let said = told(arguments);
+        assert!(said.contains("there is no INC-999 in the journal"), "{said}");
+        assert!(
+            said.contains("hint: the last one that is recorded in it is INC-2"),
+            "{said}"
+        );
+    }
+    let said = told(&["--incident", "INC-2", "--at", &at(0).to_string()]);
+    assert!(
+        said.contains("there was no INC-2 at") && said.contains("it was opened at"),
+        "{said}"
+    );
+}
