@@ -207,7 +207,9 @@ pub(crate) fn record(record: &Record) -> String {
             "{transaction} is for a target that comes back: {times} lease{} served, the last until {ended}",
             if *times == 1 { "" } else { "s" }
         ),
-        Record::StepWithoutTarget { incident, step } => format!("{incident}: step {step} has nothing to be aimed at"),
+        Record::StepWithoutTarget { incident, step } => {
+            format!("{incident}: step {} has nothing to be aimed at", u32::from(*step) + 1)
+        }
         Record::Transaction { transaction, change } => format!("{transaction} {}", change_words(change)),
         Record::OrphanAdopted {
             transaction,

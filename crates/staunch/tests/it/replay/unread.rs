@@ -167,3 +167,19 @@ fn an_incident_that_never_was_is_told_from_one_that_was_forgotten() {
         "{said}"
     );
 }
+
+#[test]
+fn steps_are_counted_from_one() {
+    let home = Home::new("");
+    fs::create_dir_all(home.data()).expect("it is our directory");
+    let second = "  - block-ip: { target: event.raw.flow.absent_ip, lease: 1h }\nmode:";
+    let text = super::BLOCK.replace("mode:", second);
+    let event = alert("203.0.113.1", at(0), "Brute Force");
+    let dir = home.data().join("journal");
+    record_with(&dir, &text, &[(at(0), event)], &[], &|effect| {
+        world(effect, 1, &Outcome::Landed)
+    });
+    let output = home.run(&["replay"]);
+    let said = crate::harness::stdout(&output);
+    assert!(said.contains("INC-1: step 2 has nothing to be aimed at"), "{said}");
+}
