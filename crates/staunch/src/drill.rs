@@ -20,7 +20,7 @@ use crate::stage;
 pub(crate) use game::ALWAYS;
 use game::Game;
 pub(crate) use live::{LIVE_ALWAYS, LiveScenario, Running, Wanted, scope_and_fault};
-pub(crate) use report::{verify, write};
+pub(crate) use report::{try_dir, verify, write};
 pub(crate) use scenarios::{ALL, Scenario, find};
 use score::{Expected, Notes};
 pub(crate) use score::{Place, Score};

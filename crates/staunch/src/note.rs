@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use staunch_model::{Printable, Sha256Hash};
-use staunch_store::tlog::note::is_name;
+use staunch_store::tlog::note::{NotProved, is_name};
 use staunch_store::{LogKey, LogVerifier};
 
 use crate::exit::{Exit, Fault};
@@ -124,7 +124,15 @@ impl Verifier {
 
     /// The text of `note`, when this key has signed it; nothing otherwise.
     pub(crate) fn open<'n>(&self, note: &'n str) -> Option<&'n str> {
-        self.0.open(note).ok()
+        self.prove(note).ok()
+    }
+
+    /// The text of `note`, when this key has signed it.
+    ///
+    /// # Errors
+    /// Why it proves nothing.
+    pub(crate) fn prove<'n>(&self, note: &'n str) -> Result<&'n str, NotProved> {
+        self.0.open(note)
     }
 }
 

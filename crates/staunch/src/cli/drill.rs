@@ -79,7 +79,8 @@ pub(crate) struct DrillRunArgs {
     /// Leave the fault out, to see that the expectations can fail
     #[arg(long)]
     pub(crate) control: bool,
-    /// The directory for the report [default: the current one; with --live, drills in the data directory]
+    /// The directory for the report, which has to be there [default: the current one; with --live, drills in the data
+    /// directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
     /// The file of the key that signs it; made, for this user alone, where it is not there [default: drill.key in the
@@ -98,8 +99,9 @@ pub(crate) struct DrillRunArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A drill ends its fault by itself. One that was killed leaves it behind until its time is over, two minutes \
-                  at the most, and what it has contained until its lease ends. A drill that still runs goes on without its \
+    after_help = "A drill ends its fault by itself. One that was killed leaves it behind until its time is over, which is two \
+                  minutes after it began, and what it has contained until its lease ends. Who orders a fault over the API \
+                  may give it ten. A drill that still runs goes on without its \
                   fault, and cleans up. With DRILL, what another drill has going wrong goes on, and is named."
 )]
 pub(crate) struct DrillStopArgs {

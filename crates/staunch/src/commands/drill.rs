@@ -8,6 +8,7 @@ use staunch_model::Printable;
 use crate::cli::{DataArgs, DrillCommand, DrillKeyArgs, DrillRunArgs};
 use crate::drill::{self, Place, Scenario, Score};
 use crate::exit::{Exit, Fault};
+use crate::files::cannot_write;
 use crate::note::Signer;
 use crate::output::{Output, print, say};
 
@@ -61,6 +62,7 @@ fn run_one(args: &DrillRunArgs) -> Result<Exit, Fault> {
     }
     let dir = args.report.clone().unwrap_or_else(|| ".".into());
     // Before the stage: in its namespaces another user's files may be out of reach.
+    drill::try_dir(&dir)?;
     let signer = signer(args.key.as_deref(), &args.server.data, &dir)?;
     say(&format!("drill {}: it takes up to a minute", drill.name));
     let score = drill::run_private(drill, args.control, signer.verifier().text())?;
@@ -80,6 +82,15 @@ pub(super) fn finish(score: &Score, dir: &Path, signer: &Signer, json: bool) -> 
 /// Where reports of live drills are.
 pub(super) fn reports(data: &DataArgs) -> Result<PathBuf, Fault> {
     Ok(super::load(data)?.data_dir.join(REPORTS))
+}
+
+/// Makes `dir`, which nobody has named, where it is not there, and makes sure that a report can be written into it.
+pub(super) fn make_reports(dir: &Path) -> Result<(), Fault> {
+    std::fs::create_dir_all(dir).map_err(|error| {
+        let shown = dir.display().to_string();
+        cannot_write(&format!("cannot make {}", Printable(&shown)), &error).hint("name another place with --report")
+    })?;
+    drill::try_dir(dir)
 }
 
 /// The key that signs: the one that is named, that of the data directory where there is one, or one beside the report.

@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal};
 use serde_json::Value;
 use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
-use super::drill::{finish, live_of, reports, signer};
+use super::drill::{finish, live_of, make_reports, reports, signer};
 use crate::cli::DrillRunArgs;
 use crate::client::{
     Client, Patience, named_data_dir_must_be_there, named_files_must_be_there, named_url_must_not_be_blank,
@@ -24,10 +24,16 @@ pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit,
     named_data_dir_must_be_there(&args.server)?;
     named_files_must_be_there(&args.server)?;
     let dir = match &args.report {
-        Some(dir) => dir.clone(),
+        Some(dir) => {
+            drill::try_dir(dir)?;
+            dir.clone()
+        }
         None => reports(&args.server.data)?,
     };
     let signer = signer(args.key.as_deref(), &args.server.data, &dir)?;
+    if args.report.is_none() {
+        make_reports(&dir)?;
+    }
     let wanted = Wanted {
         reason,
         event: event(args)?,

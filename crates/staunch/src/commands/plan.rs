@@ -44,21 +44,19 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
                 _ => fault,
             })?
     };
-    if plan.others > 0 {
-        let events = if plan.others == 1 {
-            "1 further event was"
-        } else {
-            "further events were"
-        };
-        let count = if plan.others == 1 {
-            String::new()
-        } else {
-            format!("{} ", plan.others)
-        };
-        say(&format!("only the first event is planned: {count}{events} left out"));
-    }
+    say_left_out(&plan);
     Output::new(args.show.json).show(&plan, |output| text(output, &plan))?;
     Ok(Exit::Ok)
+}
+
+/// Says that an event is not the only one that was given.
+pub(super) fn say_left_out(plan: &EventPlan) {
+    let events = match plan.others {
+        0 => return,
+        1 => "1 further event was".to_owned(),
+        others => format!("{others} further events were"),
+    };
+    say(&format!("only the first event is planned: {events} left out"));
 }
 
 pub(super) fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {

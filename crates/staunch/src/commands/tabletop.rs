@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{EventPlan, Response};
 
+use super::plan::say_left_out;
 use crate::cli::TabletopArgs;
 use crate::config::{self, Config, nearest};
 use crate::exit::{Exit, Fault};
@@ -35,6 +36,7 @@ pub(super) fn run(args: &TabletopArgs) -> Result<Exit, Fault> {
     folder_must_be_there(&path, "name a file in a folder that is there with --minutes")?;
     let texts = texts(args, &config);
     let plan = plan(args, &config, &texts)?;
+    say_left_out(&plan);
     let response = choose(args, &plan, || names(&texts, &config))?;
     let output = Output::new(false);
     print(&introduction(&output, &plan, response))?;

@@ -238,3 +238,63 @@ fn an_unknown_drill_is_refused_with_those_that_are_known() {
     assert_eq!(output.status.code(), Some(5));
     assert!(stderr(&output).contains("store-gone"), "{output:?}");
 }
+
+#[test]
+fn the_directory_of_a_report_is_tried_before_the_drill() {
+    let reports = Reports::new();
+    let data = reports.0.path().join("data").display().to_string();
+    let run = |dir: &str| {
+        let began = reports.drill(&[
+            "run",
+            "kill",
+            "--report",
+            dir,
+            "--key",
+            "drill.key",
+            "--data-dir",
+            &data,
+        ]);
+        assert!(!stderr(&began).contains("drill kill: it takes"), "{began:?}");
+        assert!(
+            stderr(&began).contains("hint: name a directory that is there"),
+            "{began:?}"
+        );
+        began.status.code()
+    };
+    assert_eq!(run("missing/reports"), Some(5));
+    assert!(names_in(reports.0.path()).is_empty(), "nothing is made");
+    std::fs::write(reports.0.path().join("file"), "").expect("it is ours");
+    assert_eq!(run("file"), Some(5));
+}
+
+#[test]
+fn a_damaged_signature_is_told_from_one_of_another_key() {
+    in_namespace("drill::a_damaged_signature", || {
+        let reports = Reports::new();
+        reports.run("protected-target", &[]);
+        let report = reports.report();
+        let shown = report.display().to_string();
+        let signature = PathBuf::from(format!("{shown}.sig"));
+        let whole = std::fs::read_to_string(&signature).expect("it is there");
+        for damaged in [
+            "",
+            &whole[..whole.len() - 1],
+            &whole[..whole.len() / 2],
+            &whole[..whole.len() - 20],
+            &format!("{whole}{whole}"),
+        ] {
+            std::fs::write(&signature, damaged).expect("it is ours");
+            let output = reports.drill(&["verify", &shown]);
+            assert_eq!(output.status.code(), Some(14), "{damaged:?}: {output:?}");
+            assert!(
+                stderr(&output).contains("its signature is damaged"),
+                "{damaged:?}: {output:?}"
+            );
+        }
+        std::fs::write(&signature, &whole).expect("it is ours");
+        let other = reports.drill(&["key", "--key", "other.key"]);
+        let other = String::from_utf8(other.stdout).expect("it writes UTF-8");
+        let output = reports.drill(&["verify", &shown, "--key", other.trim()]);
+        assert!(stderr(&output).contains("is not of this key"), "{output:?}");
+    });
+}

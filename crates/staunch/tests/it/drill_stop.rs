@@ -21,6 +21,7 @@ fn home() -> Home {
 
 /// The live drill `name` on `server`.
 fn live(home: &Home, server: &Server, name: &str) -> Command {
+    std::fs::create_dir_all(home.path("reports")).expect("it is our directory");
     let event = home.path("event.json");
     std::fs::write(&event, exploit_from("198.51.100.9")).expect("it is our directory");
     let mut command = staunch(&["drill", "run", name, "--live", "--yes", "--json", "--report"]);

@@ -78,7 +78,6 @@ const MADE: &[(&str, &str)] = &[
     ("token create", "--data-dir"),
     // It tells in its findings whether it can be made.
     ("doctor", "--data-dir"),
-    ("drill run", "--report"),
 ];
 
 /// What needs more than a server without an incident to come to its path: that is another test's.

@@ -18,7 +18,9 @@ fn with_scope(scope: &str) -> String {
 
 /// Runs the live drill `name` on `server`, with its report in the directory of `home`.
 fn run_live(home: &Home, server: &Server, name: &str, more: &[&str]) -> Output {
-    let dir = home.path("reports").display().to_string();
+    let dir = home.path("reports");
+    std::fs::create_dir_all(&dir).expect("it is our directory");
+    let dir = dir.display().to_string();
     let event = home.path("event.json");
     std::fs::write(&event, exploit_from("198.51.100.9")).expect("it is our directory");
     let event = event.display().to_string();
@@ -174,6 +176,7 @@ fn an_interrupted_live_drill_cleans_up() {
         let server = home.serve();
         let event = home.path("event.json");
         std::fs::write(&event, exploit_from("198.51.100.9")).expect("it is our directory");
+        std::fs::create_dir(home.path("reports")).expect("it is our directory");
         // Without its fault this drill has a block in force, and waits in vain for it to be rolled back.
         let mut child = staunch(&[
             "drill",

@@ -97,3 +97,16 @@ fn a_tabletop_tells_a_playbook_that_does_not_match_from_one_that_is_not_there() 
     let near = refused("brute-force-blok");
     assert!(near.contains("hint: did you mean brute-force-block?"), "{near}");
 }
+
+#[test]
+fn a_tabletop_says_which_of_several_events_it_took() {
+    let home = Home::new(SMALL);
+    let event = crate::harness::exploit_from("203.0.113.7");
+    let events = home.path("events.json");
+    std::fs::write(&events, format!("[{}]", [&*event; 10].join(","))).expect("it is our directory");
+    let events = events.display().to_string();
+    let (output, _) = tabletop(&home, "", &["--event", &events]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let left_out = "only the first event is planned: 9 further events were left out";
+    assert!(stderr(&output).contains(left_out), "{output:?}");
+}
