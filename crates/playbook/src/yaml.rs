@@ -91,6 +91,11 @@ enum OpenKind {
 
 /// Reads `text`. `None` when nothing can be said beyond what was reported.
 pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
+    parse_with(text, "a playbook starts with `playbook: <name>`", report)
+}
+
+/// The same, where `to_begin` is what is said of an empty file.
+pub(crate) fn parse_with(text: &str, to_begin: &str, report: &mut Report<'_>) -> Option<Node> {
     if text.len() > limits::FILE_BYTES_MAX {
         report.error(
             "P002",
@@ -231,12 +236,7 @@ pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
         }
     }
     if root.as_ref().is_none_or(Node::is_null) {
-        report.error_with_hint(
-            "P004",
-            0..0,
-            "the file is empty",
-            "a playbook starts with `playbook: <name>`",
-        );
+        report.error_with_hint("P004", 0..0, "the file is empty", to_begin);
         return None;
     }
     root

@@ -26,7 +26,8 @@ pub(super) use world::fault_kinds;
 pub fn parse(file: &str, text: &str) -> Result<TestFile, Vec<Diagnostic>> {
     let mut report = Report::new(file, text);
     let context = CheckContext::default();
-    let tests = yaml::parse(text, &mut report).and_then(|root| {
+    let to_begin = "a file of tests has `tests:` with a list, and each test a `name:` and what happens";
+    let tests = yaml::parse_with(text, to_begin, &mut report).and_then(|root| {
         let mut walk = Walk {
             text,
             context: &context,

@@ -19,6 +19,7 @@ use crate::exit::{Exit, Fault};
 use crate::output::{Output, say};
 use crate::wiring;
 use coverage::Coverage;
+use report::NotRun;
 pub(super) use report::Report;
 
 pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
@@ -26,7 +27,7 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
     let report = report(&args.paths, &config)?;
     Output::new(args.json).show(&report, |output| text::text(output, &report))?;
     if report.mistakes > 0 {
-        say("a file has mistakes: its tests did not run");
+        say(&report.not_run.words());
         return Ok(Exit::Usage);
     }
     if report.passed + report.failed == 0 {
@@ -46,13 +47,20 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
     let sources = wiring::event_sources(config)?;
     let found = files::find(paths, config)?;
     let mut report = Report::default();
-    let mut mistakes = 0;
+    let (mut mistakes, mut not_run) = (0, NotRun::default());
+    for unread in &found.unread {
+        unread.tell();
+        mistakes += 1;
+        not_run.files += 1;
+    }
     let mut covered: Vec<(ContentHash, String, Coverage)> = Vec::new();
     for suite in &found.suites {
+        let of_tests = u64::from(suite.tests.is_some());
         let playbook = match &suite.playbook {
             Ok(texts) => texts,
             Err(diagnostics) => {
                 mistakes += suite.tell(diagnostics);
+                not_run.files += of_tests;
                 continue;
             }
         };
@@ -74,6 +82,7 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
             _ => {
                 playbook.tell(&outcome.diagnostics);
                 mistakes += 1;
+                not_run.files += of_tests;
                 continue;
             }
         };
@@ -85,6 +94,7 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
             };
             let message = format!("the playbook knows no environment `{}`", at.value);
             mistakes += suite.tell(&suite.mistake(at.span.clone(), &message, &hint));
+            not_run.files += of_tests;
             continue;
         }
         let program = &compiled.program;
@@ -99,6 +109,7 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
             Some(Ok(file)) => &file.tests[..],
             Some(Err(diagnostics)) => {
                 mistakes += suite.tell(diagnostics);
+                not_run.files += of_tests;
                 continue;
             }
             None => &[],
@@ -107,7 +118,10 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
         for test in tests {
             match run::run(suite, test, program, &sources, &mut covered[at].2) {
                 Ok(result) => results.push(result),
-                Err(diagnostics) => mistakes += suite.tell(&diagnostics),
+                Err(diagnostics) => {
+                    mistakes += suite.tell(&diagnostics);
+                    not_run.tests += 1;
+                }
             }
         }
         report.add(&suite.name, &name, &compiled.parameters, results);
@@ -116,6 +130,6 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
     if mistakes == 0 {
         report.coverage = covered.iter().map(|(_, name, it)| it.report(name)).collect();
     }
-    report.mistakes = mistakes;
+    (report.mistakes, report.not_run) = (mistakes, not_run);
     Ok(report)
 }

@@ -1,24 +1,71 @@
 //! Finding tests: the files beside playbooks, and those that come with Staunch.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use staunch_model::Printable;
 use staunch_playbook::test_file::{self, TestFile};
 use staunch_playbook::{BUILT_IN, BUILT_IN_TESTS, Diagnostic, limits};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::files::read_bounded;
+use crate::files::{is_missing, read_bounded};
+use crate::output::{answers_in_json, say, warn_json, wrap};
 use crate::playbooks::{Texts, is_snippets, list_playbooks};
 
 /// What ends the name of a test file.
 const ENDING: &str = ".test.yaml";
 
 /// What was found.
+#[derive(Default)]
 pub(super) struct Found {
     pub(super) suites: Vec<Suite>,
+    /// Files of tests that cannot be read.
+    pub(super) unread: Vec<Unread>,
+    /// The files so far, each by its one true name: one that is found twice is taken once.
+    seen: BTreeSet<PathBuf>,
+}
+
+/// A file of tests that cannot be read, which keeps no other from its tests.
+pub(super) struct Unread {
+    path: PathBuf,
+    why: String,
+    hint: &'static str,
+}
+
+impl Unread {
+    fn new(path: &Path, error: &io::Error) -> Self {
+        // Without an error inside, it is the one of what is no text.
+        let is_no_text = error.kind() == io::ErrorKind::InvalidData && error.get_ref().is_none();
+        let (why, hint) = match error {
+            _ if is_no_text => (
+                "it is no text in UTF-8".to_owned(),
+                "write it in UTF-8: iconv converts text",
+            ),
+            error if is_missing(error) => (error.to_string(), "a link leads nowhere: mend it, or remove it"),
+            error => (error.to_string(), "a file of tests is a small file of text"),
+        };
+        Self {
+            path: path.to_owned(),
+            why,
+            hint,
+        }
+    }
+
+    /// Shows it on stderr.
+    pub(super) fn tell(&self) {
+        let shown = self.path.display().to_string();
+        let what = format!("cannot read {}: {}", Printable(&shown), Printable(&self.why));
+        if answers_in_json() {
+            warn_json(&json!({ "warning": what, "hint": self.hint }));
+        } else {
+            say(&format!("error: {}\nhint: {}\n", wrap(&what, 7), wrap(self.hint, 6)));
+        }
+    }
 }
 
 /// The tests of a file, or a playbook without any.
@@ -48,23 +95,24 @@ impl Suite {
 
 /// The tests in `paths`: files of tests, playbooks, or directories. Without any, those of the configuration.
 pub(super) fn find(paths: &[PathBuf], config: &Config) -> Result<Found, Fault> {
-    let mut suites = Vec::new();
+    let mut found = Found::default();
     if paths.is_empty() {
         if config.playbooks.built_in {
-            suites.extend(BUILT_IN.iter().map(|(name, text)| built_in(name, text)));
+            let built_in = BUILT_IN.iter().map(|(name, text)| built_in(name, text));
+            found.suites.extend(built_in);
         }
         for dir in &config.playbooks.dirs {
-            add_dir(dir, &mut suites)?;
+            found.add_dir(dir)?;
         }
     }
     for path in paths {
         if path.is_dir() {
-            add_dir(path, &mut suites)?;
+            found.add_dir(path)?;
         } else if !is_snippets(path) {
-            add_file(path, &mut suites)?;
+            found.add_named(path)?;
         }
     }
-    Ok(Found { suites })
+    Ok(found)
 }
 
 fn built_in(name: &str, text: &str) -> Suite {
@@ -84,44 +132,77 @@ fn test_name(playbook: &str) -> String {
     format!("{}{ENDING}", stem.unwrap_or(playbook))
 }
 
-fn add_dir(dir: &Path, suites: &mut Vec<Suite>) -> Result<(), Fault> {
-    let unreadable = |error: &std::io::Error| unreadable(dir, error);
-    let mut tests = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|error| unreadable(&error))? {
-        let path = entry.map_err(|error| unreadable(&error))?.path();
+impl Found {
+    fn add_dir(&mut self, dir: &Path) -> Result<(), Fault> {
+        let unlisted = |error: &io::Error| unreadable(dir, error);
+        let mut tests = Vec::new();
+        for entry in fs::read_dir(dir).map_err(|error| unlisted(&error))? {
+            let path = entry.map_err(|error| unlisted(&error))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(ENDING) && !name.starts_with('.') {
+                tests.push(path);
+            }
+        }
+        tests.sort();
+        let playbooks = list_playbooks(dir).map_err(|error| unlisted(&error))?;
+        for test in &tests {
+            match self.add_file(test) {
+                Err(error) if is_denied(&error) => return Err(unreadable(test, &error)),
+                Err(error) => self.unread.push(Unread::new(test, &error)),
+                Ok(()) => {}
+            }
+        }
+        // A playbook without tests shows up in the coverage, at nothing.
+        for playbook in playbooks {
+            let name = playbook.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if !tests.contains(&dir.join(test_name(name))) && self.is_new(&playbook) {
+                self.suites.push(Suite {
+                    name: playbook.display().to_string(),
+                    text: String::new(),
+                    tests: None,
+                    playbook: Ok(Texts::of_paths(&[playbook])),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what a person has named: a file of tests, or the playbook beside it.
+    fn add_named(&mut self, path: &Path) -> Result<(), Fault> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.ends_with(ENDING) && !name.starts_with('.') {
-            tests.push(path);
+        let path = if name.ends_with(ENDING) {
+            path.to_owned()
+        } else {
+            path.with_file_name(test_name(name))
+        };
+        match self.add_file(&path) {
+            Err(error) if is_missing(&error) || is_denied(&error) => Err(unreadable(&path, &error)),
+            Err(error) => {
+                self.unread.push(Unread::new(&path, &error));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
-    tests.sort();
-    let playbooks = list_playbooks(dir).map_err(|error| unreadable(&error))?;
-    for test in &tests {
-        add_file(test, suites)?;
-    }
-    // A playbook without tests shows up in the coverage, at nothing.
-    for playbook in playbooks {
-        let name = playbook.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !tests.contains(&dir.join(test_name(name))) {
-            suites.push(Suite {
-                name: playbook.display().to_string(),
-                text: String::new(),
-                tests: None,
-                playbook: Ok(Texts::of_paths(&[playbook])),
-            });
+
+    fn add_file(&mut self, path: &Path) -> io::Result<()> {
+        if !self.is_new(path) {
+            return Ok(());
         }
+        let text = read_bounded(path, limits::FILE_BYTES_MAX as u64)?;
+        self.suites.push(suite(path, text));
+        Ok(())
     }
-    Ok(())
+
+    /// Whether the file has not been found before, by whatever name.
+    fn is_new(&mut self, path: &Path) -> bool {
+        let name = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        self.seen.insert(name)
+    }
 }
 
-fn add_file(path: &Path, suites: &mut Vec<Suite>) -> Result<(), Fault> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let path = if name.ends_with(ENDING) {
-        path.to_owned()
-    } else {
-        path.with_file_name(test_name(name))
-    };
-    let text = read_bounded(&path, limits::FILE_BYTES_MAX as u64).map_err(|error| unreadable(&path, &error))?;
+/// The tests in the file `path`, which has this text.
+fn suite(path: &Path, text: String) -> Suite {
     let shown = path.display().to_string();
     let tests = test_file::parse(&shown, &text);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -145,20 +226,23 @@ fn add_file(path: &Path, suites: &mut Vec<Suite>) -> Result<(), Fault> {
         let span = named.map_or(0..0, |it| it.span.clone());
         Err(test_file::mistake(&shown, &text, span, &message, hint))
     };
-    suites.push(Suite {
+    Suite {
         name: shown,
         text,
         tests: Some(tests),
         playbook,
-    });
-    Ok(())
+    }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
-    let exit = if error.kind() == std::io::ErrorKind::NotFound {
-        Exit::NotFound
-    } else {
-        Exit::Failed
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Fault {
+    let exit = match error.kind() {
+        _ if is_denied(error) => Exit::Denied,
+        _ if is_missing(error) => Exit::NotFound,
+        _ => Exit::Failed,
     };
     let shown = path.display().to_string();
     Fault::doing(exit, format!("cannot read {}", Printable(&shown)), error)

@@ -4,6 +4,7 @@ use serde::Serialize;
 use staunch_model::{ParameterValue, Span};
 
 use super::coverage::CoverageReport;
+use crate::output::counted;
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -12,8 +13,33 @@ pub(in crate::commands) struct Report {
     pub(in crate::commands) failed: u64,
     /// Mistakes in files; they are told on stderr.
     pub(in crate::commands) mistakes: usize,
+    /// What did not run because of them.
+    pub(in crate::commands) not_run: NotRun,
     pub(in crate::commands) files: Vec<FileReport>,
     pub(in crate::commands) coverage: Vec<CoverageReport>,
+}
+
+/// What did not run because of mistakes.
+#[derive(Debug, Default, Serialize)]
+pub(in crate::commands) struct NotRun {
+    /// Files of tests of which none ran.
+    pub(in crate::commands) files: u64,
+    /// Tests of other files.
+    pub(in crate::commands) tests: u64,
+}
+
+impl NotRun {
+    /// What is said of them.
+    pub(in crate::commands) fn words(&self) -> String {
+        let tests = counted(self.tests, "test");
+        let files = counted(self.files, "file");
+        match (self.files, self.tests) {
+            (0, 0) => "there are mistakes, as told above; all tests ran".to_owned(),
+            (0, _) => format!("because of mistakes, {tests} did not run"),
+            (_, 0) => format!("because of mistakes, the tests of {files} did not run"),
+            _ => format!("because of mistakes, the tests of {files} and {tests} of others did not run"),
+        }
+    }
 }
 
 /// The tests of one file.

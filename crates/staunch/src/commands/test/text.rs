@@ -169,7 +169,7 @@ fn covered(output: &Output, coverage: &CoverageReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Difference, FileReport, Line};
+    use super::super::report::{Difference, FileReport, Line, NotRun};
     use super::*;
 
     fn shown(test: TestReport) -> String {
@@ -177,6 +177,7 @@ mod tests {
             passed: 0,
             failed: 1,
             mistakes: 0,
+            not_run: NotRun::default(),
             files: vec![FileReport {
                 parameters: Vec::new(),
                 file: "a.test.yaml".to_owned(),
