@@ -36,8 +36,8 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Fault> {
     }
 }
 
-/// The last moment of the millisecond that `at` is: times are shown to the millisecond, and what was shown as of `at` is
-/// a part of the state at that time. One with microseconds is meant as it is.
+/// The last moment of the millisecond that `at` is: times are shown to the millisecond, and what was shown with `at`
+/// is a part of the state at that time. One with microseconds is meant as it is.
 fn end_of_millisecond(at: Timestamp) -> Timestamp {
     match at.as_micros() {
         us if us.is_multiple_of(1_000) => Timestamp::from_micros(us.saturating_add(999)),

@@ -67,7 +67,7 @@ fn segment(home: &Home) -> PathBuf {
 #[test]
 fn a_segment_that_may_not_be_read_is_a_missing_permission() {
     let home = recorded();
-    fs::set_permissions(segment(&home), fs::Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(segment(&home), fs::Permissions::from_mode(0o000)).expect("it is ours");
     for arguments in READERS {
         let less = ["--bounding-set=-dac_override,-dac_read_search"];
         let Some(command) = staunch_with_less("replay::may_not", &less) else {
@@ -105,9 +105,9 @@ fn what_is_no_file_in_the_place_of_a_segment_is_told_and_not_waited_for() {
     let home = recorded();
     let path = segment(&home);
     fs::remove_file(&path).expect("it is ours");
-    let make: [&dyn Fn(); 2] = [&|| fs::create_dir(&path).expect("it is our directory"), &|| {
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("it is our directory")
-    }];
+    let directory = || fs::create_dir(&path).expect("it is our directory");
+    let pipe = || nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("it is our directory");
+    let make: [&dyn Fn(); 2] = [&directory, &pipe];
     for (make, what) in make.into_iter().zip(["a directory", "no regular file"]) {
         make();
         for arguments in READERS.into_iter().chain([&["journal", "verify"][..]]) {
