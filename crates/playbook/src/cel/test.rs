@@ -125,12 +125,13 @@ impl Test {
             Self::Present => Some(field.is_present(event)),
             Self::Same(other) => same(field, other, event),
             Self::Member { members, test } => match field.value(event)? {
-                FieldValue::List(length) => Some(
-                    members
-                        .iter()
-                        .take(length)
-                        .any(|member| test.value(member, event) == Some(true)),
-                ),
+                // Of what the event does not have nobody can say that it is not in the list.
+                FieldValue::List(_) if matches!(&**test, Self::Same(sought) if !sought.is_present(event)) => None,
+                FieldValue::List(length) => {
+                    let mut looked_at = members.iter().take(length);
+                    let is_found = looked_at.any(|member| test.value(member, event) == Some(true));
+                    (is_found || length <= members.len()).then_some(is_found)
+                }
                 _ => None,
             },
         }

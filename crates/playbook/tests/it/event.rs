@@ -96,6 +96,7 @@ pub(crate) fn raw() -> Raw {
         "text": "Größe",
         "tags": ["container", "T1110", 5],
         "users": ["web-1", "root"],
+        "many": (0..33).map(|at| format!("t{at}")).collect::<Vec<_>>(),
         "alert": { "gid": 1, "metadata": { "a.b": { "c": "deep" } }, "list": [{ "x": "first" }] }
     }))
 }

@@ -218,7 +218,10 @@ fn conditions_mean_what_the_reference_says() {
         ("event.raw.alert.list[0].x == \"first\"", T), ("event.raw.alert.list[1].x == \"first\"", U),
         ("\"T1110\" in event.raw.tags", T), ("\"T1190\" in event.raw.tags", F), ("5 in event.raw.tags", T),
         ("!(\"T1190\" in event.raw.tags)", T), ("\"x\" in event.raw.missing", U), ("\"x\" in event.raw.text", U),
-        ("event.host in event.raw.users", T), ("event.user in event.raw.users", F), ("event.raw.tags.size() == 3", T),
+        ("event.host in event.raw.users", T), ("event.user in event.raw.users", U), ("event.raw.tags.size() == 3", T),
+        ("!(event.user in event.raw.users)", U), ("!(event.host in event.raw.users)", F),
+        ("event.source.ip in event.raw.users", F), ("\"t31\" in event.raw.many", T), ("\"t32\" in event.raw.many", U),
+        ("!(\"t32\" in event.raw.many)", U), ("!(\"t31\" in event.raw.many)", F),
         // logic
         ("true", T), ("1 == 2", F), ("\"a\" < \"b\"", T), ("event.raw.ok && event.raw.missing", U),
         ("event.raw.bad && event.raw.missing", F), ("event.raw.missing && event.raw.bad", F),
