@@ -145,7 +145,8 @@ pub const NOTICE_PAUSE: Span = Span::from_secs(1);
 /// The longest pause between two tries of a notice.
 pub const NOTICE_PAUSE_MAX: Span = Span::from_hours(1);
 
-/// Notices waiting at once. Beyond it the oldest that is not a page is dropped, and that is recorded.
+/// Notices waiting at once. Beyond it the oldest that is not a page is dropped, else the oldest page about how an
+/// incident stands, and that is recorded.
 pub const NOTICES_MAX: usize = 1_000;
 
 /// Bytes of the text of a notice.

@@ -80,15 +80,7 @@ impl Turn<'_> {
         text: &str,
     ) {
         if self.state.notices.len() >= limits::NOTICES_MAX {
-            let victim = self
-                .state
-                .notices
-                .iter()
-                .find(|(_, pending)| pending.notice.level != NoticeLevel::Page);
-            let victim = victim.or_else(|| self.state.notices.iter().next()).map(|(id, _)| *id);
-            if let Some(notice) = victim {
-                self.put(Record::NoticeFailed { notice, retry_at: None });
-            }
+            self.drop_notice();
         }
         let id = NoticeId(self.state.last_notice + 1);
         let text = staunch_model::text::clip(text, limits::NOTICE_TEXT_BYTES_MAX).into();
@@ -99,6 +91,23 @@ impl Turn<'_> {
             transaction,
             text,
         }));
+    }
+}
+
+impl Turn<'_> {
+    /// Drops the oldest notice that is no page, or else the oldest page about how an incident stands: an attacker makes
+    /// as many of these as it likes, and few are about what is stuck, about the breaker, a sweep or a recovery.
+    fn drop_notice(&mut self) {
+        let all = || self.state.notices.iter();
+        let is_page = |it: &Notice| it.level == NoticeLevel::Page;
+        let is_outcome = |it: &Notice| it.incident.is_some() && it.transaction.is_none();
+        let victim = all()
+            .find(|(_, pending)| !is_page(&pending.notice))
+            .or_else(|| all().find(|(_, pending)| is_outcome(&pending.notice)))
+            .or_else(|| all().next());
+        if let Some(notice) = victim.map(|(id, _)| *id) {
+            self.put(Record::NoticeFailed { notice, retry_at: None });
+        }
     }
 }
 

@@ -176,6 +176,25 @@ fn notices_are_bounded_and_pages_outlive_the_rest() {
 }
 
 #[test]
+fn what_few_pages_say_outlives_pages_about_incidents() {
+    let mut sim = Sim::new(build::policy(|policy| policy.limits.actions_in_flight_max = 1_000));
+    sim.invariants.compare_every = 50;
+    let down = vec![DOWN; 100_000];
+    sim.faults(Verb::Notify, &down);
+    sim.input(Input::Trouble("the journal is lost".into()));
+    for host in 0..NOTICES_MAX + 50 {
+        sim.event("approve", &format!("203.{}.{}.1", host / 256, host % 256));
+        sim.run(Span::from_millis(2));
+    }
+    sim.run(Span::from_millis(500));
+    let kept = &sim.state().notices;
+    assert_eq!(kept.len(), NOTICES_MAX);
+    assert!(kept.values().all(|it| it.notice.level == NoticeLevel::Page));
+    assert_eq!(&*kept[&NoticeId(1)].notice.text, "the journal is lost");
+    sim.ends_clean();
+}
+
+#[test]
 fn text_from_events_is_safe_to_show() {
     let mut sim = Sim::usual();
     sim.event_about("enforce", "key\u{1b}[31m\nINC-9 forged", &[IP]);
