@@ -344,7 +344,7 @@ impl Turn<'_> {
         // What becomes of one that it has let go of is the concern of those who hold it.
         let held = |it: &&Transaction| it.is_held_by(incident.id) || is(Mutant::LetGoCounts);
         let held = transactions.iter().copied().filter(held);
-        let outcome = if transactions.is_empty() {
+        let outcome = if transactions.is_empty() && !self.has_forgotten(incident) {
             // None of its steps has a target, so that it is refused as a whole.
             Some(IncidentOutcome::Refused)
         } else {
@@ -367,6 +367,12 @@ impl Turn<'_> {
             text.boxed()
         });
         Some((outcome, text))
+    }
+
+    /// Whether something that `incident` has joined is forgotten: it has ended, and so has who planned it.
+    fn has_forgotten(&self, incident: &Incident) -> bool {
+        let is_kept = |id| self.state.transactions.contains_key(id);
+        !incident.transactions.iter().all(is_kept)
     }
 
     /// Takes note of how the incident stands, and tells people when there is a `text` for them.
@@ -404,6 +410,8 @@ impl Turn<'_> {
             let pause = playbook.map_or(limits::REJUDGE_PAUSE, |it| it.deduplicate);
             return Some(end.max(self.now + pause));
         }
+        // What it had joined and is forgotten with those who planned it was lifted.
+        let lifted = self.has_forgotten(incident).then_some(end.min(self.now));
         let absorbs_until = transactions
             .iter()
             .map(|it| match rejudged_after(it) {
@@ -411,6 +419,7 @@ impl Turn<'_> {
                 Some(pause) => end.min(self.now + pause),
                 None => end,
             })
+            .chain(lifted)
             .min();
         Some(absorbs_until.unwrap_or(end))
     }

@@ -4,8 +4,8 @@ use staunch_engine::EngineState;
 use staunch_engine::apply::{ApplyError, apply};
 use staunch_engine::limits::{COLLECT_ATTEMPTS_MAX, PRESERVE_DEADLINE_MAX};
 use staunch_model::{
-    EvidenceId, EvidenceKind, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeLevel, PreserveStep,
-    Record, Span, StateKind, TransactionId,
+    EvidenceId, EvidenceKind, FailureKind, IncidentId, IncidentOutcome, IncidentStatus, Match, MatchedStep,
+    NoticeLevel, PreserveStep, Record, Span, StateKind, TransactionId,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -54,6 +54,36 @@ pub(crate) fn halfway_kept() -> EngineState {
     event(&mut sim, IP, &[Some(IP), Some(IP)]);
     sim.run(Span::from_secs(1));
     sim.state().clone()
+}
+
+#[test]
+fn what_an_incident_had_joined_may_be_forgotten_while_its_evidence_is_awaited() {
+    let mut sim = preserving_for(PRESERVE_DEADLINE_MAX, EvidenceKind::Flows);
+    sim.event("other", IP);
+    sim.run(Span::from_mins(59));
+    sim.faults(Verb::Collect, &[Fault::RequestLost; 40]);
+    event(&mut sim, IP, &[Some(IP)]);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.transaction(1).holders(), 2);
+    assert_eq!(sim.incident(2).outcome, Some(IncidentOutcome::Contained));
+    sim.run(Span::from_mins(1));
+    assert!(
+        !sim.state().incidents.contains_key(&IncidentId(1)),
+        "the lease has ended"
+    );
+    assert_eq!(sim.incident(2).status, IncidentStatus::Open, "its evidence is awaited");
+    sim.run(PRESERVE_DEADLINE_MAX);
+    let outcomes = sim.records().filter_map(|it| match it {
+        Record::OutcomeReached { incident, outcome } if *incident == IncidentId(2) => Some(*outcome),
+        _ => None,
+    });
+    assert_eq!(outcomes.collect::<Vec<_>>(), [IncidentOutcome::Contained]);
+    // What was lifted when its lease had ended shields nobody.
+    sim.no_more_faults();
+    event(&mut sim, IP, &[Some(IP)]);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(2), Some(StateKind::InForce));
+    sim.ends_clean();
 }
 
 #[test]
