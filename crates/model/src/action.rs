@@ -222,6 +222,8 @@ pub enum FailureKind {
     TimedOut,
     /// Staunch was stopped or killed before the answer.
     Interrupted,
+    /// The target has ended by itself, and nothing was done: it says nothing about the driver.
+    Gone,
 }
 
 /// Why something did not work.

@@ -184,15 +184,11 @@ fn a_frozen_process_that_is_killed_leaves_nothing() {
             ..request(1, target.clone())
         };
         assert_eq!(driver.execute(&[renewal]), [Outcome::Landed]);
-        assert_refused(
-            &execute(&mut driver, 1, target.clone()),
-            FailureKind::Conflict,
-            "has ended",
-        );
+        assert_refused(&execute(&mut driver, 1, target.clone()), FailureKind::Gone, "has ended");
         assert_eq!(undo(&mut driver, 1, target.clone()), Outcome::Landed);
         assert_eq!(see(&mut driver, target.clone()).presence, Presence::Absent);
         assert_eq!(tree.groups(), [home]);
-        assert_refused(&execute(&mut driver, 1, target), FailureKind::Conflict, "has ended");
+        assert_refused(&execute(&mut driver, 1, target), FailureKind::Gone, "has ended");
     });
 }
 
@@ -208,7 +204,7 @@ fn another_process_with_the_number_is_left_alone() {
                     started: real.started + 1,
                     ..real
                 },
-                FailureKind::Conflict,
+                FailureKind::Gone,
                 "has ended",
             ),
             (
@@ -216,7 +212,7 @@ fn another_process_with_the_number_is_left_alone() {
                     boot: real.boot ^ 1,
                     ..real
                 },
-                FailureKind::Conflict,
+                FailureKind::Gone,
                 "has ended",
             ),
             (

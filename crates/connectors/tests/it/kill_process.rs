@@ -202,7 +202,7 @@ fn what_ended_by_itself_is_not_taken_for_ours() {
         let target = process.target();
         process.kill();
         match execute(&mut driver, 1, &target) {
-            Outcome::DidNotHappen(failure) if failure.kind == FailureKind::Conflict => {}
+            Outcome::DidNotHappen(failure) if failure.kind == FailureKind::Gone => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(driver.observe(&[target]).remove(0).unwrap().presence, Presence::Absent);

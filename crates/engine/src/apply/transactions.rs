@@ -199,12 +199,15 @@ fn account(
         // A record that does not fit says nothing about the drivers either.
         Change::GaveUp(reason) if reason.trying.is_undo() => budgets.debit(Scope::Failures, now),
         Change::ProbedAbsent => {
-            // Being stopped or killed says nothing about the drivers, which is what the breaker is for.
-            let interrupted =
-                |cause: &Cause| matches!(cause, Cause::ExecuteFailed(it) if it.kind == FailureKind::Interrupted);
+            // The breaker is for drivers that fail. Being stopped or killed says nothing about them, nor does a target
+            // that has ended: an attacker ends as many processes as it likes.
+            let says_nothing = |cause: &Cause| {
+                let Cause::ExecuteFailed(it) = cause else { return false };
+                it.kind == FailureKind::Interrupted || (it.kind == FailureKind::Gone)
+            };
             if let State::RolledBack(cause) = &it.state
                 && transaction::is_failure(cause)
-                && !interrupted(cause)
+                && !says_nothing(cause)
             {
                 budgets.debit(Scope::Failures, now);
             }

@@ -500,6 +500,20 @@ fn the_breaker_opens_after_repeated_failures_and_a_person_closes_it() {
 }
 
 #[test]
+fn what_has_ended_by_itself_does_not_open_the_breaker() {
+    let mut sim = Sim::usual();
+    for host in 0..8 {
+        sim.faults(Verb::Execute, &[Fault::Fails(FailureKind::Gone)]);
+        sim.event("enforce", &format!("203.0.{host}.1"));
+        sim.run(Span::from_secs(5));
+        assert_eq!(sim.kind(1 + host), Some(StateKind::RolledBack));
+    }
+    assert_eq!(sim.state().breaker_open, None);
+    assert_eq!(sim.acts.len(), 8, "none is sent again");
+    sim.ends_clean();
+}
+
+#[test]
 fn failures_that_lie_far_apart_do_not_open_the_breaker() {
     let mut sim = Sim::usual();
     for host in 0..8 {

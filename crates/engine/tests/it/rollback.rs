@@ -51,6 +51,7 @@ fn every_fault_of_an_act_comes_to_the_right_end() {
         (&[Fails(FailureKind::Conflict)], AGAIN, 2),
         (&[Fails(FailureKind::TimedOut)], AGAIN, 2),
         (&[Fails(FailureKind::Interrupted)], AGAIN, 2),
+        (&[Fails(FailureKind::Gone)], ROLLED_BACK, 1),
         (
             &[Fails(FailureKind::Unavailable), Fails(FailureKind::Unavailable)],
             AGAIN_ROLLED_BACK,

@@ -60,7 +60,9 @@ impl Model {
                     self.failed.push(id);
                 }
                 it.counts = match &**cause {
-                    Cause::ExecuteFailed(failure) => failure.kind != FailureKind::Interrupted,
+                    Cause::ExecuteFailed(failure) => {
+                        !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Gone)
+                    }
                     Cause::PostCheckFailed { .. } => true,
                     _ => false,
                 };

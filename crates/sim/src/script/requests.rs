@@ -185,5 +185,6 @@ const fn said(kind: FailureKind) -> &'static str {
         FailureKind::Invalid => "the request is malformed",
         FailureKind::TimedOut => "no answer in time",
         FailureKind::Interrupted => "the process was stopped",
+        FailureKind::Gone => "it has ended",
     }
 }

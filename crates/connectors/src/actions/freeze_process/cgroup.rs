@@ -28,8 +28,8 @@
 //! others.
 //!
 //! # Errors
-//! `Denied` (this user may not write to the group), `Unavailable` (no cgroup v2, or it kept starting others),
-//! `Conflict` (it has ended, its number has gone to another, a threaded group, something else is in place), `Full`
+//! `Denied` (this user may not write to the group), `Unavailable` (no cgroup v2, or it kept starting others), `Gone`
+//! (it has ended), `Conflict` (its number has gone to another, a threaded group, something else is in place), `Full`
 //! (more processes than are frozen together, or no more groups may be made), `Invalid` (not to be told from others, or
 //! never to be frozen); `InDoubt` when it was moved and has not frozen in time, or what was done could not be taken
 //! back.

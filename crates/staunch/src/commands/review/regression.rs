@@ -289,7 +289,7 @@ fn faults(recorded: &Recorded) -> Vec<String> {
                 FailureKind::Conflict => "conflict",
                 FailureKind::Full => "full",
                 FailureKind::Invalid => "invalid",
-                FailureKind::TimedOut | FailureKind::Interrupted => "request-lost",
+                FailureKind::TimedOut | FailureKind::Interrupted | FailureKind::Gone => "request-lost",
             };
             faults.insert(kind.name(), fault.to_owned());
         }

@@ -108,7 +108,7 @@ impl CgroupFreezeProcess {
             return no(FailureKind::Invalid, why);
         }
         if look.alive(process)?.is_none() {
-            return no(FailureKind::Conflict, "it has ended");
+            return no(FailureKind::Gone, "it has ended");
         }
         let mut hold = Hold {
             driver: self,
@@ -325,7 +325,7 @@ impl Hold<'_> {
     }
 
     fn has_ended(&self) -> Failure {
-        self.no(FailureKind::Conflict, "it has ended")
+        self.no(FailureKind::Gone, "it has ended")
     }
 
     fn failed(&self, error: &super::group::GroupError) -> Failure {
