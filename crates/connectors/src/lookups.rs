@@ -1,7 +1,8 @@
 //! What services answer when they are asked about one address: which addresses they are asked of, and what is made of
 //! an answer.
 //!
-//! Never asks anybody: bytes come in, a score goes out. Nothing of an answer but a score and a count is ever shown.
+//! Never asks anybody: bytes come in, a score goes out, or that an address is listed as good. Nothing of an answer but
+//! that, a score and a count is ever shown.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr as _;
@@ -44,13 +45,29 @@ pub enum Form {
     },
 }
 
+impl Kind {
+    /// Whether such a service lists addresses as good, which are then not bad whatever others say.
+    #[must_use]
+    pub const fn lists_good(self) -> bool {
+        match self {
+            Self::AbuseIpdb => true,
+            Self::Generic => false,
+        }
+    }
+}
+
 /// What a service says of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// How bad it is.
-    pub score: Score,
-    /// What is said beside it; may be empty.
-    pub label: Box<str>,
+pub enum Answer {
+    /// It gives it a score.
+    Scored {
+        /// How bad it is.
+        score: Score,
+        /// What is said beside it; may be empty.
+        label: Box<str>,
+    },
+    /// It lists it as good, in this word: it is not bad, whoever says so.
+    Good(&'static str),
 }
 
 /// Reads what a service answers about `ip`.
@@ -64,7 +81,7 @@ pub fn read(form: &Form, ip: IpAddr, bytes: &[u8]) -> Result<Answer, &'static st
         Form::Generic { pointer, scale } => {
             let number = value.pointer(pointer).ok_or("its answer has no score in its place")?;
             let number = number.as_f64().ok_or("the score in its answer is no number")?;
-            Ok(Answer {
+            Ok(Answer::Scored {
                 score: scaled(number, *scale)?,
                 label: "".into(),
             })
@@ -82,17 +99,14 @@ fn abuseipdb(value: &Value, ip: IpAddr) -> Result<Answer, &'static str> {
     let score = scaled(number.ok_or("its answer has no abuseConfidenceScore")?, 100)?;
     // Those that it lists as good are never bad because somebody reports them.
     if data.get("isWhitelisted").and_then(Value::as_bool) == Some(true) {
-        return Ok(Answer {
-            score: Score::default(),
-            label: "whitelisted".into(),
-        });
+        return Ok(Answer::Good("whitelisted"));
     }
     let label = match data.get("totalReports").and_then(Value::as_u64) {
         Some(1) => "1 report".into(),
         Some(reports) => format!("{reports} reports").into(),
         None => "".into(),
     };
-    Ok(Answer { score, label })
+    Ok(Answer::Scored { score, label })
 }
 
 fn scaled(number: f64, scale: u32) -> Result<Score, &'static str> {
@@ -146,9 +160,16 @@ mod tests {
 
     const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
-    fn abuse(text: &str) -> Result<(u16, String), &'static str> {
-        let read = read(&Form::AbuseIpdb, IP, text.as_bytes());
-        read.map(|it| (it.score.thousandths(), it.label.into()))
+    /// The score, nothing for what is good, and the label.
+    fn told(answer: Answer) -> (Option<u16>, String) {
+        match answer {
+            Answer::Scored { score, label } => (Some(score.thousandths()), label.into()),
+            Answer::Good(label) => (None, label.into()),
+        }
+    }
+
+    fn abuse(text: &str) -> Result<(Option<u16>, String), &'static str> {
+        read(&Form::AbuseIpdb, IP, text.as_bytes()).map(told)
     }
 
     #[test]
@@ -158,12 +179,15 @@ mod tests {
             abuse(&answer(
                 ",\"abuseConfidenceScore\":87,\"isWhitelisted\":null,\"totalReports\":12"
             )),
-            Ok((870, "12 reports".into()))
+            Ok((Some(870), "12 reports".into()))
         );
-        assert_eq!(abuse(&answer(",\"abuseConfidenceScore\":0")), Ok((0, String::new())));
+        assert_eq!(
+            abuse(&answer(",\"abuseConfidenceScore\":0")),
+            Ok((Some(0), String::new()))
+        );
         assert_eq!(
             abuse(&answer(",\"abuseConfidenceScore\":100,\"isWhitelisted\":true")),
-            Ok((0, "whitelisted".into()))
+            Ok((None, "whitelisted".into()))
         );
         for (text, why) in [
             (answer(",\"abuseConfidenceScore\":101"), "outside of its scale"),
@@ -203,8 +227,8 @@ mod tests {
                 pointer: pointer.into(),
                 scale,
             };
-            let found = read(&form, IP, text.as_bytes()).map(|it| it.score.thousandths());
-            assert_eq!(found, wanted, "{pointer} {scale} {text}");
+            let found = read(&form, IP, text.as_bytes()).map(|it| told(it).0);
+            assert_eq!(found, wanted.map(Some), "{pointer} {scale} {text}");
         };
         check("/a/0/score", 1, "{\"a\":[{\"score\":0.875}]}", Ok(875));
         check("/score", 10, "{\"score\":7}", Ok(700));

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use staunch_connectors::feeds::is_special;
-use staunch_connectors::lookups::{Form, RETRY_AFTER_MAX, is_global, read, retry_after};
+use staunch_connectors::lookups::{Answer, Form, RETRY_AFTER_MAX, is_global, read, retry_after};
 use staunch_model::{Score, Timestamp};
 
 use crate::shown::assert_line;
@@ -46,9 +46,13 @@ pub fn run(data: &[u8]) {
 
 fn answer(form: &Form, ip: IpAddr, bytes: &[u8]) {
     match read(form, ip, bytes) {
-        Ok(it) => {
-            assert!(it.score <= Score::MAX && it.label.len() <= 32, "{it:?}");
-            assert_line(&it.label);
+        Ok(Answer::Scored { score, label }) => {
+            assert!(score <= Score::MAX && label.len() <= 32, "{score} {label}");
+            assert_line(&label);
+        }
+        Ok(Answer::Good(label)) => {
+            assert!(*form == Form::AbuseIpdb, "no other lists addresses as good");
+            assert_line(label);
         }
         Err(why) => assert_line(why),
     }

@@ -1,4 +1,5 @@
-//! Look-ups: services that are asked over HTTP about addresses that no feed names.
+//! Look-ups: services that are asked over HTTP about addresses that no feed names; those that list addresses as good,
+//! about the others too. What is listed as good has the score 0, by the service that says so, whatever others say.
 //!
 //! Never holds an event up for longer than the deadline, and never has more than a bounded number of questions under
 //! way: what has no answer then is unknown, with the reason. An answer is kept for a while, as is that there was none.
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use ipnet::IpNet;
 use staunch_connectors::lookups::{Answer, is_global};
-use staunch_model::{Printable, Reputation, Span, Standing, Target, Timestamp};
+use staunch_model::{Printable, Reputation, Score, Span, Standing, Target, Timestamp};
 use staunch_ports::Reputations;
 use staunch_runtime::lookups::{LookupMeter, LookupReading, Outcome};
 
@@ -48,7 +49,24 @@ const FAILURES_MAX: u32 = 3;
 /// What a service has said of an address, or why it has not.
 type Said = Result<Answer, Box<str>>;
 
-/// What feeds and services say of addresses. The services are asked of those that no feed names.
+/// What a service says of an address, as far as that makes its standing.
+enum Word {
+    /// It is listed as good.
+    Good(Reputation),
+    /// Anything else.
+    Standing(Standing),
+}
+
+/// An address that services are asked of.
+#[derive(Clone, Copy)]
+struct Asked {
+    ip: IpAddr,
+    /// A feed names it: only that it is good changes anything.
+    is_named: bool,
+}
+
+/// What feeds and services say of addresses. The services are asked of those that no feed names, and those that list
+/// addresses as good, of all.
 pub(crate) struct Lookups {
     feeds: Option<Arc<dyn Reputations>>,
     services: Vec<Service>,
@@ -105,6 +123,8 @@ struct Pause {
 
 /// What is known of an address before anybody has waited.
 enum Begun {
+    /// The service is not asked of it.
+    NotAsked,
     Known(Said, Timestamp),
     UnderWay,
 }
@@ -153,26 +173,40 @@ impl Lookups {
             .map_or(Ok(None), |feeds| feeds.standing(target, now))
     }
 
-    /// What services say of each of `ips`, in their order, beside what feeds do.
-    fn by_services(&self, ips: &[IpAddr], now: Timestamp) -> Vec<Standing> {
+    /// Whether any service could say of an address that feeds name something that changes anything.
+    fn lists_good(&self) -> bool {
+        self.services.iter().any(|it| it.shared.settings.kind.lists_good())
+    }
+
+    /// What services say of each of `all`, in their order, beside what feeds do.
+    fn by_services(&self, all: &[Asked], now: Timestamp) -> Vec<Word> {
         let asked = Instant::now();
-        let begun: Vec<_> = self.services.iter().map(|it| it.begin(ips, now)).collect();
+        let begun: Vec<_> = self.services.iter().map(|it| it.begin(all, now)).collect();
         // All are under way before the first is waited for.
         let said = self.services.iter().zip(begun);
-        let said = said.map(|(it, begun)| it.wait(ips, begun, asked, now).into_iter());
+        let said = said.map(|(it, begun)| it.wait(all, begun, asked, now).into_iter());
         let mut said: Vec<_> = said.collect();
-        let of_next = |_| worst(said.iter_mut().filter_map(Iterator::next));
-        let standings = ips.iter().map(of_next).collect();
+        let of_next = |_: &Asked| worst(said.iter_mut().filter_map(Iterator::next));
+        let words = all.iter().map(of_next).collect();
         self.meter.waits.observe(asked.elapsed().as_secs_f64());
-        standings
+        words
     }
 }
 
-/// The worst that is known; that some is not known only when nothing bad is.
-fn worst(all: impl Iterator<Item = Standing>) -> Standing {
+/// That it is good, when somebody says so. Otherwise the worst that is known; that some is not known only when nothing
+/// bad is.
+fn worst(all: impl Iterator<Item = Word>) -> Word {
     let mut unknown = None;
     let mut worst: Option<Reputation> = None;
-    for standing in all {
+    let mut good = None;
+    for word in all {
+        let standing = match word {
+            Word::Good(it) => {
+                good.get_or_insert(it);
+                continue;
+            }
+            Word::Standing(standing) => standing,
+        };
         match standing {
             Ok(Some(it)) => {
                 let is_worse = |best: &Reputation| (it.score, it.confidence) > (best.score, best.confidence);
@@ -184,10 +218,11 @@ fn worst(all: impl Iterator<Item = Standing>) -> Standing {
             Err(why) => drop(unknown.get_or_insert(why)),
         }
     }
-    match (worst, unknown) {
-        (Some(it), _) => Ok(Some(it)),
-        (None, Some(why)) => Err(why),
-        (None, None) => Ok(None),
+    match (good, worst, unknown) {
+        (Some(it), _, _) => Word::Good(it),
+        (None, Some(it), _) => Word::Standing(Ok(Some(it))),
+        (None, None, Some(why)) => Word::Standing(Err(why)),
+        (None, None, None) => Word::Standing(Ok(None)),
     }
 }
 
@@ -200,17 +235,22 @@ impl Reputations for Lookups {
 
     fn standings(&self, targets: &[Target], now: Timestamp) -> Vec<Standing> {
         let mut standings: Vec<_> = targets.iter().map(|it| self.by_feeds(it, now)).collect();
-        let unnamed = targets.iter().zip(&mut standings).filter_map(|(target, standing)| {
-            let ip = target.address().filter(|_| !matches!(standing, Ok(Some(_))))?;
-            Some((ip, standing))
+        let lists_good = self.lists_good();
+        let asked = targets.iter().zip(&mut standings).filter_map(|(target, standing)| {
+            let is_named = matches!(standing, Ok(Some(_)));
+            let ip = target.address().filter(|_| !is_named || lists_good)?;
+            Some((Asked { ip, is_named }, standing))
         });
-        let (ips, unnamed): (Vec<_>, Vec<_>) = unnamed.unzip();
-        if ips.is_empty() {
+        let (asked, open): (Vec<_>, Vec<_>) = asked.unzip();
+        if asked.is_empty() {
             return standings;
         }
-        for (said, standing) in self.by_services(&ips, now).into_iter().zip(unnamed) {
+        for (said, standing) in self.by_services(&asked, now).into_iter().zip(open) {
             let by_feeds = std::mem::replace(standing, Ok(None));
-            *standing = worst([by_feeds, said].into_iter());
+            *standing = match worst([Word::Standing(by_feeds), said].into_iter()) {
+                Word::Good(it) => Ok(Some(it)),
+                Word::Standing(it) => it,
+            };
         }
         standings
     }
@@ -258,25 +298,21 @@ impl Service {
         Ok(Self { shared, questions })
     }
 
-    /// Looks what is known of `ips`, and asks of the others.
-    fn begin(&self, ips: &[IpAddr], now: Timestamp) -> Vec<Begun> {
+    /// Looks what is known of `all`, and asks of the others.
+    fn begin(&self, all: &[Asked], now: Timestamp) -> Vec<Begun> {
         let shared = &*self.shared;
         let (mut hits, mut misses) = (0, 0);
         let mut state = shared.lock();
-        let begun = ips.iter().map(|ip| {
-            if !shared.is_asked_of(*ip) {
-                let nothing = Answer {
-                    score: staunch_model::Score::default(),
-                    label: "".into(),
-                };
-                return Begun::Known(Ok(nothing), now);
+        let begun = all.iter().map(|it| {
+            if !shared.is_asked_of(*it) {
+                return Begun::NotAsked;
             }
-            if let Some((said, asked)) = state.cache.get(*ip, now) {
+            if let Some((said, asked)) = state.cache.get(it.ip, now) {
                 hits += 1;
                 return Begun::Known(said, asked);
             }
             misses += 1;
-            self.ask(&mut state, *ip, now)
+            self.ask(&mut state, it.ip, now)
         });
         let begun = begun.collect();
         drop(state);
@@ -314,14 +350,18 @@ impl Service {
         Begun::UnderWay
     }
 
-    /// What is known of `ips` at the deadline after `asked`, or when all is.
-    fn wait(&self, ips: &[IpAddr], begun: Vec<Begun>, asked: Instant, now: Timestamp) -> Vec<Standing> {
+    /// What is known of `all` at the deadline after `asked`, or when all is.
+    fn wait(&self, all: &[Asked], begun: Vec<Begun>, asked: Instant, now: Timestamp) -> Vec<Word> {
         let shared = &*self.shared;
         let until = asked + shared.settings.deadline.to_std();
         let mut state = shared.lock();
-        let mut standings = Vec::with_capacity(ips.len());
-        for (ip, begun) in ips.iter().zip(begun) {
+        let mut words = Vec::with_capacity(all.len());
+        for (Asked { ip, is_named }, begun) in all.iter().zip(begun) {
             let (said, asked) = match begun {
+                Begun::NotAsked => {
+                    words.push(Word::Standing(Ok(None)));
+                    continue;
+                }
                 Begun::Known(said, asked) => (said, asked),
                 Begun::UnderWay => {
                     while state.under_way.contains(ip) {
@@ -339,9 +379,13 @@ impl Service {
                     })
                 }
             };
-            standings.push(shared.standing(*ip, said, asked));
+            words.push(match shared.word(*ip, said, asked) {
+                // A feed has said how bad it is.
+                Word::Standing(_) if *is_named => Word::Standing(Ok(None)),
+                word => word,
+            });
         }
-        standings
+        words
     }
 }
 
@@ -354,18 +398,15 @@ impl Shared {
         self.meter.count(&self.settings.name, outcome);
     }
 
-    /// Whether the service is ever asked of `ip`: what is not global says something of this network, and to nobody
-    /// else.
-    fn is_asked_of(&self, ip: IpAddr) -> bool {
-        is_global(ip) || self.settings.also.iter().any(|network| network.contains(&ip))
+    /// Whether the service is asked of an address: what is not global says something of this network, and to nobody
+    /// else; of what a feed names, only that it is good counts.
+    fn is_asked_of(&self, Asked { ip, is_named }: Asked) -> bool {
+        let may_be = is_global(ip) || self.settings.also.iter().any(|network| network.contains(&ip));
+        may_be && (!is_named || self.settings.kind.lists_good())
     }
 
-    fn standing(&self, ip: IpAddr, said: Said, asked: Timestamp) -> Standing {
-        let Answer { score, label } = said.map_err(|why| format!("look-up {}: {why}", self.name))?;
-        if score.thousandths() == 0 {
-            return Ok(None);
-        }
-        Ok(Some(Reputation {
+    fn word(&self, ip: IpAddr, said: Said, asked: Timestamp) -> Word {
+        let reputation = |score, label| Reputation {
             score,
             confidence: self.settings.confidence,
             feed: self.name.clone(),
@@ -373,7 +414,13 @@ impl Shared {
             label,
             as_of: asked,
             expires: asked + self.settings.expires_after,
-        }))
+        };
+        match said {
+            Ok(Answer::Good(label)) => Word::Good(reputation(Score::default(), label.into())),
+            Ok(Answer::Scored { score, .. }) if score == Score::default() => Word::Standing(Ok(None)),
+            Ok(Answer::Scored { score, label }) => Word::Standing(Ok(Some(reputation(score, label)))),
+            Err(why) => Word::Standing(Err(format!("look-up {}: {why}", self.name).into())),
+        }
     }
 
     /// Answers questions until nobody can ask any more.

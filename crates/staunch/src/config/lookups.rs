@@ -11,8 +11,8 @@ use staunch_model::Span;
 /// Where AbuseIPDB answers.
 const ABUSEIPDB: &str = "https://api.abuseipdb.com/api/v2/check";
 
-/// A service that is asked over HTTP about the targets of events that no feed names. It takes effect from the next
-/// start.
+/// A service that is asked over HTTP about the targets of events that no feed names; `abuseipdb`, which lists addresses
+/// as good, about those that one names, too. It takes effect from the next start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LookupSettings {

@@ -291,7 +291,7 @@ fn abuseipdb_is_asked_with_its_key_which_nobody_sees() {
         .expect("it is bad");
     assert_eq!(
         (found.score, found.confidence, &*found.label),
-        (staunch_model::Score::MAX, 80, "7 reports")
+        (Score::MAX, 80, "7 reports")
     );
     let asked = remote.lock().asked[0].to_ascii_lowercase();
     assert!(
@@ -348,7 +348,7 @@ fn only_what_no_feed_names_is_asked_of_and_the_worst_decides() {
     };
     remote.scores(40);
     let named = Reputation {
-        score: staunch_model::Score::from_thousandths(10),
+        score: Score::from_thousandths(10),
         confidence: 1,
         feed: "drop".into(),
         network: IpNet::from(IpAddr::from([203, 0, 113, 1])),
@@ -371,6 +371,72 @@ fn only_what_no_feed_names_is_asked_of_and_the_worst_decides() {
     // One of two that is above its scale.
     remote.scores(60);
     assert_eq!(score(&with(Ok(None)), &ip(1), at(0)), Ok(Some(600)));
+}
+
+#[test]
+fn what_a_service_lists_as_good_is_not_bad_because_others_say_so() {
+    let (remote, url) = Remote::start();
+    let (good, good_url) = Remote::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("key");
+    fs::write(&file, KEY).expect("it is our directory");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let abuse = format!(
+        "[[lookups]]\nname = \"abuse\"\nkind = \"abuseipdb\"\nurl = \"{good_url}/check\"\nkey_file = \"{}\"\n\
+         deadline = \"5s\"\nalso = [\"203.0.113.0/24\"]\n",
+        file.display()
+    );
+    let config = generic(&url, &abuse);
+    let with = |feed: Standing| {
+        let started = Lookups::start(&config, Some(Arc::new(Feed(feed)))).expect("there are threads");
+        started.expect("there is a look-up")
+    };
+    let lists = |is_listed: bool, score: u32| {
+        let data = format!("\"abuseConfidenceScore\":{score},\"isWhitelisted\":{is_listed}");
+        good.says("200 OK", &format!("{{\"data\":{{{data}}}}}"));
+    };
+    let is_good = |lookups: &Lookups, last: u8| {
+        let it = lookups
+            .standing(&ip(last), at(0))
+            .expect("it is known")
+            .expect("it is named");
+        assert_eq!(
+            (it.score.thousandths(), &*it.feed, &*it.label, it.as_of, it.expires),
+            (0, "abuse", "whitelisted", at(0), at(3_600))
+        );
+    };
+    remote.scores(90);
+    lists(true, 100);
+    // Another service says that it is bad.
+    is_good(&with(Ok(None)), 1);
+    assert_eq!((remote.asked(), good.asked()), (1, 1));
+    // A feed does: who can say that it is good is asked, and nobody else.
+    let named = Reputation {
+        score: Score::from_thousandths(950),
+        confidence: 90,
+        feed: "drop".into(),
+        network: IpNet::from(IpAddr::from([203, 0, 113, 1])),
+        label: "".into(),
+        as_of: at(0),
+        expires: at(10),
+    };
+    is_good(&with(Ok(Some(named.clone()))), 1);
+    assert_eq!((remote.asked(), good.asked()), (1, 2));
+    // What a feed would say is not known.
+    is_good(&with(Err("feed drop is too old".into())), 1);
+
+    // Of what it does not list, what it says makes no feed say more or less; nor does that it says nothing.
+    lists(false, 100);
+    assert_eq!(score(&with(Ok(Some(named.clone()))), &ip(1), at(0)), Ok(Some(950)));
+    good.says("503 Service Unavailable", "");
+    assert_eq!(score(&with(Ok(Some(named))), &ip(1), at(0)), Ok(Some(950)));
+    // Of two of one body, each has its own.
+    lists(true, 0);
+    let lookups = with(Ok(None));
+    let private = Target::Address(IpAddr::from([10, 0, 0, 1]));
+    let standings = lookups.standings(&[private, ip(2)], at(0));
+    assert_eq!(standings[0], Ok(None));
+    is_good(&lookups, 2);
 }
 
 #[test]

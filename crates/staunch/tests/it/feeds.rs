@@ -484,9 +484,9 @@ fn triggers_ask_what_feeds_say_and_a_place_in_no_feed_has_the_score_0() {
     });
 }
 
-/// A server that gives every address the same score, or is away; the requests that it was sent.
-fn lookup_server(score: &Arc<Mutex<Option<u32>>>) -> (Arc<Mutex<Vec<String>>>, String) {
-    let (asked, score) = (Arc::<Mutex<Vec<String>>>::default(), score.clone());
+/// A server that says the same of every address, or is away; the requests that it was sent.
+fn lookup_server(data: &Arc<Mutex<Option<String>>>) -> (Arc<Mutex<Vec<String>>>, String) {
+    let (asked, data) = (Arc::<Mutex<Vec<String>>>::default(), data.clone());
     let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
     let url = format!("http://{}/check", listener.local_addr().expect("it has one"));
     let requests = asked.clone();
@@ -499,8 +499,8 @@ fn lookup_server(score: &Arc<Mutex<Option<u32>>>) -> (Arc<Mutex<Vec<String>>>, S
                 .lock()
                 .expect("no test panics with it")
                 .push(request.join("\n"));
-            let (status, body) = match *score.lock().expect("no test panics with it") {
-                Some(score) => ("200 OK", format!("{{\"data\":{{\"abuseConfidenceScore\":{score}}}}}")),
+            let (status, body) = match &*data.lock().expect("no test panics with it") {
+                Some(data) => ("200 OK", format!("{{\"data\":{{{data}}}}}")),
                 None => ("503 Service Unavailable", String::new()),
             };
             let head = format!(
@@ -518,9 +518,9 @@ fn lookup_server(score: &Arc<Mutex<Option<u32>>>) -> (Arc<Mutex<Vec<String>>>, S
 fn a_service_is_asked_of_what_no_feed_names_and_its_answer_is_in_the_journal() {
     const KEY: &str = "k3y-that-nobody-may-see";
     in_namespace("feeds::lookups", || {
-        let score = Arc::new(Mutex::new(Some(95)));
-        let says = |it| *score.lock().expect("no test panics with it") = it;
-        let (asked, url) = lookup_server(&score);
+        let data = Arc::new(Mutex::new(Some("\"abuseConfidenceScore\":95".to_owned())));
+        let says = |it| *data.lock().expect("no test panics with it") = it;
+        let (asked, url) = lookup_server(&data);
         let lookup = format!(
             "[[lookups]]\nname = \"abuse\"\nkind = \"abuseipdb\"\nurl = \"{url}\"\nkey_file = \"abuse.key\"\n\
              deadline = \"5s\"\nalso = [\"198.51.100.0/24\"]\n[log]\nlevel = \"trace\"\n"
@@ -589,5 +589,42 @@ fn a_service_is_asked_of_what_no_feed_names_and_its_answer_is_in_the_journal() {
         let verified = home.run(&["replay", "--verify"]);
         assert!(verified.status.success(), "{verified:?}");
         assert_eq!(asked.lock().expect("no test panics with it").len(), before);
+    });
+}
+
+#[test]
+fn what_a_service_lists_as_good_is_not_contained_because_a_feed_names_it() {
+    in_namespace("feeds::good", || {
+        let good = "\"abuseConfidenceScore\":100,\"isWhitelisted\":true".to_owned();
+        let (_asked, url) = lookup_server(&Arc::new(Mutex::new(Some(good))));
+        let lookup = format!(
+            "[[lookups]]\nname = \"abuse\"\nkind = \"abuseipdb\"\nurl = \"{url}\"\nkey_file = \"abuse.key\"\n\
+             deadline = \"5s\"\nalso = [\"203.0.113.0/24\"]\n"
+        );
+        let home = Home::new(&format!("{SMALL}{FEEDS}{lookup}"));
+        home.playbook("sure.yaml", PLAYBOOK);
+        drop_list(&home, &["203.0.113.0/24"]);
+        fs::write(home.path("abuse.key"), "k3y\n").expect("it is our directory");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(home.path("abuse.key"), private).expect("it is ours");
+        let server = home.serve();
+        server.take(&exploit_from(NAMED));
+        wait_until("the question", || {
+            server.json::<Status>(&["status"]).awaiting_approval == 1
+        });
+        assert!(element(NAMED).is_none());
+        let (text, risk) = plan(&home, &[], NAMED);
+        assert_eq!(
+            (&risk["verdict"], &risk["measured"]),
+            (&"ask".into(), &0.into()),
+            "{risk}"
+        );
+        let why = format!("score 0.0 by \"abuse\", which names {NAMED}/32 as whitelisted");
+        assert!(text.contains(&why), "{text}");
+        let shown = words(&server.ok(&["incident", "show", "INC-1"]));
+        assert!(shown.contains(&why), "{shown}");
+        server.kill();
+        let verified = home.run(&["replay", "--verify"]);
+        assert!(verified.status.success(), "{verified:?}");
     });
 }
