@@ -100,7 +100,8 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             let known = (!config.context.is_empty()).then(|| context.current());
             if let Some(twice) = named_twice(&found.files) {
                 let shown = twice.display().to_string();
-                let what = format!("{} is given twice, and can be read only once", Printable(&shown));
+                let name = if shown == "-" { "stdin" } else { &shown };
+                let what = format!("{} is given twice, and can be read only once", Printable(name));
                 return Err(Fault::new(Exit::Usage, what).hint("name stdin, and each pipe, once with --events"));
             }
             let files = with_sources(&found.files, args.source.as_deref(), &sources)?;

@@ -277,8 +277,10 @@ fn what_can_be_read_only_once_is_not_read_twice() {
         );
         assert_eq!(output.status.code(), Some(2), "{names:?}: {output:?}");
         let error: Value = serde_json::from_slice(&output.stderr).expect("an error in JSON");
+        let named = if names[1] == "-" { "stdin" } else { names[1] };
+        let twice = format!("{named} is given twice");
         assert!(
-            error["error"].as_str().is_some_and(|it| it.contains("given twice")),
+            error["error"].as_str().is_some_and(|it| it.starts_with(&twice)),
             "{error}"
         );
         assert!(error["hint"].is_string(), "{error}");
