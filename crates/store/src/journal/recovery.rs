@@ -46,6 +46,8 @@ pub(super) fn recover(disk: &Disk, options: &JournalOptions) -> Result<Found, Op
         refuse_remains(disk.dir(), epoch)?;
         first_segment(disk, options)?;
         paths = segment::list(disk.dir())?;
+    } else {
+        settle_names(disk)?;
     }
     let name = paths
         .last()
@@ -115,6 +117,13 @@ fn first_segment(disk: &Disk, options: &JournalOptions) -> Result<(), OpenError>
         .map_err(failed)?;
     let header = Header::new(Lsn(1), options.segment_bytes, Tail::default().hash).map_err(failed)?;
     segment::install(disk, &file, &header).map_err(failed)
+}
+
+/// Sees to it that the names of the segments stay there: a writer that was killed after it named one may not have made
+/// that durable, and what is appended to a file without a name is lost with the power.
+fn settle_names(disk: &Disk) -> Result<(), OpenError> {
+    disk.sync_dir()
+        .map_err(|error| OpenError::io("sync the directory", disk.dir(), 0, error))
 }
 
 /// Sees to it that what is read next comes from the disk, and stays there.

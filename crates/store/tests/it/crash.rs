@@ -36,11 +36,29 @@ struct Recorder {
     events: Mutex<Vec<Event>>,
     /// Syncs of segments fail without having done anything.
     broken: AtomicBool,
+    /// The next name of a segment is the last change that the writer lives to make.
+    dies_naming: AtomicBool,
+    dead: AtomicBool,
+    /// There is no room for a next segment.
+    full: AtomicBool,
 }
 
 impl Recorder {
     fn note(&self, event: Event) {
         self.events.lock().expect("nothing panics in here").push(event);
+    }
+
+    /// Notes what is about to be done; an error from the moment on at which the writer has died.
+    fn note_change(&self, event: Event) -> io::Result<()> {
+        let mut events = self.events.lock().expect("nothing panics in here");
+        if self.dead.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let names_a_segment = matches!(&event, Event::Rename(_, to) if to.ends_with(".seg"));
+        let dies = names_a_segment && self.dies_naming.swap(false, Ordering::Relaxed);
+        self.dead.store(dies, Ordering::Relaxed);
+        events.push(event);
+        Ok(())
     }
 }
 
@@ -49,8 +67,11 @@ impl DiskHook for Recorder {
         if self.broken.load(Ordering::Relaxed) && matches!(op, DiskOp::Sync { name } if name.ends_with(".seg")) {
             return Err(io::ErrorKind::Other.into());
         }
+        if self.full.load(Ordering::Relaxed) && matches!(op, DiskOp::Create { name: "spare" }) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let index = |offset: u64| usize::try_from(offset).expect("small files");
-        self.note(match *op {
+        self.note_change(match *op {
             DiskOp::Create { name } => Event::Create(name.to_owned()),
             DiskOp::Write { name, offset, data } => Event::Write(name.to_owned(), index(offset), data.to_vec()),
             DiskOp::SetLen { name, len } => Event::SetLen(name.to_owned(), index(len)),
@@ -58,8 +79,7 @@ impl DiskHook for Recorder {
             DiskOp::Rename { from, to } => Event::Rename(from.to_owned(), to.to_owned()),
             DiskOp::Remove { name } => Event::Remove(name.to_owned()),
             DiskOp::SyncDir => Event::SyncDir,
-        });
-        Ok(())
+        })
     }
 }
 
@@ -203,14 +223,18 @@ fn options(hook: Option<Arc<dyn DiskHook>>) -> JournalOptions {
 
 /// Runs three writers, one after the other, and returns everything that happened, and the whole history.
 ///
-/// Every writer but the last dies with frames written that were not synced. The next one finds them and acts upon them.
+/// The first and the last die with frames written that were not synced, and the second dies when it has just named a
+/// segment. The next one finds what they left and acts upon it.
 fn record(batches: &[Vec<usize>]) -> (Vec<Event>, Vec<StoredFrame>) {
     let dir = quick_dir();
     let recorder = Arc::new(Recorder::default());
     let mut number = 0;
     let mut history = Vec::new();
-    for run in batches.chunks(batches.len().div_ceil(3)) {
+    for (writer, run) in batches.chunks(batches.len().div_ceil(3)).enumerate() {
         recorder.broken.store(false, Ordering::Relaxed);
+        recorder.dead.store(false, Ordering::Relaxed);
+        // Making the next segment would make the name of this one durable, too.
+        recorder.full.store(writer == 2, Ordering::Relaxed);
         let hook: Arc<dyn DiskHook> = Arc::<Recorder>::clone(&recorder);
         let mut journal = SegmentJournal::open(dir.path(), options(Some(hook))).expect("it opens");
         recorder.note(Event::Acknowledged(frames(&journal).len()));
@@ -225,6 +249,21 @@ fn record(batches: &[Vec<usize>]) -> (Vec<Event>, Vec<StoredFrame>) {
             recorder.note(Event::Acknowledged(
                 usize::try_from(journal.tail().lsn.0).expect("small"),
             ));
+            if recorder.full.swap(false, Ordering::Relaxed) {
+                assert!(journal.allocate_now());
+            }
+        }
+        if writer == 1 {
+            recorder.dies_naming.store(true, Ordering::Relaxed);
+            while append(&mut journal, Purpose::Intake, &[&payload(number, 900)]).is_ok() {
+                number += 1;
+                let tail = usize::try_from(journal.tail().lsn.0).expect("small");
+                recorder.note(Event::Acknowledged(tail));
+            }
+            assert!(recorder.dead.load(Ordering::Relaxed), "it died of something else");
+            history = frames(&journal);
+            number += 1;
+            continue;
         }
         history = frames(&journal);
         recorder.broken.store(true, Ordering::Relaxed);

@@ -85,6 +85,38 @@ fn after_a_failed_change_nothing_is_accepted() {
 }
 
 #[test]
+fn a_segment_is_not_acted_upon_before_its_name_is_durable() {
+    let dir = temp_dir();
+    let faults = Faults::new();
+    let (mut journal, _) = with_epoch(SegmentJournal::open(dir.path(), faults.options()).expect("it opens"));
+    let mut is_named = false;
+    faults.set(move |op| {
+        let is_dead = is_named;
+        is_named |= matches!(op, DiskOp::Rename { to, .. } if to.ends_with(".seg"));
+        is_dead.then_some(io::ErrorKind::Other)
+    });
+    let appended = (0..100).find(|it| append(&mut journal, Purpose::Intake, &[&payload(*it, 1_000)]).is_err());
+    assert!(appended.is_some(), "the segment never was full");
+    drop(journal);
+    assert_eq!(segments(dir.path()).len(), 2, "the second one has its name");
+    // What another thread does, it may do too late.
+    let (this, steps) = (thread::current().id(), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&steps);
+    faults.set(move |op| {
+        if thread::current().id() == this {
+            noted.lock().expect("nothing panics in here").push(format!("{op:?}"));
+        }
+        None
+    });
+    let mut journal = SegmentJournal::open(dir.path(), faults.options()).expect("it opens");
+    append_ok(&mut journal, &[b"acknowledged"]);
+    let steps = steps.lock().expect("nothing panics in here");
+    let first = |what: &str| steps.iter().position(|step| step.contains(what));
+    let (named, used) = (first("SyncDir"), first(".seg"));
+    assert!(named.is_some() && named < used, "{steps:#?}");
+}
+
+#[test]
 fn a_failed_epoch_is_not_given_out() {
     let dir = temp_dir();
     let faults = Faults::new();
