@@ -42,31 +42,38 @@ pub(super) fn put(disk: &Disk, lsn: Lsn, state: StateWriter<'_>, needed: &mut u6
     Ok(())
 }
 
-/// The newest snapshot in `dir` that verifies and is not of a position after `tail`.
+/// The newest snapshot in `dir` that can be read, verifies and is not of a position after `tail`.
 pub(super) fn newest(dir: &Path, tail: Lsn) -> io::Result<Option<(Lsn, Vec<u8>)>> {
     for (lsn, path) in list(dir)? {
         if lsn > tail {
             tracing::warn!(%lsn, %tail, "passing over a snapshot of a position after the end of the journal");
             continue;
         }
-        match decode(lsn, fs::read(&path)?) {
-            Some(state) => return Ok(Some((lsn, state))),
-            None => tracing::warn!(path = %path.display(), "passing over a damaged snapshot"),
+        match fs::read(&path).map(|bytes| decode(lsn, bytes)) {
+            Ok(Some(state)) => return Ok(Some((lsn, state))),
+            Ok(None) => tracing::warn!(path = %path.display(), "passing over a damaged snapshot"),
+            Err(error) => pass_over_unread(&path, &error),
         }
     }
     Ok(None)
 }
 
-/// The newest position of which there is a snapshot, with its file. The state is not read, only the header.
+/// The newest position of which there is a snapshot that can be read, with its file. The state is not read, only the
+/// header.
 pub(super) fn newest_position(dir: &Path) -> io::Result<Option<(Lsn, PathBuf)>> {
     for (lsn, path) in list(dir)? {
         let mut header = [0; HEADER_BYTES];
-        let read = read_up_to(&File::open(&path)?, &mut header, 0)?;
-        if read == HEADER_BYTES && is_header_of(lsn, &header) {
-            return Ok(Some((lsn, path)));
+        match File::open(&path).and_then(|file| read_up_to(&file, &mut header, 0)) {
+            Ok(HEADER_BYTES) if is_header_of(lsn, &header) => return Ok(Some((lsn, path))),
+            Ok(_) => {}
+            Err(error) => pass_over_unread(&path, &error),
         }
     }
     Ok(None)
+}
+
+fn pass_over_unread(path: &Path, error: &io::Error) {
+    tracing::warn!(path = %path.display(), %error, "passing over a snapshot that cannot be read");
 }
 
 /// Why a log that ends with `tail` is not whole, if the snapshot `newest` is of a later position: a snapshot is made of

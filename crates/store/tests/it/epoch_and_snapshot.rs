@@ -82,6 +82,27 @@ fn a_damaged_snapshot_is_passed_over_and_only_two_are_kept() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_read_is_passed_over() {
+    let dir = temp_dir();
+    let (mut journal, _) = with_epoch(open(dir.path()));
+    append_ok(&mut journal, &[b"1", b"2", b"3"]);
+    for lsn in 1..=2 {
+        journal.put_snapshot(Lsn(lsn), b"state").expect("a snapshot");
+    }
+    drop(journal);
+    let path = |lsn: u64| dir.path().join(format!("snapshot-{lsn:020}.bin"));
+    // The one opens and cannot be read, and the other does not open.
+    fs::create_dir(path(3)).expect("made");
+    fs::remove_file(path(2)).expect("removed");
+    std::os::unix::fs::symlink(path(2), path(2)).expect("made");
+    let journal = SegmentJournal::open(dir.path(), small()).expect("a snapshot costs time only");
+    let newest = Some((Lsn(1), b"state".to_vec()));
+    assert_eq!(journal.newest_snapshot().expect("it is passed over"), newest);
+    let report = verify(dir.path()).expect("it can be read");
+    assert_eq!((report.frames, report.corruption.is_none()), (3, true));
+}
+
+#[test]
 fn a_snapshot_of_a_later_position_proves_that_frames_are_missing() {
     let dir = temp_dir();
     let (mut journal, _) = with_epoch(open(dir.path()));
