@@ -45,7 +45,7 @@ pub use rows::{
 };
 pub use words::{reason, state_after};
 
-use file::{connect, identity, is_corrupt, replace};
+use file::{connect_or_replace, identity, is_corrupt, replace};
 use read::Shared;
 use write::Names;
 
@@ -113,15 +113,29 @@ pub enum IndexError {
     },
 }
 
+/// What has to be done before a frame can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stand {
+    /// The file could not be replaced: it is opened anew.
+    Unopened,
+    /// What was committed is read.
+    Unread,
+    /// Nothing.
+    Ready,
+}
+
 /// The writer of the index. There is one.
 #[derive(Debug)]
 pub struct Index {
     db: Connection,
     journal_dir: PathBuf,
     names: Names,
+    stand: Stand,
     /// The last frame taken, which may not be committed yet, and its time.
     position: Lsn,
     last_now: Timestamp,
+    /// The last frame committed, and its time.
+    committed: (Lsn, Timestamp),
     /// Frames in the open transaction.
     uncommitted: u32,
     retry_at: Option<Instant>,
@@ -144,43 +158,39 @@ impl Index {
     /// As [`Index::open`], for readers that are there already.
     fn open_for(shared: Arc<Shared>, path: &Path, journal_dir: &Path) -> Result<Self, IndexError> {
         shared.replaced();
-        let db = connect(path).or_else(|error| {
-            if !is_corrupt(&error) {
-                return Err(IndexError::Open {
-                    path: path.to_owned(),
-                    source: error,
-                });
-            }
-            tracing::warn!(%error, "the index is damaged and is set aside");
-            replace(path)
-        })?;
+        let db = connect_or_replace(path)?;
         let mut index = Self {
             db,
             journal_dir: journal_dir.to_owned(),
             names: Names::new(),
+            stand: Stand::Unread,
             position: Lsn(0),
             last_now: Timestamp::EPOCH,
+            committed: (Lsn(0), Timestamp::EPOCH),
             uncommitted: 0,
             retry_at: None,
             shared,
             path: path.to_owned(),
             file: identity(path).ok(),
         };
-        let opened = index.load().and_then(|()| {
-            if index.fits()? {
-                index.shared.set_fits(true);
-                index.read_on()
-            } else {
-                index.rebuild()
-            }
-        });
-        match opened {
+        match index.begin() {
             Err(IndexError::Write { source, .. } | IndexError::Query { source, .. }) if is_corrupt(&source) => {
                 index.start_over(&source)?;
             }
             other => other?,
         }
         Ok(index)
+    }
+
+    /// Goes on with what the file has, or anew when that is not of this journal.
+    fn begin(&mut self) -> Result<(), IndexError> {
+        self.load()?;
+        if self.fits()? {
+            self.shared.set_fits(true);
+            self.read_on()
+        } else {
+            self.rebuild()
+        }
     }
 
     /// A way to ask it.
@@ -218,10 +228,11 @@ impl Index {
             .db
             .query_row("SELECT position, last_now FROM progress", [], read)
             .map_err(failed)?;
-        self.position = Lsn(position.unsigned_abs());
-        self.shared.set_reached(self.position);
-        self.last_now = Timestamp::from_micros(now.unsigned_abs());
         self.names = names(&self.db).map_err(failed)?;
+        self.committed = (Lsn(position.unsigned_abs()), Timestamp::from_micros(now.unsigned_abs()));
+        (self.position, self.last_now) = self.committed;
+        self.shared.set_reached(self.position);
+        self.stand = Stand::Ready;
         Ok(())
     }
 
@@ -305,18 +316,23 @@ impl Index {
                 source,
             })?;
         self.uncommitted = 0;
+        self.committed = (self.position, self.last_now);
         self.shared.set_trouble(None);
         self.shared.set_reached(self.position);
         Ok(())
     }
 
-    /// Drops what is not committed.
+    /// Drops what is not committed. Nothing is taken before what was committed has been read again.
     fn abandon(&mut self) {
-        if self.uncommitted > 0 {
-            self.uncommitted = 0;
-            // SQLite may have rolled back by itself; an error says just that.
-            drop(self.db.execute_batch("ROLLBACK"));
+        self.uncommitted = 0;
+        // SQLite may have rolled back by itself.
+        if !self.db.is_autocommit()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            tracing::warn!(%error, "cannot roll the index back");
         }
+        (self.position, self.last_now) = self.committed;
+        self.stand = self.stand.min(Stand::Unread);
     }
 
     /// Deals with a failure: goes back to what is committed, or to an empty file when this one is damaged.
@@ -325,8 +341,13 @@ impl Index {
         self.shared.set_trouble(Some(why(&error)));
         self.abandon();
         self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+        if self.stand == Stand::Unopened {
+            return;
+        }
         let damage = match error {
             IndexError::Write { source, .. } | IndexError::Query { source, .. } if is_corrupt(&source) => Some(source),
+            // Whether the file is of this journal is not known yet.
+            _ if !self.shared.fits() => None,
             _ => match self.load() {
                 Err(IndexError::Query { source, .. }) if is_corrupt(&source) => Some(source),
                 _ => None,
@@ -336,6 +357,8 @@ impl Index {
             && let Err(error) = self.start_over(&source)
         {
             tracing::warn!(error = %WithCauses(&error), "the index could not be rebuilt");
+            self.shared.set_trouble(Some(why(&error)));
+            self.abandon();
         }
     }
 
@@ -345,7 +368,13 @@ impl Index {
             return;
         }
         self.retry_at = None;
-        if let Err(error) = self.read_on() {
+        let tried = match self.stand {
+            Stand::Unopened => self.reopen(),
+            Stand::Unread if !self.shared.fits() => self.begin(),
+            Stand::Unread => self.load().and_then(|()| self.read_on()),
+            Stand::Ready => self.read_on(),
+        };
+        if let Err(error) = tried {
             self.failed(error);
         }
     }
@@ -353,13 +382,32 @@ impl Index {
     /// Sets a damaged file aside and builds a new one.
     fn start_over(&mut self, damage: &(impl std::fmt::Display + ?Sized)) -> Result<(), IndexError> {
         tracing::warn!(why = %damage, "the index is rebuilt");
-        self.abandon();
-        self.db = replace(&self.path)?;
-        self.file = identity(&self.path).ok();
-        self.shared.replaced();
+        self.use_file(replace)?;
         self.load()?;
         self.shared.set_fits(true);
         self.read_on()
+    }
+
+    /// Does what [`Index::start_over`] could not: replaces the file that is damaged if that is still there, and goes on
+    /// with the one that has come into its place otherwise.
+    fn reopen(&mut self) -> Result<(), IndexError> {
+        let is_there = self.file.is_some() && identity(&self.path).ok() == self.file;
+        self.use_file(if is_there { replace } else { connect_or_replace })?;
+        self.begin()
+    }
+
+    /// Goes over to the file that `open` makes or opens. Until there is one, nothing is entered and nothing is asked:
+    /// the file that was used may have another name by then, and has lost its logs.
+    fn use_file(&mut self, open: fn(&Path) -> Result<Connection, IndexError>) -> Result<(), IndexError> {
+        self.abandon();
+        self.stand = Stand::Unopened;
+        self.shared.set_fits(false);
+        self.db = open(&self.path)?;
+        self.stand = Stand::Unread;
+        self.committed = (Lsn(0), Timestamp::EPOCH);
+        self.file = identity(&self.path).ok();
+        self.shared.replaced();
+        Ok(())
     }
 }
 
@@ -369,7 +417,10 @@ impl Follower for Index {
     }
 
     fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
-        if lsn != self.position.next() {
+        if self.stand != Stand::Ready {
+            self.try_again();
+        }
+        if self.stand != Stand::Ready || lsn != self.position.next() {
             return;
         }
         if let Err(error) = self.take(lsn, now, frame) {
@@ -385,7 +436,7 @@ impl Follower for Index {
         if let Err(error) = self.commit() {
             self.failed(error);
         }
-        if self.shared.take_damaged() {
+        if self.stand != Stand::Unopened && self.shared.take_damaged() {
             let damage = rusqlite::Error::InvalidQuery;
             if let Err(error) = self.start_over(&damage) {
                 self.failed(error);
@@ -394,6 +445,9 @@ impl Follower for Index {
     }
 
     fn look_after(&mut self) {
+        if self.stand == Stand::Unopened {
+            return self.try_again();
+        }
         // SQLite goes on with a file that has no name any more, and what is new would not be seen after a restart.
         let found = match identity(&self.path) {
             Ok(found) => Some(found),

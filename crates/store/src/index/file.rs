@@ -28,7 +28,7 @@ pub(super) fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 }
 
 /// Opens the file at `path` and makes its tables when they are not there or of another version.
-pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // SQLite would make it readable for everybody, and gives its logs the mode that the file has. Where it cannot be
     // made, SQLite says why.
     let mut private = OpenOptions::new();
@@ -67,6 +67,20 @@ fn other_version() -> rusqlite::Error {
         extended_code: rusqlite::ffi::SQLITE_NOTADB,
     };
     rusqlite::Error::SqliteFailure(code, Some("it is of another version or not an index".to_owned()))
+}
+
+/// Opens the file at `path`, or sets it aside and makes a new one when it is damaged.
+pub(super) fn connect_or_replace(path: &Path) -> Result<Connection, IndexError> {
+    connect(path).or_else(|error| {
+        if !is_corrupt(&error) {
+            return Err(IndexError::Open {
+                path: path.to_owned(),
+                source: error,
+            });
+        }
+        tracing::warn!(%error, "the index is damaged and is set aside");
+        replace(path)
+    })
 }
 
 /// Sets the file at `path` aside and makes a new one.

@@ -77,7 +77,8 @@ pub(super) struct Shared {
     generation: AtomicU64,
     /// Set by a reader that found damage; the writer rebuilds the index then.
     damaged: AtomicBool,
-    /// Whether the file is known to be of this journal; false until the writer has looked, when it is awaited.
+    /// Whether the file is known to be of this journal; false until the writer has looked, when it is awaited or
+    /// replaced.
     fits: AtomicBool,
     writer: Mutex<Writer>,
     idle: Mutex<Vec<(u64, Connection)>>,
@@ -117,6 +118,10 @@ impl Shared {
     /// Takes note of whether the file may be asked.
     pub(super) fn set_fits(&self, fits: bool) {
         self.fits.store(fits, Ordering::Release);
+    }
+
+    pub(super) fn fits(&self) -> bool {
+        self.fits.load(Ordering::Acquire)
     }
 
     /// Takes note of why frames cannot be entered, or that they can.
@@ -266,7 +271,7 @@ impl IndexReader {
         what: &'static str,
         question: impl Fn(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, IndexError> {
-        if !self.shared.fits.load(Ordering::Acquire) {
+        if !self.shared.fits() {
             let why = self.trouble().unwrap_or_default();
             return Err(IndexError::Awaited { why });
         }

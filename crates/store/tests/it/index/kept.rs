@@ -181,6 +181,72 @@ fn what_keeps_frames_out_is_told_until_they_are_in() {
     assert_eq!((reader.trouble(), index.position()), (None, Lsn(3)));
 }
 
+/// Looks after the index until it has the frame at `lsn`, as the thread that feeds it does.
+fn look_after_until(index: &mut Index, lsn: Lsn) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while index.position() != lsn {
+        assert!(Instant::now() < end, "it stays at {}", index.position());
+        index.look_after();
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn frames_that_were_not_committed_are_read_again() {
+    let mut setup = Setup::new();
+    let frames = whole_life();
+    setup.append(&frames[..2]);
+    let mut index = setup.open();
+    let saboteur = rusqlite::Connection::open(setup.index_path()).expect("opens");
+    // Neither can be written how far it is, nor be read.
+    saboteur
+        .execute_batch(
+            "ALTER TABLE progress RENAME TO kept;
+            CREATE VIEW progress AS SELECT abs(-9223372036854775807 - 1) AS position, 0 AS last_now",
+        )
+        .expect("made");
+    setup.append(&frames[2..4]);
+    follow(&mut index, &frames[2..4]);
+    assert_eq!(index.position(), Lsn(2), "nothing more is in it");
+    setup.append(&frames[4..5]);
+    follow(&mut index, &frames[4..5]);
+    assert_eq!(index.position(), Lsn(2), "it does not know how far it is");
+    saboteur
+        .execute_batch("DROP VIEW progress; ALTER TABLE kept RENAME TO progress")
+        .expect("mended");
+    look_after_until(&mut index, Lsn(5));
+    let detail = index.reader().incident(IncidentId(1)).expect("it answers");
+    index.rebuild().expect("rebuilt");
+    assert_eq!(detail, index.reader().incident(IncidentId(1)).expect("it answers"));
+}
+
+#[test]
+fn an_index_that_cannot_be_replaced_takes_nothing_until_it_is() {
+    let mut setup = Setup::new();
+    let frames = whole_life();
+    setup.append(&frames[..2]);
+    let mut index = setup.open();
+    let reader = index.reader();
+    // What is damaged cannot be set aside.
+    let aside = setup.dir.path().join("index.sqlite.damaged");
+    fs::create_dir(&aside).expect("made");
+    let saboteur = rusqlite::Connection::open(setup.index_path()).expect("opens");
+    saboteur.execute_batch("DROP TABLE transactions").expect("dropped");
+    setup.append(&frames[2..5]);
+    follow(&mut index, &frames[2..5]);
+    assert_eq!(index.position(), Lsn(2), "nothing more is in it");
+    assert!(matches!(reader.position(), Err(IndexError::Awaited { .. })));
+    fs::remove_dir(&aside).expect("removed");
+    look_after_until(&mut index, Lsn(5));
+    assert_eq!(
+        (reader.trouble(), ids(&reader, &IncidentFilter::default())),
+        (None, vec![1])
+    );
+    setup.append(&frames[5..6]);
+    follow(&mut index, &frames[5..6]);
+    assert_eq!(reader.position().expect("it answers"), Lsn(6));
+}
+
 #[test]
 fn a_rebuild_gives_the_same_answers_through_the_same_reader() {
     let mut setup = Setup::new();
