@@ -186,6 +186,7 @@ impl Index {
     fn begin(&mut self) -> Result<(), IndexError> {
         self.load()?;
         if self.fits()? {
+            self.shared.take_damaged();
             self.shared.set_fits(true);
             self.read_on()
         } else {
@@ -382,8 +383,11 @@ impl Index {
     /// Sets a damaged file aside and builds a new one.
     fn start_over(&mut self, damage: &(impl std::fmt::Display + ?Sized)) -> Result<(), IndexError> {
         tracing::warn!(why = %damage, "the index is rebuilt");
+        self.shared.set_trouble(Some(damage.to_string().into()));
         self.use_file(replace)?;
         self.load()?;
+        // What questions found before there were tables is no damage of this file.
+        self.shared.take_damaged();
         self.shared.set_fits(true);
         self.read_on()
     }
@@ -437,8 +441,7 @@ impl Follower for Index {
             self.failed(error);
         }
         if self.stand != Stand::Unopened && self.shared.take_damaged() {
-            let damage = rusqlite::Error::InvalidQuery;
-            if let Err(error) = self.start_over(&damage) {
+            if let Err(error) = self.start_over("a question found damage") {
                 self.failed(error);
             }
         }

@@ -298,7 +298,12 @@ impl IndexReader {
                     idle.push((generation, db));
                 }
             }
-            Err(IndexError::Query { source, .. }) if is_corrupt(source) => {
+            // What was replaced meanwhile, or is being replaced, is not what the next question finds.
+            Err(IndexError::Query { source, .. })
+                if is_corrupt(source)
+                    && self.shared.generation.load(Ordering::Acquire) == generation
+                    && self.shared.fits() =>
+            {
                 self.shared.damaged.store(true, Ordering::Release);
             }
             Err(_) => {}
@@ -315,4 +320,24 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.set_prepared_statement_cache_capacity(32);
     Ok(db)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_question_finds_while_the_file_is_replaced_is_no_damage() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let shared = Shared::new(file.path());
+        let reader = IndexReader::new(shared.clone());
+        let answer = reader.ask("anything", |db| {
+            shared.replaced();
+            position(db)
+        });
+        answer.expect_err("there is no such table");
+        assert!(!shared.take_damaged());
+        reader.position().expect_err("there is no such table");
+        assert!(shared.take_damaged(), "that is the file that is used");
+    }
 }

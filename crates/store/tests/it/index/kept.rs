@@ -1,6 +1,7 @@
 //! How the file is kept: in step with the journal, mended and rebuilt from it, and for nobody else to read.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -245,6 +246,26 @@ fn an_index_that_cannot_be_replaced_takes_nothing_until_it_is() {
     setup.append(&frames[5..6]);
     follow(&mut index, &frames[5..6]);
     assert_eq!(reader.position().expect("it answers"), Lsn(6));
+}
+
+#[test]
+fn damage_of_a_file_that_was_replaced_is_none_of_the_next() {
+    let mut setup = Setup::new();
+    setup.append(&whole_life());
+    let mut index = setup.open();
+    let reader = index.reader();
+    let saboteur = rusqlite::Connection::open(setup.index_path()).expect("opens");
+    saboteur.execute_batch("DROP TABLE incidents").expect("dropped");
+    reader
+        .incidents(&IncidentFilter::default())
+        .expect_err("there are none");
+    fs::remove_file(setup.index_path()).expect("removed");
+    index.look_after();
+    let made = fs::metadata(setup.index_path()).expect("it is there").ino();
+    index.flush();
+    let found = fs::metadata(setup.index_path()).expect("it is there").ino();
+    assert_eq!(found, made, "it was rebuilt once more");
+    assert_eq!(ids(&reader, &IncidentFilter::default()), [1]);
 }
 
 #[test]
