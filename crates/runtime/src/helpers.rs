@@ -1,5 +1,6 @@
 //! Helper threads: followers, the drift sweep and the refresh of enrichers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -179,7 +180,8 @@ pub(crate) fn sweeper(
     })
 }
 
-/// Starts the thread that refreshes `enricher` every `interval`, and at once.
+/// Starts the thread that refreshes `enricher` every `interval`, and at once. A refresh that panics is logged, and the
+/// next one is tried.
 pub(crate) fn refresher(
     enricher: Arc<dyn Enricher>,
     clock: Arc<dyn Clock>,
@@ -188,7 +190,13 @@ pub(crate) fn refresher(
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("refresh".into()).spawn(move || {
         loop {
-            enricher.refresh(clock.now());
+            let refreshed = catch_unwind(AssertUnwindSafe(|| enricher.refresh(clock.now())));
+            if refreshed.is_err() {
+                tracing::error!(
+                    enricher = enricher.name(),
+                    "an enricher panicked; its readings are not refreshed"
+                );
+            }
             if !waits(&stop, interval) {
                 return;
             }
@@ -199,4 +207,56 @@ pub(crate) fn refresher(
 /// Waits for `interval`; false when it is time to stop.
 fn waits(stop: &Receiver<()>, interval: Duration) -> bool {
     matches!(stop.recv_timeout(interval), Err(RecvTimeoutError::Timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_model::{Fact, Span, Target, TrafficShare};
+
+    use super::*;
+
+    /// Panics each time, and tells of it before.
+    struct Panics(Sender<()>);
+
+    impl Enricher for Panics {
+        fn name(&self) -> &'static str {
+            "panics"
+        }
+
+        fn refresh(&self, _: Timestamp) {
+            self.0.send(()).expect("the test waits");
+            panic!("as a defect does");
+        }
+
+        fn traffic_share(&self, _: &Target, _: Timestamp) -> Fact<TrafficShare> {
+            unreachable!("nobody asks")
+        }
+    }
+
+    struct Stands;
+
+    impl Clock for Stands {
+        fn now(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+
+        fn passed(&self) -> Span {
+            Span::ZERO
+        }
+    }
+
+    #[test]
+    fn an_enricher_that_panics_is_refreshed_again() {
+        let (tell, told) = bounded(0);
+        let (end, stop) = bounded(1);
+        let enricher = Arc::new(Panics(tell));
+        let thread = refresher(enricher, Arc::new(Stands), Duration::from_millis(1), stop).expect("a thread");
+        for _ in 0..2 {
+            told.recv_timeout(Duration::from_secs(30)).expect("it is refreshed");
+        }
+        drop(end);
+        // One more may have begun.
+        while told.recv().is_ok() {}
+        thread.join().expect("it ends in order");
+    }
 }
