@@ -1,5 +1,6 @@
 //! What waits for the bucket, and what is in hand while the bucket does not have what a receipt says it has.
 
+mod durable;
 mod held_up;
 mod meanwhile;
 

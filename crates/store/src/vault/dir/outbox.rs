@@ -134,7 +134,8 @@ impl Shared {
         self.files.make_dirs(OUTBOX)?;
         let note = format!("{OUTBOX}/{}", note_of(name));
         match self.files.put_new(&self.staged(), &note, text.as_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // Who was killed after naming it need not have made that durable.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.files.sync_dir(OUTBOX),
             put => put,
         }
     }
@@ -274,7 +275,10 @@ impl Shared {
             let storage = &receipt.storage;
             let of_parts = open().and_then(|file| bucket.parts_of(&file, size))?;
             match bucket.keep_storage(&object_of(storage), storage, of_parts, Untold::Read, by(size)) {
-                Ok(_) => return Ok(receipt.clone()),
+                Ok(_) => {
+                    self.settle_receipts(of).map_err(of_file)?;
+                    return Ok(receipt.clone());
+                }
                 Err(doubt) if doubt.is_outage() => return Err(doubt.into_failure()),
                 Err(doubt) => {
                     let failure = doubt.into_failure();

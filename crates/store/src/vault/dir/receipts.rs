@@ -180,6 +180,14 @@ impl Shared {
         }
     }
 
+    /// Makes the names of receipts that are there durable: who was killed after naming one need not have done so.
+    pub(super) fn settle_receipts(&self, of: ObjectName) -> Result<(), Failure> {
+        let name = of.receipt(1);
+        let dir = parent(&name);
+        let synced = self.files.sync_dir(dir);
+        synced.map_err(|error| failure("sync", &self.files.path(dir), &error))
+    }
+
     /// Writes a receipt, under the next number; the one that says the same when there is one.
     pub(super) fn put_receipt(&self, of: ObjectName, receipt: Receipt) -> Result<Receipt, Failure> {
         // Others may write one at the same time.
@@ -194,6 +202,7 @@ impl Shared {
                 .filter_map(|it| it.receipt.as_ref().ok())
                 .find(says_it)
             {
+                self.settle_receipts(of)?;
                 return Ok(known.clone());
             }
             let name = of.receipt(found.last().map_or(0, |it| it.number).saturating_add(1));

@@ -167,7 +167,10 @@ impl Shared {
                 .bucket
                 .keep_storage(&object_of(storage), storage, None, Untold::Doubt, by);
             match kept {
-                Ok(storage) => return AtOnce::There(storage),
+                Ok(storage) => match self.settle_receipts(*name) {
+                    Ok(()) => return AtOnce::There(storage),
+                    Err(failure) => return AtOnce::Waits(failure.to_string()),
+                },
                 Err(doubt) => why = Some(self.doubted(remote, doubt, 0)),
             }
         }
