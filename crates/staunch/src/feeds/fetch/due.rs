@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use staunch_model::{Span, Timestamp};
+use staunch_model::{ContentHash, Span, Timestamp};
 
 use crate::config::FeedSettings;
 use crate::feeds::fetched;
@@ -19,6 +19,7 @@ const PAUSE: Span = Span::from_secs(60);
 /// What a feed was asked for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
+    /// The hash of the URL, in which there may be a key.
     url: String,
     at: Timestamp,
 }
@@ -43,13 +44,16 @@ impl Asked {
         if Self::last(settings).is_some_and(|it| it.is_elsewhere(settings)) {
             super::forget_etag(settings).map_err(failed)?;
         }
-        let url = settings.url.as_deref().unwrap_or_default();
-        whole::keep(&asked_file(&settings.path), url.as_bytes()).map_err(failed)
+        whole::keep(&asked_file(&settings.path), hash_of(settings.url.as_deref()).as_bytes()).map_err(failed)
     }
 
     fn is_elsewhere(&self, settings: &FeedSettings) -> bool {
-        settings.url.as_ref() != Some(&self.url)
+        self.url != hash_of(settings.url.as_deref())
     }
+}
+
+fn hash_of(url: Option<&str>) -> String {
+    ContentHash::of(url.unwrap_or_default().as_bytes()).to_string()
 }
 
 fn asked_file(copy: &Path) -> PathBuf {
@@ -100,7 +104,7 @@ mod tests {
 
     fn asked(url: &str, minutes: u64) -> Asked {
         Asked {
-            url: url.to_owned(),
+            url: hash_of(Some(url)),
             at: ago(minutes),
         }
     }
@@ -160,6 +164,8 @@ mod tests {
             assert!(etag.exists());
         }
         let last = Asked::last(&settings).expect("it is noted");
+        let kept = fs::read_to_string(dir.path().join("drop.asked")).expect("it is there");
+        assert!(!kept.contains("feed.example"), "a key may be in the URL: {kept}");
         assert!(!last.is_elsewhere(&settings), "{last:?}");
         settings.url = Some("https://feed.example/b".to_owned());
         assert!(last.is_elsewhere(&settings));
