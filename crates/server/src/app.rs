@@ -22,7 +22,8 @@ use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::etag;
 use crate::limits::{
-    INDEX_LOOK_INTERVAL, INDEX_WAIT_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX,
+    INDEX_LOOK_INTERVAL, INDEX_WAIT_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, QUESTIONS_TO_INDEX_MAX,
+    STREAMS_MAX, STREAMS_OF_ONE_MAX,
 };
 use crate::problem::Failed;
 use crate::service::Service;
@@ -44,6 +45,8 @@ pub(crate) struct App {
     /// The streams of each who asks.
     pub(crate) streams_of: StreamsOf,
     questions: Arc<Semaphore>,
+    /// Apart from those to the engine: an index that is slow says nothing of its health.
+    questions_to_index: Arc<Semaphore>,
     /// Held from the look at the drill under way until an order about it is carried out.
     pub(crate) drill: Arc<tokio::sync::Mutex<()>>,
     /// True when the server is asked to stop; `None` for one that nobody stops.
@@ -147,6 +150,7 @@ impl App {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             streams_of: StreamsOf::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            questions_to_index: Arc::new(Semaphore::new(QUESTIONS_TO_INDEX_MAX)),
             drill: Arc::default(),
             stopping,
             told_of_tokens: Sometimes::default(),
@@ -212,7 +216,7 @@ impl App {
     ) -> Result<R, Failed> {
         let index = self.service.index.clone().ok_or_else(Failed::no_index)?;
         let answer = self
-            .wait(&self.questions, QUESTION_TIMEOUT, move || question(&index))
+            .wait(&self.questions_to_index, QUESTION_TIMEOUT, move || question(&index))
             .await?;
         answer.map_err(|error| Failed::index(&error))
     }

@@ -71,8 +71,11 @@ pub(crate) const COMMAND_BYTES_MAX: usize = 16 << 10;
 /// Bodies below this are decoded where they were read: that takes less than a tenth of a millisecond.
 pub(crate) const DECODE_INLINE_BYTES_MAX: usize = 64 << 10;
 
-/// Questions to the engine and the index that may wait at the same time; each takes a thread.
+/// Questions to the engine that may wait at the same time; each takes a thread.
 pub(crate) const QUESTIONS_MAX: usize = 16;
+
+/// Questions to the index that may be asked at the same time; each takes a thread.
+pub(crate) const QUESTIONS_TO_INDEX_MAX: usize = 16;
 
 /// Plans that may be made at the same time; each takes a thread and waits for a driver.
 pub(crate) const PLANS_MAX: usize = 4;
@@ -133,7 +136,7 @@ pub(crate) const STREAM_PAGE: u32 = 200;
 pub(crate) const ROWS_DEFAULT: u32 = 100;
 
 const _: () = assert!(
-    QUESTIONS_MAX + PLANS_MAX < 64,
+    QUESTIONS_MAX + QUESTIONS_TO_INDEX_MAX + PLANS_MAX < 64,
     "threads are left for decoding large bodies"
 );
 

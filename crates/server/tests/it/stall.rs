@@ -1,6 +1,8 @@
 //! What is answered when the engine cannot take or keep anything.
 
+use std::fs;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread;
 use std::time::Duration;
 
 use staunch_ports::{Journal as _, Lsn, StoredFrame};
@@ -16,7 +18,7 @@ const BRUTE: &str = r#"{"rule": "brute", "ip": "203.0.113.7"}"#;
 /// Posts in the background.
 fn post(client: Client, path: &'static str, body: &'static str) -> Receiver<Answer> {
     let (sender, receiver) = channel();
-    std::thread::spawn(move || drop(sender.send(client.post(path, body))));
+    thread::spawn(move || drop(sender.send(client.post(path, body))));
     receiver
 }
 
@@ -80,6 +82,31 @@ fn a_body_counts_until_its_events_are_durable() {
     until("the memory is given back", || {
         staunch.client().post(EVENTS, &large).status == 202
     });
+}
+
+#[test]
+fn questions_to_an_index_that_hangs_hold_up_none_to_the_engine() {
+    let staunch = Staunch::start(Options::default());
+    // Opening a pipe waits for somebody who writes. Nothing was asked yet, so that no file is open already.
+    let (pipe, index) = (staunch.dir.path().join("pipe"), staunch.dir.path().join("index.sqlite"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    fs::remove_file(&index).expect("removed");
+    fs::hard_link(&pipe, &index).expect("linked");
+    let questions: Vec<_> = (0..16)
+        .map(|_| {
+            let client = staunch.client();
+            thread::spawn(move || client.get(path::INCIDENTS))
+        })
+        .collect();
+    for question in questions {
+        question.join().expect("it is answered").problem(503, "no-answer");
+    }
+    // Nobody waits for them any more, and all of them hang still.
+    let health: Health = staunch.stranger().get(path::HEALTH).json();
+    assert_eq!(health.status, "ok");
+    assert_eq!(staunch.client().get(path::STATUS).status, 200);
+    let mut either_end = fs::OpenOptions::new();
+    drop(either_end.read(true).write(true).open(&pipe).expect("it opens"));
 }
 
 #[test]
@@ -178,7 +205,7 @@ fn a_staunch_that_stops_says_so() {
     let mut staunch = Staunch::start(Options::default());
     let runtime = staunch.runtime.take().expect("it runs");
     // It waits for the server to let go of it.
-    let stopping = std::thread::spawn(move || runtime.stop());
+    let stopping = thread::spawn(move || runtime.stop());
     until("the loop has ended", || {
         staunch.stranger().get(path::HEALTH).status == 503
     });
