@@ -440,10 +440,11 @@ impl Follower for Index {
         if let Err(error) = self.commit() {
             self.failed(error);
         }
-        if self.stand != Stand::Unopened && self.shared.take_damaged() {
-            if let Err(error) = self.start_over("a question found damage") {
-                self.failed(error);
-            }
+        if self.stand != Stand::Unopened
+            && self.shared.take_damaged()
+            && let Err(error) = self.start_over("a question found damage")
+        {
+            self.failed(error);
         }
     }
 
