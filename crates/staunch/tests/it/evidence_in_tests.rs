@@ -56,21 +56,25 @@ fn what_became_of_evidence_is_expected_and_each_other_word_fails() {
 fn evidence_fails_in_tests_as_it_does_in_a_server() {
     let home = Home::new("");
     let fault = "{ at: preserve, kind: full, times: always }";
-    for (instead, became) in [
+    for (instead, became, is_met) in [
         // What may pass is tried again, and what is lost is waited for until the deadline.
-        ("{ at: preserve, kind: throttled, times: 1 }", "sealed"),
-        ("{ at: preserve, kind: throttled, times: always }", "missed"),
+        ("{ at: preserve, kind: throttled, times: 1 }", "sealed", true),
+        ("{ at: preserve, kind: throttled, times: always }", "missed", true),
         (
             "{ at: preserve, evidence: sockets, kind: request-lost, times: always }",
             "missed",
+            true,
         ),
+        // Neither of this target nor of this kind is anything kept.
         (
             "{ at: preserve, of: 208.75.250.51, kind: full, times: always }",
             "sealed",
+            false,
         ),
         (
             "{ at: preserve, evidence: capture, kind: full, times: always }",
             "sealed",
+            false,
         ),
     ] {
         let expect = format!("evidence: {{ sockets: {became} }}, notice: goes on without");
@@ -81,7 +85,13 @@ fn evidence_fails_in_tests_as_it_does_in_a_server() {
         let from = format!("{MISSED}, notice: goes on without its evidence");
         let times = instead.replace("times: 1", "times: 3");
         let dir = changed(&home, NAME, &[], &[(fault, &times), (&from, &expect)]);
-        assert_eq!(differences(&dir), (Some(0), vec![]), "{instead}");
+        let unmet = ("a request meets the fault".to_owned(), "none does".to_owned());
+        let told = if is_met {
+            (Some(0), vec![])
+        } else {
+            (Some(13), vec![unmet])
+        };
+        assert_eq!(differences(&dir), told, "{instead}");
     }
     for (mistaken, code, hint) in [
         ("{ at: preserve, kind: lies }", "error[P013]", "request-lost"),
