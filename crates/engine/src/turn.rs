@@ -92,9 +92,7 @@ impl Turn<'_> {
             text,
         }));
     }
-}
 
-impl Turn<'_> {
     /// Drops the oldest notice that is no page, or else the oldest page about how an incident stands: an attacker makes
     /// as many of these as it likes, and few are about what is stuck, about the breaker, a sweep or a recovery.
     fn drop_notice(&mut self) {

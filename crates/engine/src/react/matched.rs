@@ -15,8 +15,7 @@ use crate::transaction::can_be_held;
 use crate::turn::Turn;
 
 impl Turn<'_> {
-    /// An event matched `matched`: it joins the open incident of its key or opens a new one.
-    /// Takes what an event matched, and returns the incident that it opened or joined.
+    /// An event matched `matched`: it joins the open incident of its key or opens a new one, which is returned.
     pub(crate) fn on_match(&mut self, event: &Event, matched: &Match) -> Option<IncidentId> {
         let playbook = self.state.playbooks.get(&matched.playbook).cloned()?;
         if let Some(incident) = self.absorbing(matched) {

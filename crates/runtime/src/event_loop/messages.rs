@@ -12,6 +12,7 @@ use super::room::LOOK_INTERVAL;
 use super::{EventLoop, LoopError};
 use crate::handle::{Busy, EventReply, Message, Recorded};
 use crate::second_look::{Missed, Swept};
+use crate::{pinned_bytes, pinned_bytes_max};
 
 /// Room in a frame for what feeds say of one target, with its record.
 const ROOM_PER_KNOWN: usize = 2 * 1024;
@@ -172,19 +173,14 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether what takes `bytes` of a frame leaves half of it for what is due besides.
+    /// Whether what takes `bytes` of a frame fits into one.
     fn check_size(&self, bytes: usize) -> Result<(), Busy> {
-        let max = self.journal.payload_bytes_max() / 2;
+        let max = pinned_bytes_max(self.journal.payload_bytes_max());
         if bytes > max {
             return Err(Busy::TooLarge { bytes, max });
         }
         Ok(())
     }
-}
-
-/// Bytes of a frame that pins `input`, which is in it twice: as the input, and as the record.
-fn pinned_bytes(input: &Input) -> usize {
-    postcard::to_stdvec(input).map_or(usize::MAX, |bytes| 2 * bytes.len())
 }
 
 fn incidents_of(records: &[Record]) -> Vec<IncidentId> {

@@ -1,6 +1,7 @@
 //! What a policy takes of the journal.
 
 use staunch_model::{Input, Policy};
+use staunch_runtime::{pinned_bytes, pinned_bytes_max};
 
 use super::journal_options;
 use crate::config::Config;
@@ -12,9 +13,8 @@ use crate::exit::{Exit, Fault};
 /// [`Fault`] with a way out. Without this check a server that starts with it would end.
 pub(crate) fn check_size(config: &Config, policy: &Policy) -> Result<(), Fault> {
     let input = Input::Policy(policy.clone().into());
-    // It is in its frame twice: as what was put in, and as what is recorded.
-    let bytes = postcard::to_stdvec(&input).map_or(usize::MAX, |bytes| 2 * bytes.len());
-    let max = journal_options(config).payload_bytes_max / 2;
+    let bytes = pinned_bytes(&input);
+    let max = pinned_bytes_max(journal_options(config).payload_bytes_max);
     if bytes <= max {
         return Ok(());
     }

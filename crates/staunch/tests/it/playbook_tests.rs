@@ -375,37 +375,39 @@ fn an_address_that_is_nobodys_is_refused_for_a_reason() {
 
 #[test]
 fn a_fault_that_no_request_meets_fails_its_test() {
-    let home = Home::new("");
-    let dir = changed(&home, "brute-force-block", &[], &[]);
-    let file = format!("{dir}/brute-force-block.test.yaml");
-    let text = std::fs::read_to_string(&file).expect("it is there");
-    let (events, _) = text.split_once("\ntests:").expect("there are tests");
-    let head = format!("{events}\ntests:\n");
-    let tests = "  - name: a slip
+    let tests = "tests:
+  - name: a slip
     faults:
       - { at: execute, of: 203.0.113.7, kind: denied }
       - { at: execute, of: 203.0.113.70, kind: denied, times: always }
     events: [{ at: 0s, event: ssh }]
     expect: [{ at: 1s, state: { 203.0.113.7: in-force } }]
 ";
-    std::fs::write(&file, format!("{head}{tests}")).expect("it is our directory");
+    let home = Home::new("");
+    let (file, line) = with_tests(&home, tests, &[]);
     let output = test(&[&file], true);
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{}", stderr(&output)));
     let differences = report["files"][0]["tests"][0]["differences"].as_array().expect("some");
     let of_fault = |it: &&Value| it["expected"] == "a request meets the fault";
     let lines: Vec<_> = differences.iter().filter(of_fault).map(|it| &it["line"]).collect();
-    assert_eq!(lines, [&Value::from(head.matches('\n').count() + 4)], "{report:#}");
+    assert_eq!(lines, [&Value::from(line + 4)], "{report:#}");
     assert_eq!(output.status.code(), Some(13));
+}
+
+/// The file of `tests` of brute-force-block, with `changes` to its events, and the line in which `tests` begin.
+fn with_tests(home: &Home, tests: &str, changes: &[(&str, &str)]) -> (String, usize) {
+    let dir = changed(home, "brute-force-block", &[], changes);
+    let file = format!("{dir}/brute-force-block.test.yaml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let (events, _) = text.split_once("\ntests:").expect("there are tests");
+    std::fs::write(&file, format!("{events}\n{tests}")).expect("it is our directory");
+    (file, events.matches('\n').count() + 2)
 }
 
 /// The `tests` of brute-force-block pass, with `changes` to its events.
 fn passes(tests: &str, changes: &[(&str, &str)]) {
     let home = Home::new("");
-    let dir = changed(&home, "brute-force-block", &[], changes);
-    let file = format!("{dir}/brute-force-block.test.yaml");
-    let text = std::fs::read_to_string(&file).expect("it is there");
-    let (events, _) = text.split_once("\ntests:").expect("there are tests");
-    std::fs::write(&file, format!("{events}\n{tests}")).expect("it is our directory");
+    let (file, _) = with_tests(&home, tests, changes);
     let output = test(&[&file], false);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
 }
