@@ -117,21 +117,31 @@ impl Turn<'_> {
 
     /// Starts the first waiting transaction whose target is free, if there is room in flight.
     fn start_next(&mut self) -> bool {
-        if self.state.index.queue.is_empty() {
-            return false;
-        }
         if self.state.index.in_flight >= self.state.limits().actions_in_flight_max && !is(Mutant::ConcurrencyIgnored) {
             return false;
         }
-        let looked_at = if is(Mutant::QueueStops) { 1 } else { usize::MAX };
-        let next = self.state.index.queue.keys().copied().take(looked_at).find(|id| {
-            let it = &self.state.transactions[id];
-            self.state.index.owns_target(it) && self.state.is_preserved(it) && !self.state.awaits_baseline(it)
-        });
-        let Some(id) = next else { return false };
-        let dispatch = self.look(&self.state.transactions[&id]);
-        self.change(id, Change::PreCheckStarted(dispatch));
-        true
+        while let Some(id) = self.state.index.candidates.first() {
+            if self.can_start(id) {
+                let dispatch = self.look(&self.state.transactions[&id]);
+                self.change(id, Change::PreCheckStarted(dispatch));
+                return true;
+            }
+            self.state.index.candidates.take(id);
+        }
+        debug_assert!(
+            !self.state.index.queue.keys().any(|id| self.can_start(*id)),
+            "what can start is a candidate"
+        );
+        false
+    }
+
+    /// True when nothing acts at the target of `id`, and what has to come before its act is there.
+    fn can_start(&self, id: TransactionId) -> bool {
+        if is(Mutant::QueueStops) && self.state.index.queue.first() != Some(&id) {
+            return false;
+        }
+        let it = &self.state.transactions[&id];
+        self.state.index.owns_target(it) && self.state.is_preserved(it) && !self.state.awaits_baseline(it)
     }
 
     /// Opens the circuit breaker when failures pile up.
@@ -403,9 +413,7 @@ impl Turn<'_> {
         }
         let end = incident.absorbs_until.max(self.now);
         // What has hurt would hurt again, whatever became of the others.
-        let hurt =
-            |it: &&Transaction| matches!(&it.state, State::Released(cause) if matches!(**cause, Cause::Hurts { .. }));
-        if transactions.iter().any(hurt) && !is(Mutant::HurtsAtOnce) {
+        if transactions.iter().copied().any(has_hurt) && !is(Mutant::HurtsAtOnce) {
             let playbook = self.state.playbooks.get(&*incident.playbook);
             let pause = playbook.map_or(limits::REJUDGE_PAUSE, |it| it.deduplicate);
             return Some(end.max(self.now + pause));
@@ -450,8 +458,16 @@ fn leave_out_judged_anew(transactions: &mut Vec<&Transaction>) {
     }
 }
 
+/// True when `it` is or was lifted because it hurt.
+pub(crate) fn has_hurt(it: &Transaction) -> bool {
+    let (State::Releasing(cause) | State::Released(cause)) = &it.state else {
+        return false;
+    };
+    matches!(**cause, Cause::Hurts { .. })
+}
+
 /// How long after `it` ended an event of the same key is judged anew; `None` for the playbook's whole time.
-fn rejudged_after(it: &Transaction) -> Option<Span> {
+pub(crate) fn rejudged_after(it: &Transaction) -> Option<Span> {
     match &it.state {
         State::Released(cause) | State::RolledBack(cause) => match &**cause {
             // The containment has run its course, or was taken away.

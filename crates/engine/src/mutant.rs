@@ -232,6 +232,8 @@ pub enum Mutant {
     IncidentEach,
     /// An incident that did not contain takes up further events like one that did.
     AttackerShielded,
+    /// While a step of an incident is in force, further events join it, although another step has ended.
+    StepShielded,
     /// What waits first keeps all others from starting.
     QueueStops,
     /// Budgets are those of half an hour.
@@ -278,7 +280,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 134] = [
+    pub const ALL: [Self; 135] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -392,6 +394,7 @@ impl Mutant {
         Self::EvidenceLeftOut,
         Self::IncidentEach,
         Self::AttackerShielded,
+        Self::StepShielded,
         Self::QueueStops,
         Self::BudgetShort,
         Self::LookOnce,

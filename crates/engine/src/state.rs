@@ -2,6 +2,7 @@
 //!
 //! Only [`crate::apply`] changes it. Everything under [`Index`] is derived and never stored.
 
+mod candidates;
 mod deadlines;
 mod index;
 mod lifted;
@@ -12,11 +13,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, Await, ContentHash, ContextTable, Description, EffectKey, Evidence, EvidenceId, Failure, Incident,
+    ActionKind, Await, ContentHash, ContextTable, Description, EffectKey, Evidence, EvidenceId, Failure, Few, Incident,
     IncidentId, IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Recovery, RiskTable,
     Span, StateKind, Target, Timestamp, Transaction, TransactionId, UndoClass, Watch, WatchId,
 };
 
+pub use self::candidates::Candidates;
 pub use self::deadlines::{Deadlines, Subject};
 pub use self::index::{Index, KeyHash, PlaceHash, key_hash};
 pub use self::lifted::Lifted;
@@ -243,6 +245,27 @@ impl EngineState {
     #[must_use]
     pub fn is_collected(&self, incident: IncidentId) -> bool {
         !self.has_open_evidence(incident, |_| true)
+    }
+
+    /// Has those asked anew whether they can start that may have waited for something of `incident`: for a reading, or
+    /// for evidence of its own or at what it keeps something of.
+    pub(crate) fn ask_anew(&mut self, incident: IncidentId) {
+        let state = &*self;
+        let Some(incident) = state.incidents.get(&incident).filter(|_| !state.index.queue.is_empty()) else {
+            return;
+        };
+        let kept = |id| state.evidence.get(id).and_then(|it| it.target.as_ref());
+        let holders = |target| {
+            ActionKind::ALL
+                .iter()
+                .filter_map(move |kind| state.holder_of(*kind, target))
+        };
+        let at_targets = incident.evidence.iter().filter_map(kept).flat_map(holders);
+        let asked = incident.transactions.iter().copied().chain(at_targets);
+        let asked: Few<TransactionId> = asked.filter(|id| state.index.queue.contains(id)).collect();
+        for id in &asked {
+            self.index.candidates.add(*id);
+        }
     }
 
     fn has_open_evidence(&self, incident: IncidentId, which: impl Fn(&Evidence) -> bool) -> bool {

@@ -292,8 +292,9 @@ impl Model {
                     outcome: None,
                 };
                 self.incidents.insert(*incident, case);
-                self.opens_alone(*incident, now)?;
+                self.opens_alone(frame, *incident, now)?;
             }
+            Record::EventJoined { incident } => self.joins_what_holds(frame, *incident, now)?,
             Record::OutcomeReached { incident, outcome } => {
                 self.outcome_is_true(*incident, *outcome)?;
                 if let Some(case) = self.incidents.get_mut(incident) {

@@ -83,5 +83,9 @@ fn change_evidence(
     change(it);
     state.index.enter_evidence(it);
     state.index.touch(it.incident);
+    if !it.is_open() {
+        let incident = it.incident;
+        state.ask_anew(incident);
+    }
     Ok(())
 }

@@ -103,6 +103,10 @@ pub(super) fn changed(
     }
     if let Change::LetGo(incident) = change {
         index.touch(*incident);
+        if it.state.kind() == StateKind::Planned {
+            // What that incident preserves is no longer waited for.
+            index.candidates.add(id);
+        }
     }
     let (incident, label) = (it.incident, it.label());
     if let Change::Joined(incident) = change {

@@ -108,6 +108,7 @@ pub(super) fn ended(state: &mut EngineState, incident: IncidentId, id: WatchId) 
     let ended = ended.ok_or(ApplyError::NoWatch(id))?;
     state.index.leave_watch(&ended);
     state.index.touch(incident);
+    state.ask_anew(incident);
     Ok(())
 }
 
@@ -123,5 +124,6 @@ fn change_watch(
     change(it);
     state.index.enter_watch(it);
     state.index.touch(incident);
+    state.ask_anew(incident);
     Ok(())
 }

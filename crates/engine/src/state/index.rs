@@ -11,6 +11,7 @@ use staunch_model::{
 };
 
 use super::PendingNotice;
+use super::candidates::Candidates;
 use super::deadlines::{Deadlines, Subject};
 use crate::compact::{Compact, CompactSet};
 use crate::lists::ListedNetworks;
@@ -21,7 +22,8 @@ use crate::standing::Standing;
 /// Derived look-ups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// The incidents of each key, oldest first. All but the newest wait for a transaction that they have let go of.
+    /// The incidents of each key, oldest first. All but the newest hold a part of their attacker, or wait for a
+    /// transaction that they have let go of.
     pub by_key: CompactSet<(KeyHash, IncidentId)>,
     /// The transaction that occupies each target: not ended, or stuck.
     pub by_target: CompactSet<(PlaceHash, TransactionId)>,
@@ -31,6 +33,8 @@ pub struct Index {
     pub open_evidence: BTreeSet<(Target, IncidentId, EvidenceId)>,
     /// Transactions waiting for their turn.
     pub queue: CompactSet<TransactionId>,
+    /// Those of them that may be able to start.
+    pub candidates: Candidates,
     /// What is due when.
     pub deadlines: Deadlines,
     /// Transactions in flight.
@@ -67,6 +71,7 @@ impl Index {
         }
         if kind == StateKind::Planned {
             self.queue.add(transaction.id);
+            self.candidates.add(transaction.id);
         }
         self.in_flight += u32::from(kind.is_in_flight());
         if stands(kind) {
@@ -92,9 +97,11 @@ impl Index {
         if kind != after {
             if kind == StateKind::Planned {
                 self.queue.take(&id);
+                self.candidates.take(id);
             }
             if after == StateKind::Planned {
                 self.queue.add(id);
+                self.candidates.add(id);
             }
             self.in_flight -= u32::from(kind.is_in_flight());
             self.in_flight += u32::from(after.is_in_flight());
@@ -137,6 +144,9 @@ impl Index {
         if let Some(next) = next {
             self.next_by_target.remove(&(kind, target.clone(), next));
             self.by_target.add((place, next));
+            if self.queue.contains(&next) {
+                self.candidates.add(next);
+            }
         }
     }
 

@@ -33,6 +33,7 @@ mod repeat;
 mod risk;
 mod rollback;
 mod sim;
+mod slipped;
 mod table;
 mod turns;
 mod undo;

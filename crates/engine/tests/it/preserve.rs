@@ -57,6 +57,32 @@ pub(crate) fn halfway_kept() -> EngineState {
 }
 
 #[test]
+fn what_waits_for_evidence_is_asked_once_and_then_when_that_is_there() {
+    let mut sim = preserving_for(PRESERVE_DEADLINE_MAX, EvidenceKind::Flows);
+    sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(60)); 6]);
+    for at in 0..6 {
+        let ip = format!("203.0.113.{at}");
+        event(&mut sim, &ip, &[Some(&ip)]);
+        assert_eq!(
+            (sim.state().index.queue.len(), sim.state().index.candidates.len()),
+            (at + 1, 0)
+        );
+    }
+    // After a start all of them are asked again.
+    sim.crash(Span::ZERO);
+    let index = &sim.state().index;
+    assert_eq!((index.queue.len(), index.candidates.len()), (6, 0));
+    sim.run(Span::from_mins(2));
+    assert_eq!(sim.state().index.queue.len(), 0, "{}", sim.story());
+    assert!(
+        (1..=6).all(|id| sim.kind(id) == Some(StateKind::InForce)),
+        "{}",
+        sim.story()
+    );
+    sim.ends_clean();
+}
+
+#[test]
 fn what_an_incident_had_joined_may_be_forgotten_while_its_evidence_is_awaited() {
     let mut sim = preserving_for(PRESERVE_DEADLINE_MAX, EvidenceKind::Flows);
     sim.event("other", IP);

@@ -4,13 +4,22 @@
 
 use staunch_model::{
     Change, ContentHash, Frame, GuardName, IncidentId, Input, Match, Phase, Playbook, Record, RefusalReason, Span,
-    Step, Target, Timestamp, TransactionId,
+    StateKind, Step, Target, Timestamp, TransactionId,
 };
 
-use super::{Found, Invariant, Model, Status, fail};
+use super::{Case, Found, Invariant, Model, Status, Tx, fail};
 
 /// For how long an incident that did not contain its attacker takes up further events, at most.
 const REJUDGE_PAUSE: Span = Span::from_mins(1);
+
+/// Whether an attacker is free of a step of its open incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Slipped {
+    No,
+    /// The model does not know enough to tell.
+    Perhaps,
+    Yes,
+}
 
 impl Model {
     /// Every match of an event opens an incident or joins one; what one opens with is what its playbook says.
@@ -123,26 +132,103 @@ impl Model {
         Ok(())
     }
 
-    /// An attacker has one incident of a playbook at a time.
-    pub(super) fn opens_alone(&self, incident: IncidentId, now: Timestamp) -> Found {
+    /// An attacker has one incident of a playbook at a time, and a further one when it has slipped from a step of that.
+    pub(super) fn opens_alone(&self, frame: &Frame, incident: IncidentId, now: Timestamp) -> Found {
         let Some(case) = self.incidents.get(&incident) else {
             return Ok(());
         };
-        let absorbs = |(id, other): &(&IncidentId, &super::Case)| {
-            let takes = match other.status {
-                Status::Open => true,
-                Status::Closed => now < other.absorbs_until,
-                Status::Forgotten => false,
-            };
-            **id != incident && takes && other.playbook == case.playbook && other.key == case.key
+        let kept = self.incidents.iter().filter(|(id, other)| {
+            let is_kept = **id != incident && other.status != Status::Forgotten;
+            is_kept && other.playbook == case.playbook && other.key == case.key
+        });
+        let Some((other, newest)) = kept.max_by_key(|(id, _)| **id) else {
+            return Ok(());
         };
-        match self.incidents.iter().find(absorbs) {
-            Some((other, _)) => fail(
-                Invariant::EventsAnswered,
-                format!("{incident} is opened although there is {other}"),
-            ),
-            None => Ok(()),
+        let takes = match newest.status {
+            Status::Open => self.has_slipped(frame, *other, newest, now) == Slipped::No,
+            Status::Closed => now < newest.absorbs_until,
+            Status::Forgotten => false,
+        };
+        if takes {
+            let what = format!("{incident} is opened although there is {other}");
+            return fail(Invariant::EventsAnswered, what);
         }
+        Ok(())
+    }
+
+    /// An open incident takes up an event unless its attacker has slipped from one of the steps that the event names.
+    pub(super) fn joins_what_holds(&self, frame: &Frame, incident: IncidentId, now: Timestamp) -> Found {
+        let Some(case) = self.incidents.get(&incident) else {
+            return Ok(());
+        };
+        if self.has_slipped(frame, incident, case, now) == Slipped::Yes {
+            let what = format!("{incident} takes up an event, and does not hold its attacker any more");
+            return fail(Invariant::EventsAnswered, what);
+        }
+        Ok(())
+    }
+
+    /// Whether a step that the event in `frame` names has ended in the open `incident`, for so long that it is judged
+    /// anew, and nothing else holds its target.
+    fn has_slipped(&self, frame: &Frame, incident: IncidentId, case: &Case, now: Timestamp) -> Slipped {
+        let Some(playbook) = self
+            .playbooks
+            .get(&case.playbook)
+            .filter(|_| case.status == Status::Open)
+        else {
+            return Slipped::No;
+        };
+        let own = || {
+            let known = |id| self.transactions.get(id).map(|it| (*id, it));
+            case.transactions.iter().filter_map(known)
+        };
+        let lifts = |it: &Tx| matches!(it.kind, StateKind::Releasing | StateKind::Released);
+        if own().any(|(_, it)| it.hurts && lifts(it)) {
+            return Slipped::No;
+        }
+        let mut slipped = Slipped::No;
+        for (at, target) in named_by(frame, case.playbook, &case.key) {
+            let Some(step) = playbook.steps.get(usize::from(at)) else {
+                continue;
+            };
+            if step.phase == Phase::Recover || target.aim() != step.action.aims_at() {
+                continue;
+            }
+            let of_step = || own().filter(|(_, it)| it.action == Some(step.action));
+            let is_kept = |it: &Tx| {
+                let planner = self.incidents.get(&it.incident);
+                planner.is_some_and(|planner| planner.status != Status::Forgotten)
+            };
+            let mut at_place = of_step().filter(|(_, it)| it.target == target && is_kept(it));
+            let one = match at_place.next_back() {
+                Some((_, it)) if it.has_left() && it.is_held_by(incident) => match it.judged_anew_after {
+                    Some(Span::ZERO) => Slipped::Yes,
+                    Some(pause) if now >= case.absorbs_until.max(it.since + pause) => Slipped::Yes,
+                    _ => Slipped::No,
+                },
+                Some(_) => Slipped::No,
+                // What others had planned was lifted, and is forgotten with them; where it was, too.
+                None if of_step().any(|(_, it)| it.target == target && !is_kept(it)) => Slipped::Yes,
+                None if of_step().any(|(_, it)| !is_kept(it)) => Slipped::Perhaps,
+                None => Slipped::No,
+            };
+            slipped = slipped.max(one.min(self.is_free_of(step, &target)));
+        }
+        slipped
+    }
+
+    /// Whether nothing acts or waits to act at `target` as `step` would. What an orphan does is not known here.
+    fn is_free_of(&self, step: &Step, target: &Target) -> Slipped {
+        let there = self
+            .transactions
+            .values()
+            .filter(|it| it.target == *target && !it.has_left());
+        let holds = |it: &Tx| match it.action {
+            Some(action) if action == step.action => Slipped::No,
+            Some(_) => Slipped::Yes,
+            None => Slipped::Perhaps,
+        };
+        there.map(holds).min().unwrap_or(Slipped::Yes)
     }
 
     /// A closed incident takes further events for no longer than its playbook says; and one that did not contain, or
