@@ -22,8 +22,8 @@ use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::etag;
 use crate::limits::{
-    INDEX_LOOK_INTERVAL, INDEX_WAIT_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, QUESTIONS_TO_INDEX_MAX,
-    STREAMS_MAX, STREAMS_OF_ONE_MAX,
+    INDEX_ANSWER_MAX, INDEX_LOOK_INTERVAL, INDEX_WAIT_MAX, PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX,
+    QUESTIONS_TO_INDEX_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX,
 };
 use crate::problem::Failed;
 use crate::service::Service;
@@ -215,9 +215,11 @@ impl App {
         question: impl FnOnce(&IndexReader) -> Result<R, IndexError> + Send + 'static,
     ) -> Result<R, Failed> {
         let index = self.service.index.clone().ok_or_else(Failed::no_index)?;
+        let index = index.within(INDEX_ANSWER_MAX);
         let answer = self
             .wait(&self.questions_to_index, QUESTION_TIMEOUT, move || question(&index))
-            .await?;
+            .await
+            .map_err(|_| Failed::slow_index())?;
         answer.map_err(|error| Failed::index(&error))
     }
 

@@ -170,8 +170,24 @@ impl Failed {
         .hint("its log says why")
     }
 
+    /// The index takes too long: for this question, or for others that are before it.
+    pub(crate) fn slow_index() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "slow-index",
+            "the index does not answer",
+            "the index of the journal did not answer in time; containment goes on without it",
+        )
+        .hint("narrow the question: to a time, a state, a playbook or fewer rows")
+        .retry_after(5)
+    }
+
     /// A question to the index that failed.
     pub(crate) fn index(error: &IndexError) -> Self {
+        if let IndexError::TooSlow { .. } = error {
+            tracing::warn!(%error, "a question to the index was given up");
+            return Self::slow_index();
+        }
         if let IndexError::Awaited { why } = error {
             return Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

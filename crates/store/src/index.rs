@@ -94,6 +94,14 @@ pub enum IndexError {
         #[source]
         source: rusqlite::Error,
     },
+    /// A question was not answered within the time that it was given.
+    #[error("the index was asked for {what}, and did not answer within {within:?}")]
+    TooSlow {
+        /// What was asked for.
+        what: &'static str,
+        /// The time.
+        within: Duration,
+    },
     /// The index was not opened yet, and what its file has may be of another journal.
     #[error("the index cannot be opened yet: {why}")]
     Awaited {

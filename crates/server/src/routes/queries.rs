@@ -1,7 +1,7 @@
 //! Questions. What holds at present comes from the engine and is exact; what was comes from the index.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use axum::Json;
@@ -10,7 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{Exemption, IncidentId, Span, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
 use tokio::time::timeout;
@@ -320,8 +320,9 @@ pub(crate) async fn approvals(
     let next = page.cut(&mut approvals, |it| it.transaction);
     let wanted = !approvals.is_empty() && app.service.index.is_some();
     if wanted {
+        let ids: Vec<TransactionId> = approvals.iter().map(|it| it.transaction).collect();
         // The question can be answered without the judgements, but only just.
-        if let Ok(mut judgements) = app.look_up(judgements).await {
+        if let Ok(mut judgements) = app.look_up(move |index| index.judgements(&ids)).await {
             for approval in &mut approvals {
                 approval.judgement = judgements.remove(&approval.transaction);
             }
@@ -330,18 +331,6 @@ pub(crate) async fn approvals(
     let now = app.service.handle.now();
     let answer = Approvals { now, approvals, next };
     Ok(etag::clocked(ClockPart::new("now", &now), answer))
-}
-
-fn judgements(index: &IndexReader) -> Result<BTreeMap<TransactionId, staunch_model::Judgement>, IndexError> {
-    let filter = TransactionFilter {
-        state: Some(StateKind::AwaitingApproval),
-        ..TransactionFilter::default()
-    };
-    let rows = index.transactions(&filter)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| Some((row.id, row.judgement?)))
-        .collect())
 }
 
 /// Incidents, newest first.

@@ -99,7 +99,7 @@ fn questions_to_an_index_that_hangs_hold_up_none_to_the_engine() {
         })
         .collect();
     for question in questions {
-        question.join().expect("it is answered").problem(503, "no-answer");
+        question.join().expect("it is answered").problem(503, "slow-index");
     }
     // Nobody waits for them any more, and all of them hang still.
     let health: Health = staunch.stranger().get(path::HEALTH).json();

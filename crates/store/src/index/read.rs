@@ -5,13 +5,16 @@
 mod columns;
 mod queries;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
-use staunch_model::{IncidentId, IncidentOutcome, IncidentStatus, NoticeId, StateKind, Timestamp, TransactionId};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use staunch_model::{
+    IncidentId, IncidentOutcome, IncidentStatus, Judgement, NoticeId, StateKind, Timestamp, TransactionId,
+};
 use staunch_ports::Lsn;
 
 use super::IndexError;
@@ -20,7 +23,7 @@ use super::rows::{CommandRow, Happening, IncidentDetail, IncidentRow, NoticeRow,
 
 pub(super) use columns::content_hash;
 use columns::{command_row, notice_row};
-use queries::{below, collect, detail, happened, incidents, place_behind, position, rows, transactions};
+use queries::{below, collect, detail, happened, incidents, judgements, place_behind, position, rows, transactions};
 
 /// The most rows of one page.
 pub const ROWS_MAX: u32 = 1_000;
@@ -30,6 +33,9 @@ const IDLE_MAX: usize = 4;
 
 /// How long a question waits for the writer, which hardly ever stands in its way.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many steps of SQLite's machine lie between two looks at the clock: well below a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Which incidents; the default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +73,8 @@ pub struct TransactionFilter {
 #[derive(Clone, Debug)]
 pub struct IndexReader {
     shared: Arc<Shared>,
+    /// How long an answer may take; `None` for as long as it does.
+    within: Option<Duration>,
 }
 
 /// What the writer and its readers share.
@@ -149,7 +157,16 @@ impl Shared {
 
 impl IndexReader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, within: None }
+    }
+
+    /// The same, whose questions are given up when they are not answered `within` this time: nobody waits any more.
+    #[must_use]
+    pub fn within(self, within: Duration) -> Self {
+        Self {
+            within: Some(within),
+            ..self
+        }
     }
 
     /// Asks the index at `path`, which another process may be writing.
@@ -207,6 +224,14 @@ impl IndexReader {
     /// [`IndexError`].
     pub fn transactions(&self, filter: &TransactionFilter) -> Result<Vec<TransactionRow>, IndexError> {
         self.ask("transactions", |db| transactions(db, filter))
+    }
+
+    /// What was concluded about each of the transactions `of`, as far as the index knows it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn judgements(&self, of: &[TransactionId]) -> Result<BTreeMap<TransactionId, Judgement>, IndexError> {
+        self.ask("judgements", |db| judgements(db, of))
     }
 
     /// Commands, newest first: the last `limit` (as in [`IncidentFilter::limit`]) before frame `before`.
@@ -287,10 +312,16 @@ impl IndexReader {
             Some(db) => db,
             None => open(&self.shared.path).map_err(failed)?,
         };
+        let until = self.within.map(|within| Instant::now() + within);
+        let is_over = until.map(|until| move || Instant::now() >= until);
         let answer = db
-            .transaction()
+            .progress_handler(STEPS_BETWEEN_LOOKS, is_over)
+            .and_then(|()| db.transaction())
             .and_then(|transaction| question(&transaction))
-            .map_err(failed);
+            .map_err(|source| match self.within {
+                Some(within) if is_interrupted(&source) => IndexError::TooSlow { what, within },
+                _ => failed(source),
+            });
         match &answer {
             Ok(_) => {
                 let mut idle = self.shared.idle();
@@ -310,6 +341,10 @@ impl IndexReader {
         }
         answer
     }
+}
+
+fn is_interrupted(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {

@@ -1,5 +1,6 @@
 //! The query index: what it shows, and that it never shows another history than the journal's.
 
+mod asked;
 mod happened;
 mod kept;
 mod preserved;

@@ -2,9 +2,11 @@
 //!
 //! Never puts text of a question into a statement: every value is bound. Every answer has a limit.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use staunch_model::{IncidentId, IncidentStatus};
+use staunch_model::{IncidentId, IncidentStatus, Judgement, TransactionId};
 use staunch_ports::Lsn;
 
 use super::columns::{
@@ -84,6 +86,21 @@ pub(super) fn transactions(db: &Connection, filter: &TransactionFilter) -> rusql
     values.push(Box::new(rows(filter.limit)));
     let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
     collect(db, &sql, &values, transaction_row)
+}
+
+pub(super) fn judgements(
+    db: &Connection,
+    of: &[TransactionId],
+) -> rusqlite::Result<BTreeMap<TransactionId, Judgement>> {
+    let mut found = BTreeMap::new();
+    let mut ask = db.prepare_cached("SELECT * FROM transactions WHERE id = ?1")?;
+    for id in of {
+        let row = ask.query_row(params![int(id.0)], transaction_row).optional()?;
+        if let Some(judgement) = row.and_then(|row| row.judgement) {
+            found.insert(*id, judgement);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn detail(db: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentDetail>> {
@@ -170,14 +187,18 @@ pub(super) fn happened(
         Some(lsn) if lsn <= place.lsn => place.entry,
         _ => place_behind(db, place.lsn.saturating_sub(1))?.entry,
     };
+    // Whoever planned a transaction holds it too, and a command is told by what it names.
     let narrowed = match incident {
         Some(_) => {
-            "AND (timeline.incident = ?3 OR transactions.incident = ?3 OR EXISTS (
-                SELECT 1 FROM holders WHERE holders.incident = ?3 AND holders.tx = timeline.tx)
-             OR (timeline.incident IS NULL AND timeline.tx IS NULL AND EXISTS (
-                SELECT 1 FROM command_targets WHERE command_targets.lsn = timeline.lsn
-                    AND (command_targets.incident = ?3 OR EXISTS (
-                        SELECT 1 FROM holders WHERE holders.incident = ?3 AND holders.tx = command_targets.tx)))))"
+            "AND timeline.id IN (
+                SELECT id FROM timeline WHERE incident = ?3 AND id > ?1
+                UNION SELECT entry.id FROM holders JOIN timeline AS entry ON entry.tx = holders.tx
+                    WHERE holders.incident = ?3 AND entry.id > ?1
+                UNION SELECT entry.id FROM timeline AS entry WHERE entry.incident IS NULL AND entry.tx IS NULL
+                    AND entry.id > ?1 AND entry.lsn IN (
+                        SELECT lsn FROM command_targets WHERE incident = ?3
+                        UNION SELECT command_targets.lsn FROM holders
+                            JOIN command_targets ON command_targets.tx = holders.tx WHERE holders.incident = ?3))"
         }
         None => "AND ?3 IS NULL",
     };
