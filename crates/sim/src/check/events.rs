@@ -182,8 +182,13 @@ impl Model {
             let known = |id| self.transactions.get(id).map(|it| (*id, it));
             case.transactions.iter().filter_map(known)
         };
+        let is_kept = |it: &Tx| {
+            let planner = self.incidents.get(&it.incident);
+            planner.is_some_and(|planner| planner.status != Status::Forgotten)
+        };
+        // What has hurt is let rest until it is forgotten, with the time of its playbook.
         let lifts = |it: &Tx| matches!(it.kind, StateKind::Releasing | StateKind::Released);
-        if own().any(|(_, it)| it.hurts && lifts(it)) {
+        if own().any(|(_, it)| it.hurts && lifts(it) && is_kept(it)) {
             return Slipped::No;
         }
         let mut slipped = Slipped::No;
@@ -195,10 +200,6 @@ impl Model {
                 continue;
             }
             let of_step = || own().filter(|(_, it)| it.action == Some(step.action));
-            let is_kept = |it: &Tx| {
-                let planner = self.incidents.get(&it.incident);
-                planner.is_some_and(|planner| planner.status != Status::Forgotten)
-            };
             let mut at_place = of_step().filter(|(_, it)| it.target == target && is_kept(it));
             let one = match at_place.next_back() {
                 Some((_, it)) if it.has_left() && it.is_held_by(incident) => match it.judged_anew_after {
