@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use staunch_model::Record;
+use staunch_model::{InstallationId, Record};
 use staunch_ports::Lsn;
 use staunch_store::index::{Happening, IndexReader, Place};
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,6 +28,14 @@ use crate::limits::{
 };
 use crate::problem::Failed;
 
+/// What a client is told whose last event was told by another installation.
+const ANOTHER_INSTALLATION: &str = "this is another installation than the one that was followed, with a data directory \
+                                    of its own: what has happened here is told from its beginning";
+
+/// What a client is told whose last event is of a frame that the journal does not have.
+const JOURNAL_OF_BEFORE: &str = "the journal ends before what was told last, as one does that was put back from a copy: \
+                                 what happens from now on is told";
+
 /// What happens from now on, or from a place on.
 pub(crate) async fn happening(
     State(app): State<Shared>,
@@ -39,21 +47,39 @@ pub(crate) async fn happening(
     let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let own = app.streams_of.begin(caller.name()).ok_or_else(too_many_of_one)?;
     let turn = app.streams.clone().try_acquire_owned().map_err(|_| too_many())?;
-    let place = match (headers.get("last-event-id"), query.after) {
-        (Some(id), _) => id
-            .to_str()
-            .ok()
-            .and_then(|id| id.parse().ok())
-            .map(|Id(place)| place)
-            .ok_or_else(|| {
+    let installation = app.ask(|state| state.installation).await?;
+    let end = app.journal_lsn();
+    let is_ahead = |lsn: u64| end.is_some_and(|end| lsn > end);
+    let (place, elsewhere) = match (headers.get("last-event-id"), query.after) {
+        (Some(id), _) => {
+            let id: Option<Id> = id.to_str().ok().and_then(|id| id.parse().ok());
+            let id = id.ok_or_else(|| {
                 Failed::malformed("Last-Event-ID is none of this stream")
                     .hint("leave it out to be told what happens from now on")
-            })?,
-        (None, Some(lsn)) => app.look_up(move |index| index.place(Lsn(lsn))).await?,
-        (None, None) => app.look_up(|index| index.place(index.position()?)).await?,
+            })?;
+            if id.installation.is_some_and(|of| of != installation) {
+                (Place::default(), Some(ANOTHER_INSTALLATION))
+            } else if is_ahead(id.place.lsn) {
+                let end = app.look_up(|index| index.place(index.position()?)).await?;
+                (end, Some(JOURNAL_OF_BEFORE))
+            } else {
+                (id.place, None)
+            }
+        }
+        (None, Some(lsn)) if is_ahead(lsn) => {
+            let what = format!(
+                "there is no frame {lsn} yet: the journal ends with {}",
+                end.unwrap_or_default()
+            );
+            return Err(Failed::malformed(what).hint("leave `after` out to be told what happens from now on"));
+        }
+        (None, Some(lsn)) => (app.look_up(move |index| index.place(Lsn(lsn))).await?, None),
+        (None, None) => (app.look_up(|index| index.place(index.position()?)).await?, None),
     };
     let follower = Follower {
+        installation,
         place,
+        elsewhere,
         query,
         ready: VecDeque::new(),
         told_to: None,
@@ -75,9 +101,12 @@ pub(crate) async fn happening(
 /// A client that is told what happens.
 struct Follower {
     app: Shared,
+    installation: InstallationId,
     /// Behind what was read last.
     place: Place,
     query: StreamQuery,
+    /// Why the place is not the one that the client named, until it knows.
+    elsewhere: Option<&'static str>,
     /// What was read and is not sent yet.
     ready: VecDeque<Happening>,
     /// Whether the client knows where it is.
@@ -97,14 +126,17 @@ impl Follower {
     async fn next(&mut self) -> Option<Event> {
         // Who loses the stream before anything was told comes back to where it began.
         if !std::mem::replace(&mut self.begun, true) {
-            return Some(Event::default().id(Id(self.place).to_string()));
+            return Some(Event::default().id(self.id(self.place)));
+        }
+        if let Some(why) = self.elsewhere.take() {
+            return Some(self.about_itself(why.to_owned()));
         }
         loop {
             if self.app.is_stopping() || !self.may_look() {
                 return None;
             }
             if let Some(it) = self.ready.pop_front() {
-                return Some(event(&it));
+                return Some(self.event(&it));
             }
             let read = if self.is_up_to_date() {
                 Ok(())
@@ -189,6 +221,27 @@ impl Follower {
         ))
     }
 
+    /// The event that tells of `it`.
+    fn event(&self, it: &Happening) -> Event {
+        let entry = StreamEntry {
+            lsn: it.place.lsn,
+            at: it.at,
+            kind: kind_of(&it.detail),
+            incident: it.incident,
+            transaction: it.transaction,
+            what: match &it.detail {
+                Record::NoticeQueued(notice) => notice.words(),
+                _ => it.what.clone(),
+            },
+        };
+        with_json(Event::default().id(self.id(it.place)), &entry)
+    }
+
+    fn id(&self, place: Place) -> String {
+        let installation = Some(self.installation);
+        Id { place, installation }.to_string()
+    }
+
     /// The event that tells `what` of the stream itself. It has no id: who loses the stream comes back to what was told
     /// last.
     fn about_itself(&self, what: String) -> Event {
@@ -217,22 +270,6 @@ impl Follower {
                 .is_some_and(|identity| identity.role.has(Right::Look)),
         }
     }
-}
-
-fn event(it: &Happening) -> Event {
-    let kind = kind_of(&it.detail);
-    let entry = StreamEntry {
-        lsn: it.place.lsn,
-        at: it.at,
-        kind,
-        incident: it.incident,
-        transaction: it.transaction,
-        what: match &it.detail {
-            Record::NoticeQueued(notice) => notice.words(),
-            _ => it.what.clone(),
-        },
-    };
-    with_json(Event::default().id(Id(it.place).to_string()), &entry)
 }
 
 /// `event` with `entry`.
@@ -295,12 +332,17 @@ const fn kind_of(record: &Record) -> StreamKind {
     }
 }
 
-/// The id of an event: `17.204`, frame and entry.
-struct Id(Place);
+/// The id of an event: `17.204.5ee0a1b2c3d4e5f6`, frame, entry and installation.
+struct Id {
+    place: Place,
+    /// Whose frame it is; `None` in ids of versions that did not say.
+    installation: Option<InstallationId>,
+}
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.0.lsn, self.0.entry)
+        write!(f, "{}.{}", self.place.lsn, self.place.entry)?;
+        self.installation.map_or(Ok(()), |it| write!(f, ".{it}"))
     }
 }
 
@@ -308,12 +350,14 @@ impl FromStr for Id {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (lsn, entry) = text.split_once('.').ok_or(())?;
-        let number = |text: &str| text.parse().map_err(drop);
-        Ok(Self(Place {
-            lsn: number(lsn)?,
-            entry: number(entry)?,
-        }))
+        let mut parts = text.splitn(3, '.');
+        let mut number = || parts.next().ok_or(())?.parse().map_err(drop);
+        let (lsn, entry) = (number()?, number()?);
+        let installation = parts.next().map(str::parse).transpose().map_err(drop)?;
+        Ok(Self {
+            place: Place { lsn, entry },
+            installation,
+        })
     }
 }
 

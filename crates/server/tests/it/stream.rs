@@ -168,6 +168,48 @@ fn who_is_cut_off_before_anything_was_told_misses_nothing() {
 }
 
 #[test]
+fn who_followed_another_journal_is_told_so() {
+    let staunch = Staunch::start(Options::default());
+    event(&staunch, "203.0.113.7");
+    staunch.wait_for_index();
+    let follow = |id: &str| Told::open(&staunch.client().header(&format!("Last-Event-ID: {id}")), path::STREAM);
+    let mut live = Told::open(&staunch.client(), path::STREAM);
+    live.wait_for_place();
+    let installation = live
+        .id
+        .rsplit_once('.')
+        .expect("it names its installation")
+        .1
+        .to_owned();
+
+    // Of another data directory: told from the beginning, whatever the place was.
+    for place in ["1.1", "999999.7"] {
+        let mut other = follow(&format!("{place}.0123456789abcdef"));
+        let first = other.next().expect("it goes on");
+        assert_eq!(first.kind, StreamKind::Stream, "{first:?}");
+        assert!(first.what.starts_with("this is another installation"), "{first:?}");
+        let told = other.up_to("outcome: contained");
+        assert!(told[0].0.lsn <= 2, "{told:#?}");
+    }
+    // Of this one, and of a frame that it does not have any more: told from now on.
+    for id in [format!("999999.7.{installation}"), "999999.7".to_owned()] {
+        let mut back = follow(&id);
+        let first = back.next().expect("it goes on");
+        assert!(first.what.starts_with("the journal ends before"), "{first:?}");
+        assert!(back.id.ends_with(&installation), "{}", back.id);
+    }
+    let told = staunch
+        .client()
+        .get(&format!("{}?after=999999", path::STREAM))
+        .problem(400, "malformed");
+    assert!(
+        told.detail.starts_with("there is no frame 999999 yet"),
+        "{}",
+        told.detail
+    );
+}
+
+#[test]
 fn a_stream_ends_with_the_token_that_opened_it_and_with_the_server() {
     let mut staunch = Staunch::start(Options {
         http: HttpLimits {
@@ -209,7 +251,16 @@ fn who_may_not_look_and_who_names_no_place_is_turned_away() {
     staunch.stranger().get(path::STREAM).problem(401, "unauthorized");
     let sender = staunch.tokens.create("siem", Role::Sender).expect("a token");
     staunch.with_token(&sender).get(path::STREAM).problem(403, "forbidden");
-    for id in ["", "17", "x.1", "1.x", "-1.2"] {
+    for id in [
+        "",
+        "17",
+        "x.1",
+        "1.x",
+        "-1.2",
+        "1.2.",
+        "1.2.x",
+        "1.2.0123456789abcdef.3",
+    ] {
         let client = staunch.client().header(&format!("Last-Event-ID: {id}"));
         client.get(path::STREAM).problem(400, "malformed");
     }
