@@ -23,7 +23,6 @@ use crate::files::{folder_must_be_there, must_be_there};
 use crate::output::{Output, now};
 use crate::playbooks::Texts;
 use crate::{lists, wiring};
-use page::Inputs;
 
 /// The form of the report: it grows, and a number changes when a meaning does.
 const FORMAT: u32 = 1;
@@ -32,18 +31,11 @@ const FORMAT: u32 = 1;
 const USUAL_SOURCE: &str = "suricata";
 
 pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
-    let loaded = config::load(args.config.config.as_deref())?;
-    let config = loaded.config;
+    let config = config::load(args.config.config.as_deref())?.config;
     let found = listing(&args.events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
     if let Some(file) = &args.html {
         folder_must_be_there(file, "name a file in a folder that is there with --html")?;
-        let playbooks = [&args.playbooks, &args.against].into_iter().flatten();
-        let inputs = Inputs {
-            files: found.files.iter().chain(&loaded.file).collect(),
-            playbooks: playbooks.chain(&config.playbooks.dirs).collect(),
-            journal: args.journal.as_deref().map(journal_dir),
-        };
-        page::check(file, &inputs)?;
+        page::check(file)?;
     }
     let mode: Mode = args.mode.into();
     let approvals = match args.approvals {

@@ -251,7 +251,7 @@ fn a_page_is_whole_or_not_there() {
             (2, Some(0))
         );
 
-        let old = bench.write("page.html", "what was there");
+        let old = bench.write("page.html", "<!doctype html>what was there");
         std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o640)).expect("it is ours");
         let link = bench.home.path("link.html");
         std::os::unix::fs::symlink("page.html", &link).expect("a link");

@@ -1,8 +1,8 @@
-//! Where the page of a backtest is written. Never takes the place of what the backtest reads.
+//! Where the page of a backtest is written. Takes the place of nothing but a page.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
 
 use staunch_model::Printable;
 
@@ -11,56 +11,38 @@ use crate::files::cannot_write;
 use crate::output::say;
 use crate::whole;
 
-/// What a backtest reads.
-pub(super) struct Inputs<'a> {
-    pub(super) files: Vec<&'a PathBuf>,
-    /// Directories of playbooks.
-    pub(super) playbooks: Vec<&'a PathBuf>,
-    /// The directory of the journal.
-    pub(super) journal: Option<PathBuf>,
-}
+/// How a page begins.
+const BEGINNING: &[u8] = b"<!DOCTYPE html>";
 
-/// Makes sure that a page may be written to `file`, before the work that it is to show.
+/// Makes sure that a page may be written to `file`, before the work that it is to show: what has the name already must
+/// be a page, or empty.
 ///
 /// # Errors
-/// When it is one of `inputs`, or is no name of a file.
-pub(super) fn check(file: &Path, inputs: &Inputs<'_>) -> Result<(), Fault> {
+/// When it is something else, such as events, a playbook or a list, or is no name of a file.
+pub(super) fn check(file: &Path) -> Result<(), Fault> {
     if file == Path::new("-") {
         return Err(Fault::new(Exit::Usage, "--html names no file")
             .hint("name a file; --html /dev/stdout writes the page to stdout, behind the report"));
     }
-    let is_input = inputs.files.iter().any(|input| is_same(file, input)) || is_within(file, inputs);
-    if is_input {
+    if !is_replaceable(file) {
         let what = format!(
-            "{} is what the backtest reads, and the page would take its place",
+            "{} is there already and is no page, and one would take its place",
             Printable(&file.display().to_string())
         );
-        return Err(Fault::new(Exit::Usage, what).hint("name another file with --html"));
+        return Err(Fault::new(Exit::Usage, what).hint("name another file with --html, or remove it first"));
     }
     Ok(())
 }
 
-/// Whether both are names of one regular file.
-fn is_same(file: &Path, input: &Path) -> bool {
-    let input = if input == Path::new("-") {
-        Path::new("/dev/stdin")
-    } else {
-        input
-    };
-    match (fs::metadata(file), fs::metadata(input)) {
-        (Ok(file), Ok(input)) => file.is_file() && (file.dev(), file.ino()) == (input.dev(), input.ino()),
-        _ => false,
+/// Whether nothing is lost when a page takes the place of `file`. One that cannot be read may be anything.
+fn is_replaceable(file: &Path) -> bool {
+    let is_file = fs::metadata(file).is_ok_and(|there| there.is_file() && there.len() > 0);
+    if !is_file {
+        return true;
     }
-}
-
-/// Whether `file` is a playbook, or a file of the journal, that is there.
-fn is_within(file: &Path, inputs: &Inputs<'_>) -> bool {
-    let Ok(file) = fs::canonicalize(file) else {
-        return false;
-    };
-    let is_in = |dir: &Path| fs::canonicalize(dir).is_ok_and(|dir| file.parent() == Some(&dir));
-    let is_playbook = file.extension().is_some_and(|it| it == "yaml" || it == "yml");
-    (is_playbook && inputs.playbooks.iter().any(|dir| is_in(dir))) || inputs.journal.as_deref().is_some_and(is_in)
+    let mut begins = [0; BEGINNING.len()];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut begins));
+    read.is_ok() && begins.eq_ignore_ascii_case(BEGINNING)
 }
 
 /// Writes `page` to `file`.

@@ -323,7 +323,7 @@ fn an_input_that_runs_backwards_is_told_as_such() {
 }
 
 #[test]
-fn a_page_takes_the_place_of_no_input() {
+fn a_page_takes_the_place_of_nothing_but_a_page() {
     let (bench, new) = bench();
     let events = lines(2);
     let file = bench.write("events/a.jsonl", &events);
@@ -333,6 +333,8 @@ fn a_page_takes_the_place_of_no_input() {
     let folder = bench.home.path("events").display().to_string();
     let of_new = bench.home.path("new/a.yaml").display().to_string();
     let config = bench.home.config().display().to_string();
+    // A list that the configuration names, and anything else that is there.
+    let other = bench.write("never-touch.txt", "192.0.2.0/24\n");
     let (rule, settings) = (std::fs::read(&of_new).ok(), std::fs::read(&config).ok());
     for (past, page) in [
         (&file, &file),
@@ -340,6 +342,7 @@ fn a_page_takes_the_place_of_no_input() {
         (&file, &link),
         (&file, &of_new),
         (&file, &config),
+        (&file, &other),
     ] {
         let output = bench.run(&["--events", past, "--playbooks", &new, "--html", page]);
         assert_eq!(output.status.code(), Some(2), "{page}: {output:?}");
