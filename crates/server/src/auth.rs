@@ -363,8 +363,7 @@ impl Tokens {
             PathBuf::from(name)
         };
         let lock_path = beside(".lock");
-        let lock = private().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(failed("open", &lock_path))?;
+        let lock = open_lock(&lock_path).map_err(failed("open", &lock_path))?;
         give_to_owner_of(self.dir(), &lock).map_err(failed("give away", &lock_path))?;
         lock.lock().map_err(failed("lock", &lock_path))?;
         let mut entries = read(&self.path)?;
@@ -390,6 +389,22 @@ impl Tokens {
         known.watch.was_read(vec![stamp(&self.path)]);
         Ok(())
     }
+}
+
+/// The file that is held while the tokens are changed. Whoever owns the directory may have put something else under
+/// its name, a link to a file of root say, which is about to be given away: what has a content, or another name, is no
+/// lock.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let mut options = private();
+    options.create(true).truncate(false).write(true).custom_flags(flags);
+    let lock = options.open(path)?;
+    let about = lock.metadata()?;
+    if !about.is_file() || about.nlink() != 1 || about.len() > 0 {
+        let what = "it is no empty file of one name: remove it if it is not needed";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(lock)
 }
 
 /// What root makes belongs to the owner of the directory, as whom the server runs: it could not read it otherwise.
@@ -535,6 +550,33 @@ mod tests {
         let text = fs::read_to_string(dir.path().join("tokens")).expect("there is a file");
         assert!(!text.contains(&ada[4..]), "the token itself is nowhere");
         assert_eq!(tokens.list().iter().map(|it| &*it.name).collect::<Vec<_>>(), ["ada"]);
+    }
+
+    /// As root, the victim would be given to the owner of the directory.
+    #[test]
+    fn nothing_but_a_lock_is_taken_for_one() {
+        use std::os::unix::fs::symlink;
+        type Put = fn(&Path, &Path) -> io::Result<()>;
+        let link: Put = |victim, lock| symlink(victim, lock);
+        let dangling: Put = |victim, lock| fs::remove_file(victim).and_then(|()| symlink(victim, lock));
+        let second_name: Put = |victim, lock| fs::hard_link(victim, lock);
+        let full: Put = |_, lock| fs::write(lock, "a secret");
+        for put in [link, dangling, second_name, full] {
+            let (dir, tokens) = tokens();
+            let elsewhere = tempfile::tempdir().expect("a temporary directory");
+            let victim = elsewhere.path().join("victim");
+            fs::write(&victim, "").expect("it is ours");
+            put(&victim, &dir.path().join("tokens.lock")).expect("it is put there");
+            let there = victim.exists();
+            if fs::metadata(dir.path()).expect("it is there").uid() == 0 {
+                std::os::unix::fs::chown(dir.path(), Some(1_000), Some(1_000)).expect("we are root");
+            }
+            let error = tokens.create("ada", Role::Operator).expect_err("it is no lock");
+            assert!(matches!(error, TokensError::Io { what: "open", .. }), "{error:?}");
+            assert_eq!(victim.exists(), there);
+            let owner = fs::metadata(elsewhere.path()).expect("it is ours").uid();
+            assert!(!there || fs::metadata(&victim).expect("it is there").uid() == owner);
+        }
     }
 
     #[test]

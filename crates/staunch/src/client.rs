@@ -383,7 +383,8 @@ impl Client {
             404 => Exit::NotFound,
             409 | 422 => Exit::Refused,
             400 | 405 | 413 | 415 => Exit::Usage,
-            429 | 503 => Exit::Busy,
+            // A proxy whose server is just starting says 502 or 504.
+            429 | 502..=504 => Exit::Busy,
             _ => Exit::Failed,
         };
         let mut detail = match (problem.detail.is_empty(), problem.title.is_empty()) {

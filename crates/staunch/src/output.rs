@@ -5,9 +5,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde_json::json;
 use staunch_model::text::is_unsafe_to_show;
@@ -117,6 +120,11 @@ impl Output {
 
 /// Writes `text` to stdout. A reader that has gone away (`| head`) is no mistake.
 pub(crate) fn print(text: &str) -> Result<(), Fault> {
+    print_on(text).map(drop)
+}
+
+/// Writes `text` to stdout, as a part of something that goes on: ended as soon as nobody reads it any more.
+pub(crate) fn print_on(text: &str) -> Result<ControlFlow<()>, Fault> {
     let mut stdout = io::stdout().lock();
     let end: &[u8] = if text.ends_with('\n') || text.is_empty() {
         b""
@@ -128,10 +136,20 @@ pub(crate) fn print(text: &str) -> Result<(), Fault> {
         .and_then(|()| stdout.write_all(end))
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Fault::doing(Exit::Failed, "cannot write the answer", &error))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Fault::doing(Exit::Failed, "cannot write the answer", &error)),
+    }
+}
+
+/// Whether nobody will ever read what is written to stdout: a pipe without a reader, say.
+pub(crate) fn is_unread() -> bool {
+    let stdout = io::stdout();
+    let mut asked = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    match poll(&mut asked, PollTimeout::ZERO) {
+        Ok(1..) => asked[0].revents().is_some_and(|it| it.intersects(gone)),
+        _ => false,
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! Never overwrites anything: what is there is kept, and said.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,6 +13,7 @@ use staunch_playbook::{BUILT_IN, BUILT_IN_TESTS};
 use crate::cli::InitArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, say, warn_of};
+use crate::whole;
 
 const CONFIG: &str = include_str!("init/staunch.toml");
 const UNIT: &str = include_str!("init/staunch.service");
@@ -68,8 +68,12 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Fault> {
 
 impl Report {
     fn write(&mut self, path: &Path, text: &str) -> Result<(), Fault> {
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
-        match opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())) {
+        // What is there is whole and somebody's: a part of a file never gets the name.
+        if path.symlink_metadata().is_ok() {
+            self.kept.push(path.to_owned());
+            return Ok(());
+        }
+        match whole::make(path, text, 0o644) {
             Ok(()) => self.written.push(path.to_owned()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.kept.push(path.to_owned()),
             Err(error) => return Err(fault(path, &error)),

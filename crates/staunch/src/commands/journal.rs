@@ -11,7 +11,7 @@ use super::load_existing;
 use crate::cli::JournalCommand;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, json_line, print, say};
+use crate::output::{Output, Tone, json_line, print_on, say};
 use crate::words;
 
 pub(super) fn run(command: &JournalCommand) -> Result<Exit, Fault> {
@@ -131,11 +131,18 @@ fn cat(config: &Config, from: u64, limit: u64, as_json: bool) -> Result<Exit, Fa
         } else {
             Ok(words::frame(&output, &stored))
         };
-        if let Err(fault) = printed.and_then(|text| print(&text)) {
-            failed = Some(fault);
-            return ControlFlow::Break(());
+        match printed.and_then(|text| print_on(&text)) {
+            Err(fault) => {
+                failed = Some(fault);
+                return ControlFlow::Break(());
+            }
+            Ok(goes_on) => {
+                shown += 1;
+                if goes_on.is_break() {
+                    return goes_on;
+                }
+            }
         }
-        shown += 1;
         if shown >= limit {
             ControlFlow::Break(())
         } else {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use staunch_model::{ReleaseScope, StateKind, TransactionId};
 use staunch_server::auth::Right;
-use staunch_server::dto::{Containments, ReleaseRequest, Status, is_blank, path};
+use staunch_server::dto::{Containment, Containments, ReleaseRequest, Status, is_blank, path};
 
 use crate::actor::actor;
 use crate::cli::ReleaseArgs;
@@ -58,8 +58,8 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
             _ => fault,
         }
     })?;
-    wait(args, &client, &reply.affected)?;
-    Output::new(args.change.show.json).show(&reply, |_| released_text(args, &reply.affected))?;
+    let awaited = wait(args, &client, &request.scope, &reply.affected)?;
+    Output::new(args.change.show.json).show(&reply, |_| released_text(args, &reply.affected, &awaited))?;
     match args.trust {
         Some(trust) if !reply.affected.is_empty() => say(&format!(
             "and left alone for {trust}, or longer where it is protected for longer: `staunch protect list` shows by whom"
@@ -71,15 +71,29 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-fn released_text(args: &ReleaseArgs, affected: &[TransactionId]) -> String {
-    let what = match affected.len() {
-        0 => return "there was nothing to release\n".to_owned(),
-        count if count <= 8 => names(affected),
-        count => format!("{count} transactions"),
-    };
+/// What is said of a release of `affected`, with which all of `awaited` was waited for.
+fn released_text(args: &ReleaseArgs, affected: &[TransactionId], awaited: &[TransactionId]) -> String {
     match args.wait {
-        Some(_) => format!("released {what}; nothing of it is in place\n"),
-        None => format!("releasing {what}; `staunch containment list` shows when it is done\n"),
+        _ if awaited.is_empty() => "there was nothing to release\n".to_owned(),
+        Some(_) if affected.is_empty() => {
+            format!(
+                "{} was being released already; nothing of it is in place\n",
+                few(awaited)
+            )
+        }
+        Some(_) => format!("released {}; nothing of it is in place\n", few(awaited)),
+        None => format!(
+            "releasing {}; `staunch containment list` shows when it is done\n",
+            few(affected)
+        ),
+    }
+}
+
+/// The names of `all`, or how many there are.
+fn few(all: &[TransactionId]) -> String {
+    match all.len() {
+        count if count <= 8 => names(all),
+        count => format!("{count} transactions"),
     }
 }
 
@@ -88,17 +102,37 @@ fn names(all: &[TransactionId]) -> String {
     names.join(", ")
 }
 
-/// Waits until nothing of `affected` is in force or on its way, when that was asked for.
-fn wait(args: &ReleaseArgs, client: &Client, affected: &[TransactionId]) -> Result<(), Fault> {
-    let Some(most) = args.wait.filter(|_| !affected.is_empty()) else {
-        return Ok(());
+/// Waits, when that was asked for, until nothing of `affected` is in force or on its way, nor anything in `scope` that
+/// was being lifted already: who gives the command again, because the first one took too long, waits for the same.
+/// Returns what was waited for.
+fn wait(
+    args: &ReleaseArgs,
+    client: &Client,
+    scope: &ReleaseScope,
+    affected: &[TransactionId],
+) -> Result<Vec<TransactionId>, Fault> {
+    let mut awaited = affected.to_vec();
+    let Some(most) = args.wait else {
+        return Ok(awaited);
     };
     let until = Instant::now() + most.to_std();
-    loop {
+    let is_in_scope = |it: &Containment| match scope {
+        ReleaseScope::All => true,
+        ReleaseScope::Incident(incident) => it.incident == *incident,
+        _ => false,
+    };
+    for look in 0_u64.. {
         let mut all = client.get::<Containments>(path::CONTAINMENTS, &json!({}))?.containments;
-        all.retain(|it| affected.contains(&it.transaction));
+        if look == 0 {
+            // What comes later was not there to be released.
+            let lifting = all.iter().filter(|it| it.state.is_undo() && is_in_scope(it));
+            awaited.extend(lifting.map(|it| it.transaction));
+            awaited.sort_unstable();
+            awaited.dedup();
+        }
+        all.retain(|it| awaited.contains(&it.transaction));
         if all.is_empty() {
-            return Ok(());
+            break;
         }
         let stuck: Vec<_> = all
             .iter()
@@ -111,17 +145,15 @@ fn wait(args: &ReleaseArgs, client: &Client, affected: &[TransactionId]) -> Resu
         }
         if Instant::now() >= until {
             let left: Vec<_> = all.iter().map(|it| it.transaction).collect();
-            let count = left.len();
-            let shown = if count <= 8 {
-                names(&left)
-            } else {
-                format!("{count} transactions")
-            };
-            let fault = Fault::new(Exit::Failed, format!("{shown} not lifted within {most}; it goes on"));
+            let fault = Fault::new(
+                Exit::Failed,
+                format!("{} not lifted within {most}; it goes on", few(&left)),
+            );
             return Err(fault.hint("`staunch containment list` shows when it is done"));
         }
         std::thread::sleep(LOOK_AGAIN);
     }
+    Ok(awaited)
 }
 
 /// Through the server when it answers, around it when it does not: nobody must wait for a broken Staunch to let go.
@@ -161,7 +193,7 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
         result = through(args, &client);
     }
     match result {
-        Ok(exit) => Ok(exit),
+        Ok(released) => told(args, &client, &released),
         Err(fault) => match &here {
             Some(config) if fault.exit == Exit::Unreachable => {
                 warn(&format!("{}; it is gone around", fault.told()));
@@ -185,7 +217,15 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
     }
 }
 
-fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
+/// What the server has released.
+struct Released {
+    affected: Vec<TransactionId>,
+    /// Of former installations.
+    former: u64,
+    former_left: u64,
+}
+
+fn through(args: &ReleaseArgs, client: &Client) -> Result<Released, Fault> {
     let status = match client.get::<Status>(path::STATUS, &json!({})) {
         Ok(status) => Some(status),
         Err(fault) if matches!(fault.exit, Exit::Denied | Exit::Unreachable) => return Err(fault),
@@ -212,22 +252,36 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
         reason: reason.clone(),
     };
     let reply = client.command(path::RELEASE, &request(ReleaseScope::All))?;
-    wait(args, client, &reply.affected)?;
     let lifted = if args.former {
         client.command(path::RELEASE, &request(ReleaseScope::Former))?.former
     } else {
         0
     };
-    let left = status.map_or(0, |it| it.former).saturating_sub(lifted);
-    let answer = json!({ "way": "server", "affected": reply.affected, "former_released": lifted, "former_left": left });
+    Ok(Released {
+        affected: reply.affected,
+        former: lifted,
+        former_left: status.map_or(0, |it| it.former).saturating_sub(lifted),
+    })
+}
+
+/// Waits for what was released, if that was asked for, and tells of it.
+fn told(args: &ReleaseArgs, client: &Client, released: &Released) -> Result<Exit, Fault> {
+    let Released {
+        affected,
+        former,
+        former_left,
+    } = released;
+    let awaited = wait(args, client, &ReleaseScope::All, affected)?;
+    let answer =
+        json!({ "way": "server", "affected": affected, "former_released": former, "former_left": former_left });
     Output::new(args.change.show.json).show(&answer, |_| {
-        let mut text = released_text(args, &reply.affected);
+        let mut text = released_text(args, affected, &awaited);
         if args.former {
-            text.push_str(&format!("{lifted} of former installations released\n"));
+            text.push_str(&format!("{former} of former installations released\n"));
         }
         text
     })?;
-    say_what_stays(left);
+    say_what_stays(*former_left);
     Ok(Exit::Ok)
 }
 

@@ -13,10 +13,13 @@ use staunch_server::dto::{StreamEntry, StreamKind, StreamQuery, path};
 use crate::cli::WatchArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, day_and_time, json_line, print, say, wrap};
+use crate::output::{Output, Tone, day_and_time, is_unread, json_line, print_on, say, wrap};
 
 /// How long nothing at all may come: a server that has nothing to tell says so every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// How often it is looked whether anybody reads what is shown, while nothing comes.
+const LOOK_FOR_READER: Duration = Duration::from_millis(500);
 
 /// How long a server that has gone is looked for.
 const LOOK_FOR: Duration = Duration::from_secs(60);
@@ -105,7 +108,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// Shows what comes. True when as much was shown as was asked for, false when the stream has ended.
+    /// Shows what comes. True when as much was shown as was asked for, or nobody reads it any more; false when the
+    /// stream has ended.
     fn follow(&mut self, stream: impl BufRead + Send + 'static, output: &Output) -> Result<bool, Fault> {
         if self.left == Some(0) {
             return Ok(true);
@@ -116,8 +120,13 @@ impl Watch {
             .name("stream".into())
             .spawn(move || read(stream, &told))
             .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
+        let mut heard_at = Instant::now();
         loop {
-            match hear.recv_timeout(SILENCE_MAX) {
+            let heard = hear.recv_timeout(LOOK_FOR_READER);
+            if heard.is_ok() {
+                heard_at = Instant::now();
+            }
+            match heard {
                 Ok(Heard::Alive) => {}
                 Ok(Heard::Place(id)) => self.last = Some(id),
                 Ok(Heard::Strange) => {
@@ -131,7 +140,9 @@ impl Watch {
                     } else {
                         self.text(output, &entry)
                     };
-                    print(&text)?;
+                    if print_on(&text)?.is_break() {
+                        return Ok(true);
+                    }
                     self.last = Some(id);
                     // What the stream says of itself has not happened to anybody.
                     if let Some(left) = &mut self.left
@@ -143,6 +154,8 @@ impl Watch {
                         }
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if is_unread() => return Ok(true),
+                Err(RecvTimeoutError::Timeout) if heard_at.elapsed() < SILENCE_MAX => {}
                 // It has ended, or is cut somewhere on the way.
                 Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(false),
             }

@@ -5,6 +5,7 @@
 //! its order was lost: the record says then whose order it was, by the mark in the reason of this run. Only where the
 //! record cannot be asked may a fault go on, until its time is over.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -377,33 +378,65 @@ impl Running {
     }
 
     fn release(&mut self) -> Result<(), Fault> {
-        let ours: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        let of_ours = |all: Vec<(Value, String)>| -> Vec<Value> {
-            let ours = all.into_iter().filter(|(_, target)| ours.contains(target));
-            ours.map(|(transaction, _)| transaction).collect()
-        };
-        let held = of_ours(self.held()?);
+        // An answer that is lost keeps nothing from being released.
+        let held = self.left().unwrap_or_default();
         let begun = Instant::now();
-        // Of the incidents, not of what is listed: an act that is only planned yet is to be stopped too.
-        for incident in &self.incidents {
-            let request = json!({ "scope": { "incident": incident }, "reason": self.wanted.reason });
+        let release = |scope: Value| {
+            let request = json!({ "scope": scope, "reason": self.wanted.reason });
             // It may have ended by itself meanwhile; whether all is gone is looked at next.
             if let Err(fault) = self.client.command(path::RELEASE, &request) {
                 tracing::debug!(why = fault.render(false, false), "not released by command");
             }
+        };
+        for incident in &self.incidents {
+            release(json!({ "incident": incident }));
         }
-        let gone = self.wait(|| Ok(of_ours(self.held()?).is_empty()))?;
+        let mut asked = BTreeSet::new();
+        let mut unknown = None;
+        let gone = self.wait(|| {
+            let left = match self.left() {
+                Ok(left) => left,
+                Err(fault) => {
+                    unknown = Some(fault);
+                    return Ok(false);
+                }
+            };
+            unknown = None;
+            // Also of an event whose answer was lost, so that its incident is not known.
+            for transaction in left.iter().filter(|it| asked.insert((*it).clone())) {
+                release(json!({ "transaction": transaction }));
+            }
+            Ok(left.is_empty())
+        })?;
+        if let Some(fault) = unknown {
+            return Err(fault);
+        }
         let took = (gone && !held.is_empty()).then(|| begun.elapsed().as_secs_f64() * 1e3);
         self.notes.time("release to verified gone", took);
         let second = self.transaction(self.addresses[1])?;
         let state = second["state"].as_str().unwrap_or("no transaction").to_owned();
         self.notes.hold("lets-go", gone && state == "released", state);
         let view: DrillView = self.client.get(path::DRILL, &json!({}))?;
-        let left = of_ours(self.held()?).len();
+        let left = self.left()?.len();
         let (over, fault) = self.fault_at_the_end(&view);
         self.notes
             .hold("clean", over && left == 0, format!("{fault}, {left} held"));
         Ok(())
+    }
+
+    /// What is about the addresses of this drill and has not ended, also when it is only planned yet.
+    fn left(&self) -> Result<BTreeSet<String>, Fault> {
+        let ours: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let held = self.held()?.into_iter().filter(|(_, target)| ours.contains(target));
+        let mut left: BTreeSet<String> = held.filter_map(|(id, _)| id.as_str().map(str::to_owned)).collect();
+        for address in self.addresses {
+            let newest = self.transaction(address)?;
+            let waits = ["planned", "pre-checking"];
+            if newest["state"].as_str().is_some_and(|it| waits.contains(&it)) {
+                left.extend(newest["id"].as_str().map(str::to_owned));
+            }
+        }
+        Ok(left)
     }
 
     /// Whether no fault of this drill is under way, as `view` shows it, and in words.

@@ -275,6 +275,25 @@ fn a_drill_whose_order_got_no_answer_ends_what_it_has_begun() {
     });
 }
 
+/// The event was taken, and what it contained is known by its address alone.
+#[test]
+fn a_drill_whose_event_got_no_answer_lets_go_of_what_it_has_contained() {
+    in_namespace("drill_stop::no_answer_to_an_event", || {
+        let home = home();
+        let server = home.serve();
+        let url = without_an_answer(&server.url, "POST /v1/events/suricata HTTP/1.1");
+        let mut drill = live(&home, &server, "driver-throttled");
+        let output = drill.env("STAUNCH_URL", url).output().expect("the binary starts");
+        assert_ne!(output.status.code(), Some(0), "{output:?}");
+        let clean = clean(&output);
+        assert_eq!(
+            (&clean["held"], &clean["seen"]),
+            (&Value::from(true), &Value::from("fault over, 0 held"))
+        );
+        assert!(server.containments().is_empty());
+    });
+}
+
 /// What the score of a drill says of its end.
 fn clean(output: &Output) -> Value {
     let score: Value = serde_json::from_slice(&output.stdout).expect("it writes JSON");

@@ -207,6 +207,20 @@ fn what_happens_is_watched_across_a_restart_and_nothing_is_left_out() {
         told.extend(up_to("outcome: contained"));
         drop(watching);
 
+        // Nobody reads any more, and nothing comes that would show it.
+        let mut unread = staunch(&["watch"])
+            .env("STAUNCH_CONFIG", home.config())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Ended)
+            .expect("the binary starts");
+        drop(unread.0.stdout.take());
+        wait_until("the end of what nobody reads", || {
+            unread.0.try_wait().expect("it is ours").is_some()
+        });
+        assert_eq!(unread.0.wait().ok().and_then(|it| it.code()), Some(0));
+
         // What is told once from the beginning is what was told.
         let count = told.len().to_string();
         let all = server.ok(&["watch", "--after", "0", "--count", &count, "--json"]);

@@ -1,13 +1,39 @@
 //! `staunch init`: what it writes works, and what is there stays.
 
 use std::fs;
+use std::path::Path;
 
-use crate::harness::{in_namespace, staunch, stderr, wait_until};
+use crate::harness::{in_namespace, names_in, on_a_full_disk, staunch, stderr, wait_until};
 
 fn init(words: &[&str]) -> std::process::Output {
     let mut all = vec!["init"];
     all.extend(words);
     staunch(&all).output().expect("the binary starts")
+}
+
+#[test]
+fn a_part_of_a_file_never_passes_for_one_that_was_there() {
+    on_a_full_disk("init::full_disk", |small| {
+        // Room for the first page.
+        let filler = fs::OpenOptions::new().write(true).open(small.join("filler"));
+        filler.and_then(|it| it.set_len(4_096)).expect("it is ours");
+        let etc = small.join("etc").display().to_string();
+        let full = init(&[&etc, "--data-dir", "/var/lib/staunch-2"]);
+        assert!(!full.status.success(), "{full:?}");
+        let usual = tempfile::tempdir().expect("a temporary directory");
+        let whole = usual.path().join("etc");
+        assert!(
+            init(&[&whole.display().to_string(), "--data-dir", "/var/lib/staunch-2"])
+                .status
+                .success()
+        );
+        for folder in [".", "playbooks"] {
+            for name in names_in(&small.join("etc").join(folder)) {
+                let read = |dir: &Path| fs::read(dir.join(folder).join(&name)).ok();
+                assert_eq!(read(&small.join("etc")), read(&whole), "{folder}/{name}");
+            }
+        }
+    });
 }
 
 #[test]
@@ -94,7 +120,7 @@ fn what_init_writes_is_valid_with_and_without_its_comments() {
 /// The unit has a `/tmp` of its own and hides homes: what it names there, it does not find.
 #[test]
 fn a_unit_whose_service_would_not_see_its_configuration_is_warned_of() {
-    let unit_for = |dir: &std::path::Path, more: &[&str]| {
+    let unit_for = |dir: &Path, more: &[&str]| {
         let at = |name: &str| dir.join(name).display().to_string();
         let written = init(&[&[&*at("etc"), "--unit", &at("staunch.service")], more].concat());
         assert!(written.status.success(), "{written:?}");

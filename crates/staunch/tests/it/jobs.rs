@@ -101,6 +101,44 @@ fn a_job_is_in_force_until_it_is_released() {
     });
 }
 
+/// What is being lifted is waited for by whoever asks for it: given again, the command must not find that there is
+/// nothing to do.
+#[test]
+fn a_release_that_is_given_again_waits_for_what_is_being_lifted() {
+    in_namespace("jobs::a_release_that_is_given_again", || {
+        let home = home();
+        let held = home.path("state/held");
+        let busy = "case $1 in undo) [ ! -e \"$STATE/held\" ] || exit 75 ;; esac\n";
+        let (first, rest) = JOB.split_once('\n').expect("it has lines");
+        fs::write(home.path("keep.sh"), format!("{first}\n{busy}{rest}")).expect("it is our file");
+        fs::write(&held, "").expect("it is our directory");
+        let server = home.serve();
+        server.take_from("wazuh", &alert("alice"));
+        wait_until("the containment", || in_force(&server) == 1);
+        let release = |scope: &[&str], wait: &str| {
+            let why = ["--yes", "--reason", "a test", "--wait", wait];
+            server.run(&[&["release"], scope, &why].concat())
+        };
+        for scope in [&["--all"][..], &["--all"], &["--incident", "INC-1"]] {
+            let output = release(scope, "1ms");
+            assert_eq!(output.status.code(), Some(1), "{scope:?}: {output:?}");
+            let said = stderr(&output);
+            assert!(
+                said.contains("TX-1 not lifted within 1ms; it goes on")
+                    && said.contains("`staunch containment list` shows"),
+                "{scope:?}: {said}"
+            );
+        }
+        fs::remove_file(&held).expect("it is ours");
+        let output = release(&["--all"], "30s");
+        assert!(output.status.success(), "{output:?}");
+        let said = stdout(&output);
+        assert_eq!(said, "TX-1 was being released already; nothing of it is in place\n");
+        assert!(server.containments().is_empty());
+        assert_eq!(stdout(&release(&["--all"], "30s")), "there was nothing to release\n");
+    });
+}
+
 #[test]
 fn what_is_protected_or_no_subject_is_left_alone() {
     in_namespace("jobs::what_is_protected", || {

@@ -1,6 +1,6 @@
 //! When something is in the way: locks, permissions, full disks, damage.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Command;
 
@@ -38,7 +38,7 @@ fn a_server_whose_log_nobody_reads_goes_on() {
         let home = Home::new(SMALL);
         let log = home.path("stderr");
         nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).expect("it is our directory");
-        let reader = fs::File::options()
+        let reader = File::options()
             .read(true)
             .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
             .open(&log)
@@ -238,7 +238,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         disk_of_its_own(&data, MsFlags::empty(), "size=18m,mode=700");
         let server = home.serve();
         let mut blocked = 0;
-        let filler = fs::File::create(data.join("filler")).expect("there is room");
+        let filler = File::create(data.join("filler")).expect("there is room");
         let mut offset = 0;
         while filler.write_at(&[1; 4096], offset).is_ok_and(|written| written == 4096) {
             offset += 4096;
@@ -383,7 +383,7 @@ fn while_the_index_cannot_be_written_the_log_and_the_watchers_are_told() {
         let mut command = crate::harness::staunch(&["watch", "--after", "0", "--json"]);
         command
             .env("STAUNCH_CONFIG", home.config())
-            .stdout(fs::File::create(&told).expect("it is our directory"));
+            .stdout(File::create(&told).expect("it is our directory"));
         let _watching = Ended(command.spawn().expect("the binary starts"));
         let told = || -> Vec<StreamEntry> {
             let text = fs::read_to_string(&told).expect("it is there");
@@ -515,7 +515,7 @@ fn damage_is_told_with_its_place() {
             .filter(|path| path.metadata().is_ok_and(|it| it.len() > 1 << 20))
             .collect();
         segments.sort();
-        let file = fs::File::options()
+        let file = File::options()
             .read(true)
             .write(true)
             .open(&segments[0])
@@ -536,5 +536,28 @@ fn damage_is_told_with_its_place() {
             panic!("it serves a corrupt journal")
         };
         assert_eq!(refused.status.code(), Some(6));
+    });
+}
+
+/// Whoever cannot say that it listens protects all the same.
+#[test]
+fn a_server_whose_stdout_is_on_a_full_disk_starts() {
+    in_namespace("trouble::full_stdout", || {
+        let home = Home::new(SMALL);
+        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let mut command =
+            crate::harness::staunch(&["serve", "--listen", "127.0.0.1:0", "--allow-unauthenticated-loopback"]);
+        command
+            .arg("--config")
+            .arg(home.config())
+            .stdout(full)
+            .stderr(File::create(home.path("stderr")).expect("it is our directory"));
+        let mut server = Ended(command.spawn().expect("the binary starts"));
+        wait_until("an answer", || {
+            let ended = server.0.try_wait().expect("it is ours");
+            assert_eq!(ended, None, "{}", home.log());
+            home.run(&["status"]).status.success()
+        });
+        assert!(home.log().contains("cannot write the answer"), "{}", home.log());
     });
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::{IndexError, schema};
 
@@ -33,8 +33,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // made, SQLite says why.
     let mut private = OpenOptions::new();
     private.write(true).create(true).truncate(false).mode(0o600);
-    drop(private.open(path));
-    let db = Connection::open(path)?;
+    drop(private.custom_flags(nix::libc::O_NOFOLLOW).open(path));
+    // Nor may whoever owns the directory have root write elsewhere, which rebuilds the index say. SQLite takes a link
+    // anywhere on the way for one.
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    let direct = folder.zip(path.file_name()).map(|(folder, name)| folder.join(name));
+    let flags = OpenFlags::default().union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+    let db = Connection::open_with_flags(direct.as_deref().unwrap_or(path), flags)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(64);
     db.pragma_update(None, "journal_mode", "WAL")?;

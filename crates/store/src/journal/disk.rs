@@ -79,6 +79,10 @@ impl fmt::Debug for Disk {
     }
 }
 
+/// Whoever owns the directory cannot have root write elsewhere, which rebuilds the index say: every file of a journal
+/// lies in its directory.
+const NO_LINK: i32 = nix::libc::O_NOFOLLOW;
+
 impl Disk {
     pub(super) fn new(dir: &Path, hook: Option<Arc<dyn DiskHook>>) -> Self {
         Self {
@@ -100,12 +104,17 @@ impl Disk {
         self.ask(&DiskOp::Create { name })?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        options.open(self.path(name))
+        options.custom_flags(NO_LINK).open(self.path(name))
     }
 
     /// Opens an existing file for reading and writing.
     pub(super) fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.path(name))
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(NO_LINK)
+            .open(self.path(name))
     }
 
     pub(super) fn write_at(&self, file: &File, name: &str, data: &[u8], offset: u64) -> io::Result<()> {

@@ -10,7 +10,7 @@ use staunch_store::ReadOnlyJournal;
 
 use super::{Step, each, no_incident};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, json_line, print, wrap};
+use crate::output::{Output, Tone, json_line, print_on, wrap};
 use crate::words;
 
 /// Columns before the words of a frame.
@@ -37,12 +37,11 @@ pub(super) fn run(journal: &ReadOnlyJournal, output: &Output, incident: Option<I
         {
             return Ok(ControlFlow::Continue(()));
         }
-        print(&if output.json {
+        print_on(&if output.json {
             line_json(step, &records, engine.state())?
         } else {
             text(output, step, &records, engine.state())
-        })?;
-        Ok(ControlFlow::Continue(()))
+        })
     })?;
     Ok(Exit::Ok)
 }

@@ -106,7 +106,10 @@ async fn run_until_asked(serving: Serving<'_>) -> Result<Ended, Fault> {
         // What it prints is the summary.
         tracing::info!("listening on {scheme}://{address}");
     } else {
-        print(&format!("listening on {scheme}://{address}\n"))?;
+        // A disk that is full below stdout is no reason to contain nothing, and to let go of nothing.
+        if let Err(fault) = print(&format!("listening on {scheme}://{address}\n")) {
+            tracing::warn!("listening on {scheme}://{address}; {}", fault.told());
+        }
     }
     manager.ready();
     manager.keep_telling(runtime.handle());
