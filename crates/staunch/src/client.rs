@@ -83,6 +83,18 @@ pub(crate) struct Client {
     told_of_lag: AtomicBool,
 }
 
+/// `text` as one part of a path, or one value in a query (RFC 3986, section 2.3).
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 impl Client {
     /// # Errors
     /// When the address or the token cannot be used.

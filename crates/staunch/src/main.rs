@@ -82,8 +82,8 @@ fn main() -> ExitCode {
 
 /// Says what went wrong, as data where data was asked for.
 fn told(fault: &exit::Fault, json: bool) -> ExitCode {
-    // Who reads a log of JSON reads nothing else there.
-    if log::end(fault) {
+    // Who reads a log of JSON reads nothing else there, unless the answer was asked for as data too.
+    if log::end(fault) && !json {
         return fault.exit.into();
     }
     let text = if json {

@@ -1,15 +1,34 @@
 //! HTTP over the operators' socket of a server on this machine.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
-/// True when a server listens at `socket`, which this user may open.
+/// True when a server listens at `socket`, which this user may open: also one that stands still.
 pub(crate) fn is_served(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_ok()
+    match connect(socket) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Connects to `socket`, without waiting: a server that has stood still for long has as many connections waiting as
+/// there may be, and another one would wait for as long.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] in that case; otherwise why there is no connection.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let ours = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(ours.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(ours);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Opens a connection to one socket, whatever the address of the request says.
@@ -21,7 +40,7 @@ impl Connector for LocalConnector {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<LocalTransport>, Error> {
         Ok(Some(LocalTransport {
-            stream: UnixStream::connect(&self.0)?,
+            stream: connect(&self.0).map_err(|error| told(error, Timeout::Connect))?,
             buffers: LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size()),
         }))
     }
@@ -70,5 +89,33 @@ fn told(error: io::Error, reason: Timeout) -> Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(reason),
         _ => Error::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_no_more_connections_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("socket");
+        assert!(!is_served(&path), "nobody listens");
+        let listener = UnixListener::bind(&path).expect("it is our directory");
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).expect("it is small"))
+            .expect("it listens");
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 100, "it has a bound");
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert!(is_served(&path), "it is there all the same");
+        assert!(matches!(told(full, Timeout::Connect), Error::Timeout(Timeout::Connect)));
     }
 }

@@ -5,12 +5,12 @@ use staunch_ports::Journal as _;
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::{ReadOnlyJournal, SegmentJournal};
 
-use super::journal::open_fault;
+use super::journal::{open_fault, read_fault};
 use super::load_existing;
 use crate::cli::IndexCommand;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, warn};
+use crate::output::Output;
 use crate::wiring;
 
 pub(super) fn run(command: &IndexCommand) -> Result<Exit, Fault> {
@@ -53,9 +53,7 @@ fn status(config: &Config, as_json: bool) -> Result<Exit, Fault> {
         last = frame.lsn;
         std::ops::ControlFlow::Continue(())
     });
-    if let Err(error) = read {
-        warn(&format!("the journal could not be read to its end: {error}"));
-    }
+    read.map_err(|error| read_fault(&error))?;
     let lag = last.0.saturating_sub(position.0);
     let answer = json!({ "position": position.0, "journal": last.0, "lag": lag });
     Output::new(as_json).show(&answer, |_| match lag {

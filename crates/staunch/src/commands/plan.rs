@@ -12,7 +12,7 @@ use staunch_server::dto::{EventPlan, PlannedStep, Response, Ruling, path};
 use super::incident::guards_text;
 use super::trigger;
 use crate::cli::PlanArgs;
-use crate::client::{Client, Patience};
+use crate::client::{Client, Patience, percent_encoded};
 use crate::config::{self, Config};
 use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
@@ -36,7 +36,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
     } else {
         let client = Client::new(&args.show.server, Patience::USUAL)?;
         client
-            .post_bytes(&format!("{}{}", path::PLAN, args.source), &body)
+            .post_bytes(&format!("{}{}", path::PLAN, percent_encoded(&args.source)), &body)
             .map_err(|fault| match fault.exit {
                 Exit::Unreachable => {
                     fault.hint("start `staunch serve`, name its address with --url, or plan without one: --local")

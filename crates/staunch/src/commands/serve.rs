@@ -262,6 +262,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         feeds,
         called,
         called_news: 0,
+        looking,
     };
     let ended = http::serve(Serving {
         args,
@@ -274,7 +275,6 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     manager.stopping();
     inlets.stop();
     drop(fetching);
-    drop(looking);
     let told = input.map_or(Ok(()), |input| input.tell(&runtime.handle()));
     if let Some(archive) = archive {
         archive.stop();

@@ -20,7 +20,7 @@ use staunch_server::dto::{
 use staunch_store::index::CommandRow;
 
 use super::score::{Alert, Expected, Notes};
-use crate::client::Client;
+use crate::client::{Client, percent_encoded};
 use crate::exit::{Exit, Fault};
 use crate::output::now;
 
@@ -177,7 +177,7 @@ impl Running {
     /// Makes sure that the event about `address` would have that address contained, by itself, and nothing else
     /// touched.
     fn hold_plan(&self, address: IpAddr) -> Result<(), Fault> {
-        let at = format!("{}{}", path::PLAN, self.wanted.source);
+        let at = format!("{}{}", path::PLAN, percent_encoded(&self.wanted.source));
         let plan: EventPlan = self.client.post(&at, &self.event(address))?;
         let steps: Vec<_> = plan.plan.responses.iter().flat_map(|it| &it.steps).collect();
         let what = if steps.is_empty() {
@@ -280,7 +280,7 @@ impl Running {
     /// or after waiting in vain, and how many milliseconds that took.
     pub(super) fn contain(&mut self, address: IpAddr, states: &[&str]) -> Result<(Value, Option<f64>), Fault> {
         let begun = Instant::now();
-        let at = format!("{}{}", path::EVENTS, self.wanted.source);
+        let at = format!("{}{}", path::EVENTS, percent_encoded(&self.wanted.source));
         let taken: Taken = self.client.post(&at, &self.event(address))?;
         self.incidents.extend(&taken.incidents);
         if taken.matched == 0 {

@@ -26,6 +26,7 @@ use ureq::{Agent, Body, RequestBuilder};
 use self::due::Asked;
 use super::{Feeds, usable};
 use crate::api_key;
+use crate::client::percent_encoded;
 use crate::client::secure::{self, Calling};
 use crate::config::FeedSettings;
 use crate::whole;
@@ -315,18 +316,6 @@ fn add_pages(asking: &Asking<'_>, url: &str, body: &mut Vec<u8>) -> Result<bool,
         body.extend(page);
     }
     Ok(is_paged)
-}
-
-/// `text` as the value in a query (RFC 3986, section 2.3).
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 fn etag_file(settings: &FeedSettings) -> PathBuf {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The pause between two looks whether there was a sweep.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// The pause between two looks whether the note is there still.
+const LOOK_FOR_NOTE: Duration = Duration::from_secs(1);
 
 /// The actions whose containments are in tables of the kernel, which begin empty.
 const IN_KERNEL: [ActionKind; 3] = [ActionKind::BlockIp, ActionKind::RateLimitIp, ActionKind::IsolateHost];
@@ -44,37 +48,58 @@ pub(crate) fn lost(config: &Config) -> Vec<ActionKind> {
 }
 
 /// Notes which boot this is, once the first sweep has looked what is in place: before, a server that dies leaves what
-/// it found, and the next one finds the same.
+/// it found, and the next one finds the same. Notes it anew, when two sweeps have looked since, after somebody has
+/// lifted everything beside this server and removed the note: what is contained from then on is put back too.
 pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
-    let (file, begun) = (config.boot_file(), handle.now());
+    let file = config.boot_file();
     let note = move || {
-        loop {
-            let swept = handle.query(move |state| state.swept_at.values().any(|at| *at >= begun));
-            match swept {
-                Ok(true) => break,
-                Ok(false) => thread::sleep(LOOK),
-                // It has stopped.
-                Err(_) => return,
-            }
+        if is_swept(&handle).is_none() {
+            return;
         }
-        let write = || {
-            let read = |path: &str| {
-                fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
-            };
-            let (boot, machine) = (read(BOOT)?, read(MACHINE)?);
-            whole::replace(
-                &file,
-                &format!("{}\n{}\n", boot.trim(), machine.trim()),
-                whole::FOR_OWNER,
-            )
-        };
-        if let Err(error) = write() {
-            tracing::warn!(%error, "which boot this is cannot be noted: what is in force is not put back after the next one");
+        loop {
+            if let Err(error) = write(&file) {
+                tracing::warn!(%error, "which boot this is cannot be noted: what is in force is not put back after the next one");
+                return;
+            }
+            while file.exists() {
+                thread::sleep(LOOK_FOR_NOTE);
+                // It has stopped.
+                if handle.query(|_| ()).is_err() {
+                    return;
+                }
+            }
+            // The first of them may have looked before it was removed.
+            if is_swept(&handle).and_then(|()| is_swept(&handle)).is_none() {
+                return;
+            }
         }
     };
     if let Err(error) = thread::Builder::new().name("boot".into()).spawn(note) {
         tracing::warn!(%error, "which boot this is is not noted");
     }
+}
+
+/// Waits for the end of a sweep; `None` when the engine has stopped.
+fn is_swept(handle: &Handle) -> Option<()> {
+    let begun = handle.now();
+    loop {
+        let swept = handle.query(move |state| state.swept_at.values().any(|at| *at >= begun));
+        if swept.ok()? {
+            return Some(());
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn write(file: &Path) -> io::Result<()> {
+    let read =
+        |path: &str| fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")));
+    let (boot, machine) = (read(BOOT)?, read(MACHINE)?);
+    whole::replace(
+        file,
+        &format!("{}\n{}\n", boot.trim(), machine.trim()),
+        whole::FOR_OWNER,
+    )
 }
 
 /// Forgets it: what was lifted without a server is not put back.

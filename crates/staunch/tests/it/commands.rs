@@ -146,6 +146,11 @@ fn text_from_events_steers_nothing() {
             );
         }
         assert!(!home.log().lines().any(|line| line.starts_with("ERROR forged")));
+        // The name of a source is that, whatever it would mean in an address.
+        for source in ["my sensor", "suricata?x", "suricata/", "../plan/suricata"] {
+            let planned = server.run(&["plan", &file, "--source", source]);
+            assert_eq!(planned.status.code(), Some(5), "{source}: {planned:?}");
+        }
     });
 }
 

@@ -229,4 +229,14 @@ fn a_log_of_json_ends_with_json() {
     let message = last["message"].as_str().unwrap_or_default();
     assert!(message.contains("is in use by process"), "{last}");
     assert!(last["hint"].is_string(), "{last}");
+    // Who asks for data is answered as everywhere, behind the log.
+    let asked = home.run(&["run", "--json", "--source", "nosuch", "--listen", "127.0.0.1:0"]);
+    let said = stderr(&asked);
+    let last: Value = serde_json::from_str(said.lines().last().expect("it says something")).expect("it is JSON");
+    assert!(last["error"].is_string() && last["exit_code"].is_u64(), "{said}");
+    assert_eq!(
+        last["exit_code"].as_i64(),
+        asked.status.code().map(Into::into),
+        "{said}"
+    );
 }

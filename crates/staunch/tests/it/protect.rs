@@ -360,6 +360,34 @@ fn what_staunch_calls_is_never_blocked() {
     });
 }
 
+/// Whoever comes to protect what is called need not start the server again for what is called by name.
+#[test]
+fn what_is_called_by_name_is_protected_from_the_reload_on_that_says_so() {
+    in_namespace("protect::reloaded", || {
+        const CALLED: &str = "203.0.113.90";
+        const HOSTS: &str = "/etc/hosts";
+        if !Path::new(HOSTS).exists() {
+            staunch_testkit::skip("protect::reloaded", "there is no /etc/hosts to put another over");
+            return;
+        }
+        let config = format!(
+            "{SMALL}[[lookups]]\nname = \"who\"\nkind = \"generic\"\npointer = \"/score\"\nurl = \
+             \"https://who.staunch.test/{{ip}}\"\ndeadline = \"100ms\"\n"
+        );
+        let home = Home::new(&format!("{config}[never_touch]\ndiscover = false\n"));
+        mounts_of_its_own().expect("this thread may");
+        fs::write(home.path("hosts"), format!("{CALLED} who.staunch.test\n")).expect("it is our directory");
+        let none: Option<&str> = None;
+        mount(Some(&home.path("hosts")), HOSTS, none, MsFlags::MS_BIND, none).expect("this thread may");
+        let server = home.serve();
+        let explained = || server.ok(&["protect", "explain", CALLED]);
+        assert!(explained().contains("in no protected network"), "{}", explained());
+        home.configure(&config);
+        server.ok(&["reload", "--yes", "--reason", "a test"]);
+        wait_until("the protection", || explained().contains("called: the look-up who"));
+    });
+}
+
 /// At a start the name server may not answer yet, and what Staunch calls must not be open until it does.
 #[test]
 fn what_staunch_calls_by_name_is_protected_before_its_name_is_found_again() {

@@ -13,6 +13,7 @@ use crate::harness::{DEADLINE, Home, SMALL, Server, brute_force_from, element, i
 
 const ATTACKER: &str = "203.0.113.7";
 const ANOTHER: &str = "203.0.113.8";
+const THIRD: &str = "203.0.113.9";
 
 fn in_force(server: &Server) -> usize {
     let all = server.containments();
@@ -68,6 +69,26 @@ fn what_is_in_force_is_put_back_after_a_start_of_the_machine() {
         assert!(home.log().contains("what was in force is put back"), "{}", home.log());
         server.ok(&["release", "TX-1", "--yes", "--reason", "a test"]);
         wait_until("the release", || element(ATTACKER).is_none());
+    });
+}
+
+/// Who lifts everything beside a running server has nothing of it put back, and everything that comes after.
+#[test]
+fn what_is_contained_after_a_release_beside_the_server_is_put_back() {
+    in_namespace("reboot::beside_the_server", || {
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n"));
+        let server = contained(&home);
+        let note = home.data().join("boot");
+        wait_until("the note of the boot", || note.exists());
+        let released = home.run(&["release", "--all", "--direct", "--yes", "--reason", "a test"]);
+        assert_eq!(released.status.code(), Some(10), "{released:?}");
+        wait_until("the sweep", || in_force(&server) == 0);
+        server.take(&brute_force_from(THIRD));
+        wait_until("the containment", || in_force(&server) == 1);
+        restart_the_machine(&home, server);
+        let _server = home.serve();
+        assert!(element(THIRD).is_some(), "it is put back");
+        assert_eq!(element(ATTACKER), None, "what was lifted is not");
     });
 }
 

@@ -561,3 +561,38 @@ fn a_server_whose_stdout_is_on_a_full_disk_starts() {
         assert!(home.log().contains("cannot write the answer"), "{}", home.log());
     });
 }
+
+/// An index is up to date with a journal that can be read, and with no part of one.
+#[test]
+fn a_journal_that_is_damaged_behind_the_index_is_told() {
+    in_namespace("trouble::index_status", || {
+        let home = Home::new(SMALL);
+        let index = || ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"].map(|it| home.data().join(it));
+        let take = |address: &str| {
+            let server = home.serve();
+            server.take(&exploit_from(address));
+            wait_until("the block", || element(address).is_some());
+            server.kill();
+        };
+        take("203.0.113.9");
+        let before = index().map(|file| fs::read(file).ok());
+        take("203.0.113.10");
+        take("203.0.113.11");
+        for (file, before) in index().iter().zip(before) {
+            let put = before.map_or_else(|| fs::remove_file(file), |bytes| fs::write(file, bytes));
+            assert!(put.is_ok() || !file.exists(), "{put:?}");
+        }
+        let status = || home.run(&["index", "status", "--json"]);
+        assert_eq!(status().status.code(), Some(0), "{:?}", status());
+        let segments = fs::read_dir(home.data().join("journal")).expect("it is there");
+        let damaged = segments.flatten().any(|it| {
+            let mut bytes = fs::read(it.path()).expect("it is ours");
+            let found = bytes.windows(12).position(|it| it == b"203.0.113.10");
+            let Some(at) = found else { return false };
+            bytes[at] ^= 1;
+            fs::write(it.path(), bytes).is_ok()
+        });
+        assert!(damaged, "the event is in the journal");
+        assert_eq!(status().status.code(), Some(6), "{:?}", status());
+    });
+}

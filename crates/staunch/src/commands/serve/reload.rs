@@ -24,7 +24,7 @@ use crate::context::{self, Context, pin};
 use crate::exit::Fault;
 use crate::feeds::Feeds;
 use crate::lists::{Change, Watch};
-use crate::names::Names;
+use crate::names::{Looking, Names};
 use crate::playbooks::Texts;
 use crate::wiring;
 
@@ -62,6 +62,8 @@ pub(super) struct Reload {
     pub(super) called: Arc<Names>,
     /// The news of where they are that were looked at.
     pub(super) called_news: u64,
+    /// What looks their names up; `None` while nothing asks where they are.
+    pub(super) looking: Option<Looking>,
 }
 
 /// An operator's command to read everything again.
@@ -336,6 +338,7 @@ impl Reload {
             .map_err(NotReloaded::Partly)?;
         // From here on, what is discovered is added to what the new configuration protects.
         self.in_force = config;
+        self.look_names_up();
         self.set_risk(risk)
             .and_then(|()| pin(&self.handle, guards))
             .and_then(|()| self.lists.take(lists, &self.handle))
@@ -345,6 +348,24 @@ impl Reload {
         self.intake
             .set_programs(compiled.into_iter().map(|it| it.program).collect());
         Ok(reloaded)
+    }
+
+    /// Begins to look up the names of what is called, when what is called has come to be protected. What is found is
+    /// news, for which [`Self::look`] looks.
+    fn look_names_up(&mut self) {
+        if self.looking.is_some() || !self.in_force.never_touch.discover {
+            return;
+        }
+        match self.called.start() {
+            Ok(looking) => self.looking = Some(looking),
+            Err(fault) => {
+                let why = fault.render(false, false);
+                tracing::error!(
+                    why = why.trim_end(),
+                    "what is called by name is not protected; reload once more"
+                );
+            }
+        }
     }
 
     fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {

@@ -140,14 +140,20 @@ pub(in crate::commands) fn escaped(text: &str) -> String {
                 other => vec![other],
             }));
         } else {
-            // A colon and an @ could make a link by themselves.
-            if c.is_ascii_punctuation() && !matches!(c, ',' | ';' | '/' | '%' | '\'' | '"' | '?' | '-' | '.') {
+            // A colon, an @ and the point behind www could make a link by themselves.
+            let makes_link = c == '.' && safe.get(safe.len().saturating_sub(3)..).is_some_and(is_www);
+            let is_plain = matches!(c, ',' | ';' | '/' | '%' | '\'' | '"' | '?' | '-' | '.');
+            if makes_link || (c.is_ascii_punctuation() && !is_plain) {
                 safe.push('\\');
             }
             safe.push(c);
         }
     }
     safe
+}
+
+fn is_www(text: &str) -> bool {
+    text.eq_ignore_ascii_case("www")
 }
 
 #[cfg(test)]
@@ -162,6 +168,14 @@ mod tests {
         for mark in ["|", "#", "<", "[", "`", ":"] {
             let bare = safe.match_indices(mark).filter(|(at, _)| !safe[..*at].ends_with('\\'));
             assert_eq!(bare.count(), 0, "{mark} in {safe}");
+        }
+        for (link, safe) in [
+            ("see WWW.evil.example", "see WWW\\.evil.example"),
+            ("www.a", "www\\.a"),
+            ("ww.a", "ww.a"),
+            ("ä.www.b", "ä.www\\.b"),
+        ] {
+            assert_eq!(escaped(link), safe);
         }
     }
 }
