@@ -90,6 +90,7 @@ impl Action for EmptyDriver {
         Ok(Owned {
             targets: self.0.iter().map(own).collect(),
             enforcing: true,
+            unread: Vec::new(),
         })
     }
 }

@@ -20,6 +20,16 @@ const ADMINS: [&str; 3] = ["sudo", "wheel", "admin"];
 /// Programs that let nobody work, where a shell is named.
 const NO_SHELLS: [&[u8]; 6] = [b"nologin", b"false", b"true", b"sync", b"shutdown", b"halt"];
 
+/// Whether this process runs within the sessions of the user `uid`, which are frozen when its account is locked: by the
+/// text of `/proc/self/cgroup`, with the names that systemd gives them.
+pub(crate) fn runs_within(own_groups: &[u8], uid: u32) -> bool {
+    let slice = format!("user-{uid}.slice");
+    let is_in = |path: &[u8]| path.split(|byte| *byte == b'/').any(|part| part == slice.as_bytes());
+    let mut paths = own_groups.split(|byte| *byte == b'\n');
+    // The third field, which may hold colons itself.
+    paths.any(|line| line.splitn(3, |byte| *byte == b':').nth(2).is_some_and(is_in))
+}
+
 /// Reads a file whole, which must be a file and not a link to one.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()

@@ -1,5 +1,7 @@
 //! The drift sweep: compares what drivers read with what the engine believes.
 
+use std::collections::BTreeSet;
+
 use staunch_model::{ActionKind, Failure, StateKind, SweepFindings, Target, Timestamp, TransactionId};
 
 use crate::mutant::{Mutant, is};
@@ -14,6 +16,8 @@ pub struct Reading {
     pub begun: Timestamp,
     /// The objects that carry our label, and whether the enforcement point acts on them.
     pub found: Result<(Vec<(TransactionId, Target)>, bool), Failure>,
+    /// Targets that could not be looked at, and why. What is in force there is neither verified nor vanished.
+    pub unread: Vec<(Target, Failure)>,
 }
 
 /// Compares `readings` with `state`. Pure; the findings are the input of the next turn.
@@ -28,7 +32,19 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
                 continue;
             }
         };
-        findings.swept.push(reading.kind);
+        match reading.unread.as_slice() {
+            [] => findings.swept.push(reading.kind),
+            // What is verified is told of a kind as a whole.
+            [(target, why), others @ ..] => {
+                let more = match others.len() {
+                    0 => String::new(),
+                    more => format!(", and {more} more"),
+                };
+                let what = format!("{target} cannot be looked at{more}: {why}");
+                findings.failed.push((reading.kind, Failure::new(why.kind, &what)));
+            }
+        }
+        let unread: BTreeSet<&Target> = reading.unread.iter().map(|(target, _)| target).collect();
         // A sorted list, because it is made anew for each sweep. Of several objects at one target the last one counts.
         let mut objects: Vec<(&Target, TransactionId)> =
             objects.iter().map(|(label, target)| (target, *label)).collect();
@@ -49,6 +65,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
                 Some(label) if label != it.label() => Some(format!("an object of {label} is in place")),
                 Some(_) if !enforcing => Some("it is in place, but the rules that enforce it are not".to_owned()),
                 Some(_) => None,
+                None if unread.contains(&it.target) => None,
                 None => Some("nothing of ours is in place".to_owned()),
             };
             if let Some(found) = found {

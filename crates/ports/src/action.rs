@@ -48,6 +48,9 @@ pub struct Owned {
     pub targets: Vec<OwnedTarget>,
     /// Whether the enforcement point acts on them; see [`staunch_model::Observation::enforcing`].
     pub enforcing: bool,
+    /// Where an object of ours may be that could not be looked at, and why: it counts neither as there nor as gone, and
+    /// says nothing of the others.
+    pub unread: Vec<(Target, Failure)>,
 }
 
 /// An object with a label of Staunch, of another installation.

@@ -15,7 +15,7 @@ use staunch_engine::sweep::Reading;
 use staunch_model::{
     ActionKind, Facts, Failure, FailureKind, Input, Observation, Outcome, Target, Timestamp, TransactionId,
 };
-use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, Owned, UndoRequest};
+use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, UndoRequest};
 
 use crate::telemetry::Telemetry;
 
@@ -394,19 +394,18 @@ impl Worker {
         let begun = self.clock.now();
         let found = catch_unwind(AssertUnwindSafe(|| self.action.owned())).unwrap_or_else(|_| Err(panicked()));
         self.note_former();
-        let found = found.map(|Owned { targets, enforcing }| {
-            (
-                targets
-                    .into_iter()
-                    .map(|owned| (owned.transaction, owned.target))
-                    .collect(),
-                enforcing,
-            )
+        let mut unread = Vec::new();
+        let found = found.map(|owned| {
+            unread = owned.unread;
+            let targets = owned.targets.into_iter();
+            let targets = targets.map(|it| (it.transaction, it.target)).collect();
+            (targets, owned.enforcing)
         });
         Reading {
             kind: self.kind,
             begun,
             found,
+            unread,
         }
     }
 

@@ -158,6 +158,7 @@ pub(crate) fn sweeper(
                                     staunch_model::FailureKind::TimedOut,
                                     "the driver did not answer the sweep in time",
                                 )),
+                                unread: Vec::new(),
                             }),
                     )
                 })

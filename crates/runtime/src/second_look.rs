@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use staunch_engine::EngineState;
 use staunch_engine::sweep::Reading;
-use staunch_model::{ActionKind, Observation, Owner, Presence, SweepFindings, Target, TransactionId};
+use staunch_model::{ActionKind, Failure, Observation, Owner, Presence, SweepFindings, Target, TransactionId};
 
 use crate::drivers::{DriverRequest, Drivers};
 
@@ -41,20 +41,28 @@ impl Missed {
         (!missed.is_empty()).then_some(Self(missed))
     }
 
-    /// Looks at each target, and adds what is there to `readings`. What cannot be looked at stays missed.
+    /// Looks at each target, and adds what is there to `readings`, and what cannot be looked at. Where nobody answers
+    /// in time, the list is all that is known.
     pub(crate) fn look_for(mut self, readings: &mut [Reading], drivers: &Drivers) {
         let begun = Instant::now();
         for reading in readings {
             if let (Some(missed), Ok((objects, _))) = (self.0.remove(&reading.kind), &mut reading.found) {
                 let before = objects.len();
+                let unread = &mut reading.unread;
                 for some in missed.chunks(TARGETS_PER_LOOK_MAX) {
                     if begun.elapsed() > LOOKING_MAX {
                         break;
                     }
-                    let Some(there) = there(reading.kind, some, drivers) else {
+                    let Some(seen) = look(reading.kind, some, drivers) else {
                         break;
                     };
-                    objects.extend(there);
+                    for ((label, target), seen) in some.iter().zip(seen) {
+                        match seen {
+                            Ok(seen) if is_there(&seen, *label) => objects.push((*label, target.clone())),
+                            Ok(_) => {}
+                            Err(failure) => unread.push((target.clone(), failure)),
+                        }
+                    }
                 }
                 if let count @ 1.. = objects.len() - before {
                     tracing::warn!(kind = %reading.kind, count, "a sweep has missed what a look finds in place");
@@ -64,25 +72,19 @@ impl Missed {
     }
 }
 
-/// Which of `missed` are in place; `None` when they cannot be looked at.
-fn there(
+/// What is at each of `missed`; `None` when nobody answers.
+fn look(
     kind: ActionKind,
     missed: &[(TransactionId, Target)],
     drivers: &Drivers,
-) -> Option<impl Iterator<Item = (TransactionId, Target)>> {
+) -> Option<Vec<Result<Observation, Failure>>> {
     let targets = missed.iter().map(|(_, target)| target.clone()).collect();
     let (reply, wait) = bounded(1);
     drivers
         .send(kind, DriverRequest::LookAgain { targets, reply })
         .then_some(())?;
-    let seen = wait
-        .recv_timeout(staunch_engine::limits::OBSERVE_DEADLINE.to_std())
-        .ok()?;
-    let ours = missed
-        .iter()
-        .zip(seen)
-        .filter(|((label, _), seen)| matches!(seen, Ok(it) if is_there(it, *label)));
-    Some(ours.map(|(it, _)| it.clone()))
+    wait.recv_timeout(staunch_engine::limits::OBSERVE_DEADLINE.to_std())
+        .ok()
 }
 
 fn is_there(seen: &Observation, label: TransactionId) -> bool {

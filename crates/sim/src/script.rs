@@ -228,6 +228,7 @@ impl Script {
                             owned.map(|(label, (_, target))| (label, target)).collect(),
                             self.world.enforcing,
                         )),
+                        unread: Vec::new(),
                     };
                     let life = self.life;
                     self.later(self.now + SWEEP, Item::Swept { life, reading });

@@ -40,6 +40,8 @@ pub struct AccountOptions {
     pub shadow: PathBuf,
     /// Where it stands which numbers people have. Default: `/etc/login.defs`.
     pub login_defs: PathBuf,
+    /// The control groups of this process. Default: `/proc/self/cgroup`.
+    pub own_groups: PathBuf,
 }
 
 impl Default for AccountOptions {
@@ -51,6 +53,7 @@ impl Default for AccountOptions {
             group: PathBuf::from("/etc/group"),
             shadow: PathBuf::from("/etc/shadow"),
             login_defs: PathBuf::from("/etc/login.defs"),
+            own_groups: PathBuf::from("/proc/self/cgroup"),
         }
     }
 }
@@ -98,6 +101,8 @@ impl AccountFinder {
             Some("it is root".to_owned())
         } else if own.contains(&uid) {
             Some("Staunch runs as it".to_owned())
+        } else if std::fs::read(&options.own_groups).is_ok_and(|own| accounts::runs_within(&own, uid)) {
+            Some("Staunch runs within its sessions, and would be frozen with them".to_owned())
         } else if options.protected.contains(name) {
             Some("[accounts] protected names it".to_owned())
         } else if uid == NOBODY || name.as_str() == "nobody" {

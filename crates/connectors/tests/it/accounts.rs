@@ -21,6 +21,7 @@ fn options(files: &Files) -> AccountOptions {
         group: files.path("group"),
         shadow: files.path("shadow"),
         login_defs: files.path("login.defs"),
+        own_groups: files.path("cgroup"),
     }
 }
 
@@ -106,4 +107,30 @@ fn what_must_never_be_locked_is_protected() {
     options.shadow = files.path("none");
     let why = said(&options, "user3", Some("web-1")).unwrap_err();
     assert!(why.contains("cannot read"), "{why}");
+}
+
+/// Who starts Staunch with sudo has it in a session of their own.
+#[test]
+fn an_account_in_whose_session_this_runs_is_protected() {
+    let files = with_accounts();
+    let options = options(&files);
+    let protected = |name| said(&options, name, Some("web-1")).unwrap().1;
+    assert_eq!(protected("user3"), None);
+    for (groups, is_own) in [
+        ("0::/user.slice/user-20003.slice/session-4.scope\n", true),
+        (
+            "3:cpu:/\n0::/a:b/user.slice/user-20003.slice/user@20003.service/app.slice\n",
+            true,
+        ),
+        ("0::/user.slice/user-2000.slice/session-4.scope\n", false),
+        ("0::/system.slice/user-20003.slice.service\n", false),
+        ("", false),
+    ] {
+        files.write("cgroup", groups);
+        assert_eq!(
+            protected("user3").is_some_and(|why| why.contains("within its sessions")),
+            is_own,
+            "{groups}"
+        );
+    }
 }

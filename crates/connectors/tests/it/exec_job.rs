@@ -7,13 +7,14 @@ mod kept;
 
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use staunch_connectors::actions::exec_job::{Ended, JobSpec, Report, Runs as _};
 use staunch_model::{FailureKind, Outcome, Presence, Target, TransactionId};
-use staunch_ports::{Action as _, ExecuteRequest, UndoRequest};
+use staunch_ports::{Action as _, ExecuteRequest, Owned, UndoRequest};
 use staunch_testkit::contract::action::action;
 
 use self::bounds::{groups, groups_hold};
@@ -305,6 +306,82 @@ fn what_is_in_force_is_not_run_again_and_somebody_elses_is_left() {
     let seen = driver.observe(&[target("x")]).remove(0).unwrap();
     assert!(matches!(seen.presence, Presence::Present { .. }));
     assert!(driver.owned().unwrap().targets.is_empty());
+}
+
+/// The only record of `place`.
+fn record(place: &Place) -> PathBuf {
+    let mut all = fs::read_dir(place.path("records")).unwrap();
+    let found = all.next().unwrap().unwrap().path();
+    assert!(all.next().is_none());
+    found
+}
+
+#[test]
+fn one_job_that_cannot_be_seen_says_nothing_of_the_others() {
+    let place = Place::new();
+    let mut driver = place.driver(OURS, place.job("keep.sh"));
+    assert_eq!(
+        driver.execute(&[request("seen"), request("unseen")]),
+        [Outcome::Landed, Outcome::Landed]
+    );
+    let file = place.state().join("unseen");
+    fs::remove_file(&file).unwrap();
+    // Its program says nothing that can be understood of a directory.
+    fs::create_dir(&file).unwrap();
+    let owned = driver.owned().unwrap();
+    let of = |target: &Target| target.clone();
+    assert_eq!(
+        owned.targets.iter().map(|it| of(&it.target)).collect::<Vec<_>>(),
+        [target("seen")]
+    );
+    assert_eq!(
+        owned.unread.iter().map(|it| of(&it.0)).collect::<Vec<_>>(),
+        [target("unseen")]
+    );
+}
+
+#[test]
+fn a_record_of_nothing_is_forgotten_after_a_while() {
+    let place = Place::new();
+    let mut driver = place.driver(OURS, place.job("keep.sh"));
+    assert_eq!(driver.execute(&[request("x")]), [Outcome::Landed]);
+    fs::remove_file(place.state().join("x")).unwrap();
+    // What is under way may land yet.
+    assert_eq!(
+        driver.owned().unwrap(),
+        Owned {
+            enforcing: true,
+            ..Owned::default()
+        }
+    );
+    let file = record(&place);
+    let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(hour_ago)
+        .unwrap();
+    driver.owned().unwrap();
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_permanent_job_whose_record_cannot_be_read_is_not_taken_for_gone() {
+    let place = Place::new();
+    let permanent = JobSpec {
+        permanent: true,
+        ..place.job("keep.sh")
+    };
+    let mut driver = place.driver(OURS, permanent);
+    assert_eq!(driver.execute(&[request("x")]), [Outcome::Landed]);
+    let file = record(&place);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let failure = driver.observe(&[target("x")]).remove(0).unwrap_err();
+    assert!(failure.what.contains("its record cannot be read"), "{failure}");
+    assert_eq!(driver.undo(&[undo_of("x")]), [Outcome::DidNotHappen(failure)]);
+    assert!(place.state().join("x").exists());
 }
 
 #[test]

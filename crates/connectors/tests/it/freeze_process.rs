@@ -338,11 +338,11 @@ fn where_a_process_cannot_be_given_back_it_goes_on_all_the_same() {
         assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
         let in_the_way = group_of(held.process.pid).join("somebodys");
         fs::create_dir(&in_the_way).unwrap();
-        assert_refused(
-            &undo(&mut driver, 1, target.clone()),
-            FailureKind::Conflict,
-            "somebodys",
-        );
+        // It goes on, so that it did happen in part.
+        match undo(&mut driver, 1, target.clone()) {
+            Outcome::InDoubt(why) if why.kind == FailureKind::Conflict && why.what.contains("somebodys") => {}
+            other => panic!("{other:?}"),
+        }
         assert!(held.goes_on());
         fs::remove_dir(&in_the_way).unwrap();
         assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);

@@ -339,6 +339,18 @@ fn who_must_get_back_in_is_never_locked() {
     assert_eq!(files.record("staunch"), None);
 }
 
+/// Takes or gives back the lock of the password files, as lckpwdf(3) does, for this process.
+fn set_lock(file: &File, kind: libc::c_int) {
+    let lock = libc::flock {
+        l_type: kind.try_into().unwrap(),
+        l_whence: libc::SEEK_SET.try_into().unwrap(),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_SETLK(&lock)).unwrap();
+}
+
 #[test]
 fn the_lock_of_the_password_files_is_awaited_and_no_longer_than_that() {
     let files = Files::new();
@@ -346,17 +358,7 @@ fn the_lock_of_the_password_files_is_awaited_and_no_longer_than_that() {
     files.add(2, "$y$x", "");
     let before = files.shadow();
     let held = File::create(files.path(".pwd.lock")).unwrap();
-    // As lckpwdf(3) takes it, of the process.
-    let lock = |kind: libc::c_int| {
-        let lock = libc::flock {
-            l_type: kind.try_into().unwrap(),
-            l_whence: libc::SEEK_SET.try_into().unwrap(),
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        fcntl(&held, FcntlArg::F_SETLK(&lock)).unwrap();
-    };
+    let lock = |kind| set_lock(&held, kind);
     lock(libc::F_WRLCK);
     let mut driver = ShadowLockAccount::new(ShadowOptions {
         lock_within: Duration::from_millis(100),
@@ -462,4 +464,42 @@ fn everything_is_lifted_without_an_engine() {
         see(&mut ours_driver, "user4").presence,
         foreign("a record that cannot be read")
     );
+}
+
+/// It holds the hashes of all passwords as they were.
+#[test]
+fn what_a_crash_has_left_of_the_shadow_file_is_removed_at_the_next_start() {
+    let files = Files::new();
+    files.add(1, "$y$secret", "");
+    let driver = files.driver(OURS);
+    driver.remove_left().unwrap();
+    files.write(".shadow.staunch", "user1:$y$secret");
+    let held = File::create(files.path(".pwd.lock")).unwrap();
+    set_lock(&held, libc::F_WRLCK);
+    driver.remove_left().unwrap();
+    assert!(files.path(".shadow.staunch").exists(), "somebody is at it");
+    set_lock(&held, libc::F_UNLCK);
+    driver.remove_left().unwrap();
+    assert!(!files.path(".shadow.staunch").exists());
+    fs::create_dir(files.path(".shadow.staunch")).unwrap();
+    assert!(driver.remove_left().is_err());
+}
+
+/// Sessions are frozen with their account, and whoever froze itself would let go of nothing.
+#[test]
+fn the_account_in_whose_session_this_runs_is_not_locked() {
+    let files = Files::new();
+    files.add(1, "$y$secret", "");
+    files.add(2, "$y$secret", "");
+    fs::create_dir_all(files.path("proc/self")).unwrap();
+    files.write("proc/self/cgroup", "0::/user.slice/user-20001.slice/session-4.scope\n");
+    let options = ShadowOptions {
+        proc: files.path("proc"),
+        ..files.options(OURS)
+    };
+    let mut driver = ShadowLockAccount::new(options);
+    let before = files.shadow();
+    let outcome = execute(&mut driver, 1, "user1");
+    assert_refused(&outcome, FailureKind::Invalid, "within its sessions");
+    assert_eq!(files.shadow(), before);
 }

@@ -93,6 +93,7 @@ fn what_changed_since_the_reading_began_is_left_to_the_next_sweep() {
         kind: ActionKind::BlockIp,
         begun,
         found: Ok((found, true)),
+        unread: Vec::new(),
     };
     let empty = SweepFindings {
         swept: vec![ActionKind::BlockIp],
@@ -121,6 +122,7 @@ fn a_lease_that_ends_during_a_sweep_makes_no_orphan() {
         kind: ActionKind::BlockIp,
         begun: sim.now,
         found: Ok((sim.world.owned().collect(), true)),
+        unread: Vec::new(),
     };
     // The incident has long stopped taking up events, so that nothing is kept of it when the lease ends.
     sim.run(Span::from_micros(LEASE.as_micros() - 1_100_000));
@@ -169,6 +171,7 @@ fn a_finding_that_is_out_of_date_does_no_harm() {
         kind: ActionKind::BlockIp,
         begun: sim.now,
         found: Ok((Vec::new(), true)),
+        unread: Vec::new(),
     };
     let mut findings = compare(sim.state(), &[reading]);
     findings
@@ -178,6 +181,44 @@ fn a_finding_that_is_out_of_date_does_no_harm() {
     sim.release(1).unwrap();
     sim.input(Input::Swept(findings));
     assert_eq!((sim.kind(1), sim.transactions()), (Some(StateKind::Releasing), 1));
+    sim.ends_clean();
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_neither_verified_nor_vanished_and_hides_nothing() {
+    let mut sim = Sim::usual();
+    let (unread, gone, there) = (IP, "203.0.113.8", "203.0.113.9");
+    for ip in [unread, gone, there] {
+        sim.event("enforce", ip);
+        sim.run(Span::from_secs(1));
+    }
+    let swept_at = sim.state().swept_at.clone();
+    sim.run(Span::from_mins(1));
+    sim.vanish(gone);
+    let why = Failure::new(FailureKind::Unavailable, "it says to try again");
+    let reading = Reading {
+        kind: ActionKind::BlockIp,
+        begun: sim.now,
+        found: Ok((vec![(TransactionId(3), target(there))], true)),
+        unread: vec![(target(unread), why)],
+    };
+    let findings = compare(sim.state(), &[reading]);
+    sim.input(Input::Swept(findings));
+    sim.run(Span::from_secs(5));
+    let kinds = [1, 2, 3].map(|id| sim.kind(id));
+    let expected = [StateKind::InForce, StateKind::RolledBack, StateKind::InForce];
+    assert_eq!(kinds, expected.map(Some), "{}", sim.story());
+    assert_eq!(sim.state().swept_at, swept_at, "the kind is not verified");
+    let pages = sim.told(NoticeLevel::Page);
+    let says = |text: &str| pages.iter().any(|page| page.contains(text));
+    assert!(
+        says("203.0.113.7 cannot be looked at: it says to try again"),
+        "{pages:?}"
+    );
+    assert!(
+        says("were removed or replaced by somebody else: 203.0.113.8"),
+        "{pages:?}"
+    );
     sim.ends_clean();
 }
 
@@ -283,6 +324,7 @@ fn a_reading_of_one_kind_says_nothing_of_a_failed_one() {
         kind: ActionKind::BlockIp,
         begun: sim.now + LEASE,
         found: Err(failure.clone()),
+        unread: Vec::new(),
     };
     let findings = compare(sim.state(), &[reading]);
     assert_eq!(findings.failed, [(ActionKind::BlockIp, failure)]);
@@ -307,6 +349,7 @@ fn findings_can_be_taken_in_parts() {
         kind: ActionKind::BlockIp,
         begun: sim.now,
         found: Ok((sim.world.owned().collect(), true)),
+        unread: Vec::new(),
     };
     let findings = compare(sim.state(), &[reading]);
     let parts = findings.clone().parts(3);

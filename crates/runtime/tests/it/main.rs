@@ -460,6 +460,16 @@ fn what_a_list_misses_and_a_look_finds_stays_in_force() {
     let kind = |state: &EngineState| state.transactions[&TransactionId(1)].state.kind();
     assert_eq!(handle.query(kind).expect("it runs"), StateKind::InForce);
     assert!(!world.is_empty());
+    // What cannot be looked at is not known to have vanished.
+    world.blind(true);
+    let is_told = |state: &EngineState| state.sweep_failed.values().any(|why| why.what.contains("it is dark"));
+    let begun = std::time::Instant::now();
+    while !handle.query(is_told).expect("it runs") {
+        assert!(begun.elapsed() < LIMIT, "nobody says that it was not looked at");
+        std::thread::yield_now();
+    }
+    assert_eq!(handle.query(kind).expect("it runs"), StateKind::InForce);
+    world.blind(false);
     world.flush();
     // What has vanished is rolled back, and its incident forgotten.
     let (begun, is_kept) = (std::time::Instant::now(), |state: &EngineState| {

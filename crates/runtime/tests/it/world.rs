@@ -51,6 +51,8 @@ struct Inner {
     hangs: Option<Verb>,
     /// A list of everything has nothing of it.
     unlisted: bool,
+    /// No target can be looked at.
+    blind: bool,
     /// The call that hangs.
     held: Option<Call>,
 }
@@ -97,6 +99,11 @@ impl World {
     /// Lets lists miss all that is there, or not.
     pub(crate) fn unlist(&self, unlisted: bool) {
         self.change(|inner| inner.unlisted = unlisted);
+    }
+
+    /// Lets no target be looked at, or all again.
+    pub(crate) fn blind(&self, blind: bool) {
+        self.change(|inner| inner.blind = blind);
     }
 
     /// Somebody removes everything.
@@ -172,7 +179,11 @@ impl Action for Driver {
         self.enter(Verb::Observe, targets.len());
         self.0.change(|inner| {
             inner.log.observed += targets.len();
+            let blind = inner.blind;
             let look = |target: &Target| {
+                if blind {
+                    return Err(Failure::new(FailureKind::Unavailable, "it is dark"));
+                }
                 let presence = match inner.objects.get(target) {
                     Some(label) => Presence::Present {
                         owner: Owner::Ours(*label),
@@ -232,6 +243,7 @@ impl Action for Driver {
             Ok(Owned {
                 targets: inner.objects.iter().filter(|_| !inner.unlisted).map(own).collect(),
                 enforcing: true,
+                unread: Vec::new(),
             })
         })
     }

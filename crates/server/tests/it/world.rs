@@ -292,6 +292,7 @@ impl Action for MapAction {
         Ok(Owned {
             targets: self.blocked().iter().map(owned).collect(),
             enforcing: true,
+            unread: Vec::new(),
         })
     }
 }

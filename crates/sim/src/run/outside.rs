@@ -331,6 +331,7 @@ impl Sim<'_> {
                 kind: self.world.kind().action(),
                 begun,
                 found,
+                unread: Vec::new(),
             };
             let item = Item::Swept {
                 replica: leader,

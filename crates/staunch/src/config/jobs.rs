@@ -27,8 +27,8 @@ pub(crate) struct JobSettings {
     /// Subjects that it is never run for, whatever their case. Default none. Since v0.1.
     #[serde(default)]
     pub(crate) protected: Vec<String>,
-    /// The user that it runs as; another one than the server's takes `CAP_SETUID` and `CAP_SETGID`. Default the
-    /// server's own. Since v0.1.
+    /// The user that it runs as; another one than the server's takes `CAP_SETUID`, `CAP_SETGID` and `CAP_KILL`. Default
+    /// the server's own. Since v0.1.
     #[serde(default)]
     pub(crate) user: Option<String>,
     /// How long one run may take; then it is killed, with all that it has started.

@@ -103,6 +103,9 @@ fn locker(config: &Config, installation: InstallationId) -> Result<ShadowLockAcc
         driver_fault(&failure)
             .hint("let the server write in /etc (see docs/guide/accounts.md), or set [accounts] enabled = false")
     })?;
+    if let Err(failure) = locker.remove_left() {
+        tracing::warn!(%failure, "a copy of the passwords' hashes is left in /etc");
+    }
     Ok(locker)
 }
 
@@ -225,6 +228,7 @@ impl Action for ReadOnly {
         Ok(Owned {
             targets: Vec::new(),
             enforcing: true,
+            unread: Vec::new(),
         })
     }
 }

@@ -191,6 +191,7 @@ impl Action for MemoryBlockIp {
             Ok(Owned {
                 targets: world.objects.iter().filter_map(owned).collect(),
                 enforcing: world.enforcing,
+                unread: Vec::new(),
             })
         })
     }

@@ -347,7 +347,11 @@ impl NftablesIp {
                 Found::Other => {}
             }
         }
-        Ok(Owned { targets, enforcing })
+        Ok(Owned {
+            targets,
+            enforcing,
+            unread: Vec::new(),
+        })
     }
 }
 

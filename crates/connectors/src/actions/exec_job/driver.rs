@@ -53,6 +53,12 @@ const AT_ONCE_MAX: usize = 4;
 /// How long a job may look: the engine waits for 5 s, and a job that is late is known to be late and not only missed.
 const OBSERVE_WITHIN: Duration = Duration::from_secs(4);
 
+/// How long a sweep may begin with runs: it is given up after 20 s.
+const SWEEP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the record of a job of which nothing is in place is kept, beyond what it may have under way.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
 /// The most that is shown of what a job wrote to its standard error.
 const ERRORS_BYTES_MAX: usize = 160;
 
@@ -67,11 +73,13 @@ pub struct ExecJobOptions {
     pub jobs: BTreeMap<Box<str>, JobSpec>,
 }
 
-/// The driver. It keeps nothing that a new one would not find.
+/// The driver. It keeps nothing that a new one would not find, but for where the next sweep begins.
 pub struct ExecJob {
     options: ExecJobOptions,
     records: Records,
     runs: Arc<dyn Runs>,
+    /// How many records the sweeps have looked at so far: the next one goes on behind them.
+    swept: usize,
 }
 
 /// One run that is asked for.
@@ -115,6 +123,7 @@ impl ExecJob {
             records: Records::new(options.records.clone()),
             options,
             runs,
+            swept: 0,
         }
     }
 
@@ -186,11 +195,19 @@ impl ExecJob {
                 let answer = answer.map_err(|error| failed(FailureKind::Invalid, &error.to_string()))?;
                 let seen = answer.observation(self.options.installation);
                 // The next time runs it again: it is part of the machine by now, and may be outdated.
-                let is_left = spec.permanent
-                    && matches!(
-                        seen.presence,
-                        Presence::Present { owner: Owner::Ours(owner), .. } if !self.records.is_of(job, owner)
-                    );
+                let is_left = match seen.presence {
+                    Presence::Present {
+                        owner: Owner::Ours(owner),
+                        ..
+                    } if spec.permanent => {
+                        let is_of = self.records.is_of(job, owner);
+                        !is_of.map_err(|error| {
+                            let why = format!("whose it is cannot be told, because its record cannot be read: {error}");
+                            failed(FailureKind::Unavailable, &why)
+                        })?
+                    }
+                    _ => false,
+                };
                 let presence = if is_left { Presence::Absent } else { seen.presence };
                 Ok(Observation { presence, ..seen })
             }
@@ -316,6 +333,18 @@ impl ExecJob {
         Outcome::Landed
     }
 
+    /// Forgets the job at `target`, of which nothing is in place: an undo could not make sure of that. One whose act
+    /// may still land is kept.
+    fn forget_what_was_left(&self, target: &Target) {
+        let in_flight = self.describe().in_flight_max.to_std();
+        if let Err(error) = self
+            .records
+            .forget_old(job_of(target), in_flight.saturating_mul(2) + KEPT_FOR)
+        {
+            tracing::warn!(job = %target, %error, "the record of a job cannot be removed");
+        }
+    }
+
     /// Leaves what a permanent job has put in place to the machine.
     fn leave(&self, job: &JobTarget) -> Outcome {
         match self.records.forget(job) {
@@ -333,21 +362,26 @@ impl ExecJob {
         }
     }
 
-    /// Has `each` done for all of `items`, a few at once, those of one target one after the other. Those that are not
-    /// begun in time get `late`.
+    /// Has `each` done for all of `items`, in their order, a few at once, those of one target one after the other.
+    /// Those that are not begun `within` this time get `late`.
     fn spread<I: Sync, A: Send>(
         &self,
         items: &[I],
         target: impl Fn(&I) -> &Target,
         each: impl Fn(&Self, &I) -> A + Sync,
         late: impl Fn() -> A + Sync,
+        within: Duration,
     ) -> Vec<A> {
-        let until = Instant::now() + self.begin_within();
-        let mut groups: BTreeMap<&Target, Vec<usize>> = BTreeMap::new();
+        let until = Instant::now() + within;
+        let mut places: BTreeMap<&Target, usize> = BTreeMap::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
         for (at, item) in items.iter().enumerate() {
-            groups.entry(target(item)).or_default().push(at);
+            let place = *places.entry(target(item)).or_insert(groups.len());
+            if place == groups.len() {
+                groups.push(Vec::new());
+            }
+            groups[place].push(at);
         }
-        let groups: Vec<Vec<usize>> = groups.into_values().collect();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut answers = Vec::new();
@@ -401,9 +435,9 @@ impl Action for ExecJob {
             in_flight_max: Span::from_micros(u64::try_from(in_flight_max.as_micros()).unwrap_or(u64::MAX)),
             d3fend: "D3-PA".into(),
             permissions: Permissions {
-                act: "to run the program; CAP_SETUID and CAP_SETGID for another user".into(),
-                check: "to run the program; CAP_SETUID and CAP_SETGID for another user".into(),
-                undo: "to run the program; CAP_SETUID and CAP_SETGID for another user".into(),
+                act: "to run the program; CAP_SETUID, CAP_SETGID and CAP_KILL for another user".into(),
+                check: "to run the program; CAP_SETUID, CAP_SETGID and CAP_KILL for another user".into(),
+                undo: "to run the program; CAP_SETUID, CAP_SETGID and CAP_KILL for another user".into(),
             },
             local: false,
         }
@@ -415,6 +449,7 @@ impl Action for ExecJob {
             |target| target,
             |driver, target| driver.observe_one(job_of(target)),
             || Err(late()),
+            self.begin_within(),
         )
     }
 
@@ -424,6 +459,7 @@ impl Action for ExecJob {
             |request| &request.target,
             Self::execute_one,
             || Outcome::DidNotHappen(late()),
+            self.begin_within(),
         )
     }
 
@@ -433,6 +469,7 @@ impl Action for ExecJob {
             |request| &request.target,
             Self::undo_one,
             || Outcome::DidNotHappen(late()),
+            self.begin_within(),
         )
     }
 
@@ -441,23 +478,40 @@ impl Action for ExecJob {
             let what = format!("cannot list the records of jobs: {error}");
             Failure::new(FailureKind::Unavailable, &what)
         })?;
-        let targets: Vec<Target> = jobs.into_iter().map(Target::Job).collect();
-        let mut owned = Vec::new();
-        for (target, seen) in targets.clone().into_iter().zip(self.observe(&targets)) {
-            let seen = seen?;
-            if let Presence::Present {
-                owner: Owner::Ours(transaction),
-                ..
-            } = seen.presence
-                && seen.enforcing
-            {
-                owned.push(OwnedTarget { transaction, target });
+        let mut targets: Vec<Target> = jobs.into_iter().map(Target::Job).collect();
+        // With more than there is time for, each sweep looks at others.
+        let begin = self.swept.checked_rem(targets.len()).unwrap_or_default();
+        targets.rotate_left(begin);
+        let seen = self.spread(
+            &targets,
+            |target| target,
+            |driver, target| driver.observe_one(job_of(target)),
+            || Err(late()),
+            SWEEP_WITHIN,
+        );
+        let mut owned = Owned {
+            enforcing: true,
+            ..Owned::default()
+        };
+        self.swept = begin + seen.iter().filter(|it| **it != Err(late())).count();
+        for (target, seen) in targets.into_iter().zip(seen) {
+            match seen {
+                Ok(Observation {
+                    presence:
+                        Presence::Present {
+                            owner: Owner::Ours(transaction),
+                            ..
+                        },
+                    enforcing: true,
+                    ..
+                }) => owned.targets.push(OwnedTarget { transaction, target }),
+                Ok(seen) if !is_ours(&seen) => self.forget_what_was_left(&target),
+                Ok(_) => {}
+                // One job that does not answer says nothing of the others.
+                Err(failure) => owned.unread.push((target, failure)),
             }
         }
-        Ok(Owned {
-            targets: owned,
-            enforcing: true,
-        })
+        Ok(owned)
     }
 }
 

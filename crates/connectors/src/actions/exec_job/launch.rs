@@ -199,16 +199,22 @@ fn run(
     if !matches!(happened, Ok(Event::Ended)) {
         tree::kill_group(group);
     }
-    let status = waiter
+    let ended = waiter
         .join()
-        .map_err(|_| io::Error::other("who waits for it has ended"))??;
-    tree::end_all()?;
+        .unwrap_or_else(|_| Err(io::Error::other("who waits for it has ended")))
+        .and_then(|status| tree::end_all().map(|()| status));
+    let Ok(status) = ended else {
+        // It has run, and what it has done nobody knows.
+        return Ok(Report::bare(Ended::Abandoned));
+    };
     // All who could write to these have ended.
     let read = |thread: Option<thread::JoinHandle<(Vec<u8>, bool)>>| thread.and_then(|it| it.join().ok());
     let (output, too_much) = read(output).unwrap_or_default();
     let (errors, too_many) = read(errors).unwrap_or_default();
     let mut why = String::new();
-    told.read_to_string(&mut why)?;
+    if told.read_to_string(&mut why).is_err() {
+        return Ok(Report::bare(Ended::Abandoned));
+    }
     let ended = match happened {
         _ if !why.is_empty() => Ended::NotStarted(why.into()),
         Err(RecvTimeoutError::Timeout) => Ended::TimedOut,

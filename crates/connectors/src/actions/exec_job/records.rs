@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use staunch_model::{JobTarget, Target, TransactionId};
 
@@ -26,7 +27,8 @@ impl Records {
     /// Keeps `job` as that of a transaction, durably.
     pub(super) fn keep(&self, job: &JobTarget, transaction: TransactionId) -> io::Result<()> {
         let path = self.path(job);
-        if self.is_of(job, transaction) {
+        // One that cannot be read is written anew.
+        if matches!(self.is_of(job, transaction), Ok(true)) {
             return Ok(());
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
@@ -44,8 +46,28 @@ impl Records {
     }
 
     /// Whether `job` is kept as that of this transaction.
-    pub(super) fn is_of(&self, job: &JobTarget, transaction: TransactionId) -> bool {
-        fs::read_to_string(self.path(job)).is_ok_and(|kept| kept == text(job, transaction))
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(super) fn is_of(&self, job: &JobTarget, transaction: TransactionId) -> io::Result<bool> {
+        match fs::read_to_string(self.path(job)) {
+            Ok(kept) => Ok(kept == text(job, transaction)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets `job` when it was kept this long ago.
+    pub(super) fn forget_old(&self, job: &JobTarget, age: Duration) -> io::Result<()> {
+        let kept = match fs::metadata(self.path(job)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            about => about?.modified()?,
+        };
+        // With the clock set back it is as if it were new.
+        match kept.elapsed() {
+            Ok(elapsed) if elapsed > age => self.forget(job),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets `job`.

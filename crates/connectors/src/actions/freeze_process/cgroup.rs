@@ -205,7 +205,7 @@ impl CgroupFreezeProcess {
 
     fn read_owned(&mut self) -> Result<Owned, Failure> {
         let look = self.look()?;
-        let mut targets = Vec::new();
+        let (mut targets, mut unread) = (Vec::new(), Vec::new());
         let mut former = Vec::new();
         for label in look.labels() {
             let target = Target::Process(label.process);
@@ -215,17 +215,22 @@ impl CgroupFreezeProcess {
                     label: label.to_string().into(),
                     expires_in: None,
                 });
-            } else if look.is_enforced(&label)? {
-                targets.push(OwnedTarget {
-                    transaction: label.transaction,
-                    target,
-                });
+            } else {
+                match look.is_enforced(&label) {
+                    Ok(true) => targets.push(OwnedTarget {
+                        transaction: label.transaction,
+                        target,
+                    }),
+                    Ok(false) => {}
+                    Err(failure) => unread.push((target, failure)),
+                }
             }
         }
         self.former = former;
         Ok(Owned {
             targets,
             enforcing: true,
+            unread,
         })
     }
 
@@ -298,7 +303,8 @@ impl Action for CgroupFreezeProcess {
                         look = (lifted == 0).then_some(looked);
                         Outcome::Landed
                     }
-                    Err(error) => Outcome::DidNotHappen(failure(&format!("thaw {}", request.target), &error)),
+                    // Some of it may go on by now.
+                    Err(error) => Outcome::InDoubt(failure(&format!("thaw {}", request.target), &error)),
                 },
             });
         }

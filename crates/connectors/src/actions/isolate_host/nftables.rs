@@ -254,6 +254,7 @@ impl NftablesIsolateHost {
             return Ok(Owned {
                 targets: Vec::new(),
                 enforcing: enforces(&seen),
+                unread: Vec::new(),
             });
         }
         let own = self.options.host.name();
@@ -279,6 +280,7 @@ impl NftablesIsolateHost {
         Ok(Owned {
             targets,
             enforcing: enforces(&seen),
+            unread: Vec::new(),
         })
     }
 }

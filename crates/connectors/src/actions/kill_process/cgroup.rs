@@ -245,7 +245,8 @@ impl CgroupKillProcess {
         match self.freezer.undo(std::slice::from_ref(request)).pop() {
             Some(Outcome::Landed) => match self.tombs.remove(&label) {
                 Ok(()) => Outcome::Landed,
-                Err(error) => Outcome::DidNotHappen(self.unwritten(&error)),
+                // It was given back.
+                Err(error) => Outcome::InDoubt(self.unwritten(&error)),
             },
             Some(other) => other,
             None => not_tried(),
@@ -352,6 +353,7 @@ impl Action for CgroupKillProcess {
         Ok(Owned {
             targets,
             enforcing: true,
+            unread: Vec::new(),
         })
     }
 

@@ -135,6 +135,16 @@ impl ShadowLockAccount {
         }
     }
 
+    /// Removes what a crash has left of a change of the shadow file, a second copy of it, unless somebody is changing
+    /// it now. A server does so when it starts.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove_left(&self) -> Result<(), Failure> {
+        replace::remove_left(&self.options.shadow, &self.options.lock)
+            .map_err(|error| failure("remove what a crash has left of the shadow file", &error))
+    }
+
     fn labelled(&self, whose: Whose) -> Result<Vec<(AccountName, Label)>, Failure> {
         let all = self
             .records
@@ -198,7 +208,7 @@ impl ShadowLockAccount {
             .records
             .all()
             .map_err(|error| failure("list the records", &error))?;
-        let mut targets = Vec::new();
+        let (mut targets, mut unread) = (Vec::new(), Vec::new());
         let mut former = Vec::new();
         if !all.is_empty() {
             let (shadow, today) = (self.shadow()?, accounts::today());
@@ -211,11 +221,16 @@ impl ShadowLockAccount {
                         label: record.label.to_string().into(),
                         expires_in: None,
                     });
-                } else if self.observe_one(&target, &shadow, today)?.enforcing {
-                    targets.push(OwnedTarget {
-                        transaction: record.label.transaction,
-                        target,
-                    });
+                } else {
+                    match self.observe_one(&target, &shadow, today) {
+                        Ok(seen) if seen.enforcing => targets.push(OwnedTarget {
+                            transaction: record.label.transaction,
+                            target,
+                        }),
+                        Ok(_) => {}
+                        // A line that somebody has broken says nothing of the other accounts.
+                        Err(failure) => unread.push((target, failure)),
+                    }
                 }
             }
         }
@@ -223,6 +238,7 @@ impl ShadowLockAccount {
         Ok(Owned {
             targets,
             enforcing: true,
+            unread,
         })
     }
 

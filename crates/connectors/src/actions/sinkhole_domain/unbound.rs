@@ -370,9 +370,13 @@ impl UnboundSinkhole {
                 return Outcome::DidNotHappen(Failure::new(FailureKind::Conflict, &what));
             }
         };
-        for command in &commands {
+        for (at, command) in commands.iter().enumerate() {
             if let Err(error) = self.control.change(command) {
-                return error.outcome(&doing);
+                return match error.outcome(&doing) {
+                    // What came before has taken effect.
+                    Outcome::DidNotHappen(failure) if at > 0 => Outcome::InDoubt(failure),
+                    outcome => outcome,
+                };
             }
         }
         listed.leave(domain, lift);
@@ -404,7 +408,11 @@ impl UnboundSinkhole {
         let first = first.into_iter().collect::<Vec<_>>();
         let enforcing = self.holds(&first).into_iter().next().unwrap_or(Ok(true))?;
         self.former = former;
-        Ok(Owned { targets, enforcing })
+        Ok(Owned {
+            targets,
+            enforcing,
+            unread: Vec::new(),
+        })
     }
 
     /// Has each of `requests` done, of which `domains` are known before, until there is no more time.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use staunch_connectors::actions::exec_job::{Ended, Runs as _};
+use staunch_connectors::actions::exec_job::{Ended, Launcher, Runs as _};
 use staunch_model::{FailureKind, Outcome};
 use staunch_ports::Action as _;
 
@@ -166,6 +166,46 @@ fn a_job_runs_as_its_user() {
     launch.program = "/no/such/program".into();
     let report = launcher().run(launch);
     assert!(matches!(&report.ended, Ended::NotStarted(_)), "{report:?}");
+}
+
+/// A job of another user that nobody may end would run on when its time is over.
+#[test]
+fn a_job_that_could_not_be_ended_is_not_started() {
+    let name = "a_job_that_could_not_be_ended_is_not_started";
+    let is_there = Command::new("setpriv").arg("--version").output().is_ok();
+    if !is_there || !nix::unistd::Uid::effective().is_root() {
+        return staunch_testkit::skip(name, "to take rights away needs root and setpriv (Debian: util-linux)");
+    }
+    let place = Place::new();
+    let without = [
+        "--bounding-set=-kill",
+        "--inh-caps=-kill",
+        env!("CARGO_BIN_EXE_staunch-job-launcher"),
+    ];
+    let launcher = Launcher::new("/usr/bin/setpriv".into(), without.map(Into::into).to_vec());
+    let mut launch = place.launch("/usr/bin/id".into(), &[]);
+    let own = launcher.run(launch.clone());
+    assert_eq!(own.ended, Ended::Exited(0), "its own user it may: {own:?}");
+    launch.confinement.user = Some("nobody".into());
+    let report = launcher.run(launch);
+    let is_refused = matches!(&report.ended, Ended::NotStarted(why) if why.contains("lacks CAP_KILL"));
+    assert!(is_refused, "{report:?}");
+}
+
+/// Private keys lie beside the certificates that a job may read.
+#[test]
+fn keys_of_the_machine_are_no_part_of_what_a_job_may_read() {
+    let place = Place::new();
+    let list = |dir: &str| launcher().run(place.launch("/bin/ls".into(), &[dir])).ended;
+    for (dir, expect) in [
+        ("/etc/ssl/certs", Ended::Exited(0)),
+        ("/etc/ssl/private", Ended::Exited(2)),
+        ("/etc/pki/tls/private", Ended::Exited(2)),
+    ] {
+        if Path::new(dir).exists() {
+            assert_eq!(list(dir), expect, "{dir}");
+        }
+    }
 }
 
 #[test]

@@ -48,6 +48,7 @@ impl Sim {
             kind: ActionKind::BlockIp,
             begun: self.now,
             found: Ok((self.world.owned().collect(), self.world.enforcing)),
+            unread: Vec::new(),
         };
         let findings = compare(self.state(), &[reading]);
         self.input(Input::Swept(findings));
@@ -59,6 +60,7 @@ impl Sim {
             kind: ActionKind::BlockIp,
             begun: self.now,
             found,
+            unread: Vec::new(),
         };
         let findings = compare(self.state(), &[reading]);
         self.input(Input::Swept(findings));

@@ -31,8 +31,8 @@ const NEWEST: ABI = ABI::V6;
 /// Where programs and what they need to be started are.
 const PROGRAMS: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/nix/store"];
 
-/// What the loader and the C library read, none of which is a secret.
-const READ: [&str; 14] = [
+/// What the loader, the C library and TLS read, none of which is a secret: private keys lie beside some of it.
+const READ: [&str; 20] = [
     "/etc/ld.so.cache",
     "/etc/ld.so.preload",
     "/etc/alternatives",
@@ -44,8 +44,14 @@ const READ: [&str; 14] = [
     "/etc/resolv.conf",
     "/etc/host.conf",
     "/etc/gai.conf",
-    "/etc/ssl",
-    "/etc/pki",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/ca-trust",
+    "/etc/ca-certificates",
     "/dev/urandom",
 ];
 
@@ -98,6 +104,9 @@ fn confine(launch: &Launch, entry: &Entry) -> Result<Command, String> {
     let user = user.as_deref().map(user_of).transpose()?;
     // The server's own needs no change.
     let user = user.filter(|(uid, _)| *uid != Uid::effective());
+    if user.is_some() {
+        can_end_others()?;
+    }
     let pinned = launch
         .sha256
         .as_deref()
@@ -138,6 +147,16 @@ fn confine(launch: &Launch, entry: &Entry) -> Result<Command, String> {
 pub(super) fn check_pinned(launch: &Launch) -> Result<(), String> {
     let hash = launch.sha256.as_deref();
     hash.map_or(Ok(()), |hash| pinned(&launch.program, hash).map(drop))
+}
+
+/// Whether what runs as another user can be ended: by its supervisor, at the end of its time, and by the kernel when
+/// that is gone.
+fn can_end_others() -> Result<(), String> {
+    let own = rustix::thread::capabilities(None).map_err(|error| format!("cannot look at capabilities: {error}"))?;
+    if own.effective.contains(CapabilitySet::KILL) {
+        return Ok(());
+    }
+    Err("nobody could end it, because the server lacks CAP_KILL, which a job with a user of its own takes".to_owned())
 }
 
 fn user_of(name: &str) -> Result<(Uid, Gid), String> {

@@ -1,5 +1,6 @@
 //! Locks one account: what may be locked, in which order, and what is taken back when it stops.
 
+use std::fs;
 use std::time::Instant;
 
 use staunch_model::{Failure, FailureKind, Outcome, Owner, Printable, Target};
@@ -126,6 +127,10 @@ impl ShadowLockAccount {
         }
         if uid == nix::unistd::geteuid().as_raw() || uid == nix::unistd::getuid().as_raw() {
             return no("Staunch runs as it");
+        }
+        // Without control groups nothing is frozen.
+        if fs::read(self.options.proc.join("self/cgroup")).is_ok_and(|own| accounts::runs_within(&own, uid)) {
+            return no("Staunch runs within its sessions, and would be frozen with them");
         }
         let (passwd, group) = (self.read(&self.options.passwd)?, self.read(&self.options.group)?);
         let name = account_of(target).as_str();

@@ -110,6 +110,25 @@ impl ReplaceError {
     }
 }
 
+/// Where what takes the place of the file at `path` stands until it does.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.staunch"))
+}
+
+/// Removes what a crash has left of a replacement of the file at `path`: a copy of everything in it. Leaves it while
+/// somebody holds `lock`, who may be about to put it in place.
+pub(super) fn remove_left(path: &Path, lock: &Path) -> io::Result<()> {
+    let left = beside(path);
+    if left.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    match PasswordLock::take(lock, Instant::now())? {
+        Some(_held) => fs::remove_file(left),
+        None => Ok(()),
+    }
+}
+
 /// Puts `new` in place of the file at `path`, which holds `old`, with its owner, group, mode and extended attributes.
 pub(super) fn replace(path: &Path, old: &[u8], new: &[u8]) -> Result<(), ReplaceError> {
     let failed = |doing, path: &Path, source| ReplaceError {
@@ -119,8 +138,7 @@ pub(super) fn replace(path: &Path, old: &[u8], new: &[u8]) -> Result<(), Replace
         has_changed: false,
     };
     let directory = path.parent().unwrap_or(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = directory.join(format!(".{name}.staunch"));
+    let beside = beside(path);
     let result = (|| {
         let (mut current, metadata) = open(path).map_err(|error| failed("read", path, error))?;
         let mut file = make(&beside).map_err(|error| failed("make", &beside, error))?;
