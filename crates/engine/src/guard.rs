@@ -72,7 +72,7 @@ pub fn judge(
     facts: &Facts,
     now: Timestamp,
 ) -> Judgement {
-    let class = risk_of(state, question);
+    let class = risk_of(state, question.kind, &question.target);
     let mut guards = Vec::with_capacity(GUARDS_MAX);
     guards.push(match &question.target {
         Target::Address(ip) => never_touch(state, *ip, now),
@@ -134,14 +134,12 @@ pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
 }
 
 /// The risk class of the act: the driver's, raised to medium for an internal address, whose loss the business notices.
-fn risk_of(state: &EngineState, question: &Question) -> RiskClass {
+pub(crate) fn risk_of(state: &EngineState, kind: ActionKind, target: &Target) -> RiskClass {
     if is(Mutant::RiskIgnored) {
         return RiskClass::Low;
     }
-    let base = state
-        .driver(question.kind)
-        .map_or(RiskClass::High, |driver| driver.risk);
-    if question.target.address().is_some_and(is_internal) && !is(Mutant::InternalIsOutside) {
+    let base = state.driver(kind).map_or(RiskClass::High, |driver| driver.risk);
+    if target.address().is_some_and(is_internal) && !is(Mutant::InternalIsOutside) {
         base.max(RiskClass::Medium)
     } else {
         base

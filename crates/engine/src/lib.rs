@@ -3,6 +3,7 @@
 //! Never reads a clock, rolls dice, waits or opens anything; never iterates in hash order and never decides on a
 //! floating-point number. Time is an argument. State is the fold of records.
 
+mod absorb;
 pub mod advance;
 pub mod apply;
 pub mod budget;

@@ -232,6 +232,8 @@ pub enum Mutant {
     IncidentEach,
     /// An incident that did not contain takes up further events like one that did.
     AttackerShielded,
+    /// What a sweep could not look at counts as vanished.
+    UnreadIsGone,
     /// While a step of an incident is in force, further events join it, although another step has ended.
     StepShielded,
     /// What waits first keeps all others from starting.
@@ -280,7 +282,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 135] = [
+    pub const ALL: [Self; 136] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -394,6 +396,7 @@ impl Mutant {
         Self::EvidenceLeftOut,
         Self::IncidentEach,
         Self::AttackerShielded,
+        Self::UnreadIsGone,
         Self::StepShielded,
         Self::QueueStops,
         Self::BudgetShort,

@@ -65,7 +65,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
                 Some(label) if label != it.label() => Some(format!("an object of {label} is in place")),
                 Some(_) if !enforcing => Some("it is in place, but the rules that enforce it are not".to_owned()),
                 Some(_) => None,
-                None if unread.contains(&it.target) => None,
+                None if unread.contains(&it.target) && !is(Mutant::UnreadIsGone) => None,
                 None => Some("nothing of ours is in place".to_owned()),
             };
             if let Some(found) = found {

@@ -158,6 +158,7 @@ impl World {
             tokens: Arc::new(Tokens::load(&dir.path().join("tokens")).expect("there are no tokens yet")),
             limits: HttpLimits::default(),
             version: "fuzz".into(),
+            installation,
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: true,
             sandbox_gaps: [].into(),

@@ -352,7 +352,7 @@ pub struct Program {
     pub when: Predicate,
     /// What an event must have for its trigger to hold; `None` when nothing of the kind is known.
     pub needles: Option<Needles>,
-    /// Its incident key: one open incident for each value.
+    /// Its incident key: one incident at a time for each value.
     pub incident: Extractor,
     /// The target of each piece of evidence, in their order.
     pub preserve: Vec<TargetExtractor>,

@@ -138,16 +138,10 @@ fn respond(
     event_time: Option<Timestamp>,
     matched: Match,
 ) -> Result<Option<Response>, Busy> {
-    let hash = matched.playbook;
-    let key = matched.key.clone();
+    let asked = matched.clone();
     let Some((playbook, joins)) = handle.query(move |state| {
-        let playbook = state.playbooks.get(&hash).cloned()?;
-        let joins = state
-            .newest_of(hash, &key)
-            .filter(|incident| {
-                incident.status == staunch_model::IncidentStatus::Open || state.now < incident.absorbs_until
-            })
-            .map(|incident| incident.id);
+        let playbook = state.playbooks.get(&asked.playbook).cloned()?;
+        let joins = state.absorbing(&playbook, &asked, state.now);
         Some((playbook, joins))
     })?
     else {

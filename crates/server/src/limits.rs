@@ -86,6 +86,11 @@ pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the index may take for an answer: a little less, so that who asks is told what was slow.
 pub(crate) const INDEX_ANSWER_MAX: Duration = Duration::from_secs(4);
 
+const _: () = assert!(
+    INDEX_ANSWER_MAX.as_millis() < QUESTION_TIMEOUT.as_millis(),
+    "it says so in time"
+);
+
 /// The longest time that a question waits for the index to take in what was durable when it was asked. It follows
 /// within milliseconds. After a start, or on a slow disk, it may need longer, and the answer says how far behind it is.
 pub(crate) const INDEX_WAIT_MAX: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::ConnectInfo;
-use staunch_model::{DrillFault, DrillId, Span, Timestamp};
+use staunch_model::{DrillFault, DrillId, InstallationId, Span, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::{Busy, Handle, Intake};
 use staunch_store::index::IndexReader;
@@ -49,6 +49,8 @@ pub struct Service {
     pub limits: HttpLimits,
     /// The version of the program.
     pub version: Arc<str>,
+    /// Whose journal it serves.
+    pub installation: InstallationId,
     /// Where the journal ended before the runtime was started; `None` when that is not known, and then nobody can tell
     /// how far the index is behind.
     pub journal_start: Option<Lsn>,

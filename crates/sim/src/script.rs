@@ -236,9 +236,9 @@ impl Script {
             }
             Item::Swept { life, reading } => {
                 if self.up && self.life == life {
-                    let begun = reading.begun;
-                    let findings = compare(self.engine.state(), &[reading]);
-                    if let Err((invariant, what)) = self.model.swept(&findings, begun, self.now) {
+                    let readings = [reading];
+                    let findings = compare(self.engine.state(), &readings);
+                    if let Err((invariant, what)) = self.model.swept(&findings, &readings[0], self.now) {
                         self.fail(invariant, what);
                     }
                     self.input(Input::Swept(findings));

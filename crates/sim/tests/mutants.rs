@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 135] = {
+const NAMED: [(Mutant, Invariant); 136] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -129,6 +129,7 @@ const NAMED: [(Mutant, Invariant); 135] = {
         (M::EvidenceLeftOut, I::EventsAnswered),
         (M::IncidentEach, I::EventsAnswered),
         (M::AttackerShielded, I::EventsAnswered),
+        (M::UnreadIsGone, I::ForceIsVerified),
         (M::StepShielded, I::EventsAnswered),
         (M::QueueStops, I::NothingWaits),
         (M::BudgetShort, I::Budgets),

@@ -3,11 +3,10 @@
 //! Never judges whether a step may act: a look at the world comes first.
 
 use staunch_model::{
-    ActionKind, Change, Event, Incident, IncidentId, IncidentStatus, Match, MatchedStep, Phase, Playbook, Record, Span,
-    StateKind, Step, Target, Transaction, TransactionId, WatchOver,
+    Change, Event, IncidentId, Match, MatchedStep, Phase, Playbook, Record, Span, Step, Target, TransactionId,
+    WatchOver,
 };
 
-use crate::advance::{has_hurt, rejudged_after};
 use crate::guard;
 use crate::limits;
 use crate::mutant::{Mutant, is};
@@ -19,11 +18,11 @@ impl Turn<'_> {
     /// An event matched `matched`: it joins the open incident of its key or opens a new one, which is returned.
     pub(crate) fn on_match(&mut self, event: &Event, matched: &Match) -> Option<IncidentId> {
         let playbook = self.state.playbooks.get(&matched.playbook).cloned()?;
-        if let Some(incident) = self.absorbing(&playbook, matched) {
+        if let Some(incident) = self.state.absorbing(&playbook, matched, self.now) {
             self.put(Record::EventJoined { incident });
             return Some(incident);
         }
-        if self.is_full() {
+        if self.state.is_full() {
             return None;
         }
         let incident = IncidentId(self.state.last_incident + 1);
@@ -61,78 +60,6 @@ impl Turn<'_> {
         }
         self.plan_recovery(incident, &playbook, matched);
         Some(incident)
-    }
-
-    /// The incident that takes up a further event of this key.
-    fn absorbing(&self, playbook: &Playbook, matched: &Match) -> Option<IncidentId> {
-        let incident = self.state.newest_of(matched.playbook, &matched.key)?;
-        if is(Mutant::IncidentEach) {
-            return None;
-        }
-        let takes = match incident.status {
-            // Without room for another incident, one that holds its attacker in part takes what nobody else could.
-            IncidentStatus::Open => !self.has_let_slip(incident, playbook, matched) || self.is_full(),
-            IncidentStatus::Closed => self.now < incident.absorbs_until,
-        };
-        takes.then_some(incident.id)
-    }
-
-    fn is_full(&self) -> bool {
-        self.state.incidents.len() >= limits::INCIDENTS_MAX
-    }
-
-    /// True when a step that `matched` names has ended in the open `incident`, so that its attacker is judged anew: the
-    /// steps that still hold must not shield it. The incident that then opens joins those.
-    ///
-    /// What ran its course or was taken away is judged at once, as it is of a closed incident. What never came into
-    /// force waits for the playbook's whole time: people were told of it, and it would mostly end the same way.
-    fn has_let_slip(&self, incident: &Incident, playbook: &Playbook, matched: &Match) -> bool {
-        if is(Mutant::StepShielded) {
-            return false;
-        }
-        let held = |id| self.state.transactions.get(id);
-        if incident.transactions.iter().filter_map(held).any(has_hurt) {
-            return false;
-        }
-        matched.steps.iter().any(|of| {
-            let Some(step) = playbook.steps.get(usize::from(of.step)) else {
-                return false;
-            };
-            let aimed = of.target.as_ref().filter(|it| it.aim() == step.action.aims_at());
-            let Some(target) = aimed.filter(|_| step.phase != Phase::Recover) else {
-                return false;
-            };
-            let is_there = |it: &&Transaction| it.kind == step.action && it.target == *target;
-            let at_place = incident.transactions.iter().filter_map(held).filter(is_there);
-            let ended = match at_place.max_by_key(|it| it.id) {
-                Some(it) => self.judges_anew(incident, it),
-                // One of another incident was lifted and is forgotten with it, and with both at what it was aimed.
-                None => incident.joined_steps.iter().any(|(id, at)| {
-                    let joined = playbook.steps.get(usize::from(*at));
-                    held(id).is_none() && joined.is_some_and(|it| it.action == step.action)
-                }),
-            };
-            ended && self.is_free(step.action, target)
-        })
-    }
-
-    /// True when `it` has ended in the open `incident`, and for long enough. What a person had the incident let go of
-    /// is as if they had released it.
-    fn judges_anew(&self, incident: &Incident, it: &Transaction) -> bool {
-        let has_ended = it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
-        if !has_ended || !it.is_held_by(incident.id) {
-            return false;
-        }
-        match rejudged_after(it) {
-            Some(Span::ZERO) => true,
-            // The deadline of a transaction that has ended is when it did.
-            Some(pause) => self.now >= incident.absorbs_until.max(it.deadline + pause),
-            None => false,
-        }
-    }
-
-    fn is_free(&self, kind: ActionKind, target: &Target) -> bool {
-        self.state.holder_of(kind, target).is_none() && self.state.index.waiting_for(kind, target).next().is_none()
     }
 
     /// Plans a step, unless its incident joins what is there already.

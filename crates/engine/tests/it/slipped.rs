@@ -1,10 +1,10 @@
 //! An attacker that is free of one step of its incident while another step still holds it.
 
-use staunch_model::{IncidentOutcome, IncidentStatus, Span, StateKind, TransactionId};
+use staunch_model::{FailureKind, IncidentId, IncidentOutcome, IncidentStatus, Mode, Span, StateKind, TransactionId};
 
 use crate::build::{self, LEASE, adjust_playbook};
 use crate::life::IP;
-use crate::sim::Sim;
+use crate::sim::{Fault, Sim, Verb};
 
 /// The target of the second step.
 const OTHER: &str = "203.0.113.9";
@@ -34,8 +34,16 @@ fn what_has_run_its_course_is_contained_anew_while_the_other_step_holds() {
         (2, 2),
         "while both hold, it joins"
     );
+    // Whoever asks what an event would do is told the same.
+    let asked = |sim: &Sim| {
+        let matched = build::matched("keep", IP, &[IP, OTHER]);
+        let playbook = &sim.state().playbooks[&matched.playbook];
+        sim.state().absorbing(playbook, &matched, sim.now)
+    };
+    assert_eq!(asked(&sim), Some(IncidentId(1)));
     sim.run(SHORT);
     assert!(!sim.is_blocked(IP) && sim.is_blocked(OTHER));
+    assert_eq!(asked(&sim), None);
     attacks(&mut sim);
     assert_eq!(sim.kind(3), Some(StateKind::InForce), "{}", sim.story());
     assert_eq!(sim.incident(2).transactions, [TransactionId(3), TransactionId(2)]);
@@ -87,6 +95,59 @@ fn what_never_came_into_force_is_judged_anew_after_the_time_of_the_playbook() {
         "people were told, and it would mostly end the same way"
     );
     sim.run(Span::from_mins(1));
+    attacks(&mut sim);
+    assert_eq!(sim.kind(3), Some(StateKind::InForce), "{}", sim.story());
+    sim.ends_clean();
+}
+
+/// A backlog of old events must not make an incident each.
+#[test]
+fn what_was_too_old_is_judged_anew_after_the_time_of_the_playbook_too() {
+    let mut sim = uneven();
+    attacks(&mut sim);
+    sim.run(SHORT);
+    let old = |sim: &mut Sim| {
+        let time = sim.now - Span::from_hours(2);
+        let mut matched = build::matched("keep", IP, &[IP, OTHER]);
+        matched.preserve.clear();
+        let event = staunch_model::Event {
+            received: sim.now,
+            ..build::event(Some(time))
+        };
+        sim.input(staunch_model::Input::Event {
+            event: event.into(),
+            matches: vec![matched],
+        });
+        sim.run(Span::from_secs(1));
+    };
+    for _ in 0..5 {
+        old(&mut sim);
+    }
+    assert_eq!((sim.transactions(), sim.kind(3)), (3, Some(StateKind::Refused)));
+    assert_eq!(sim.incident(2).events, 5);
+    sim.ends_clean();
+}
+
+/// The breaker, or a person, had one step only observed: when that is over, the step that holds must not keep it so.
+#[test]
+fn what_was_only_observed_is_judged_anew_when_the_mode_lets_it_act() {
+    let mut sim = uneven();
+    sim.faults(Verb::Observe, &[Fault::Fails(FailureKind::Unavailable), Fault::None]);
+    sim.event_about("keep", IP, &[IP, OTHER]);
+    sim.run(Span::from_millis(100));
+    sim.set_mode(Mode::Observe);
+    sim.run(Span::from_secs(1));
+    let kinds = [1, 2].map(|id| sim.kind(id));
+    assert_eq!(
+        kinds,
+        [StateKind::WouldExecute, StateKind::InForce].map(Some),
+        "{}",
+        sim.story()
+    );
+    sim.run(Span::from_mins(11));
+    attacks(&mut sim);
+    assert_eq!(sim.transactions(), 2, "it would only be observed again");
+    sim.set_mode(Mode::Enforce);
     attacks(&mut sim);
     assert_eq!(sim.kind(3), Some(StateKind::InForce), "{}", sim.story());
     sim.ends_clean();

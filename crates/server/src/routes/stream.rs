@@ -47,7 +47,7 @@ pub(crate) async fn happening(
     let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let own = app.streams_of.begin(caller.name()).ok_or_else(too_many_of_one)?;
     let turn = app.streams.clone().try_acquire_owned().map_err(|_| too_many())?;
-    let installation = app.ask(|state| state.installation).await?;
+    let installation = app.service.installation;
     let end = app.journal_lsn();
     let is_ahead = |lsn: u64| end.is_some_and(|end| lsn > end);
     let (place, elsewhere) = match (headers.get("last-event-id"), query.after) {

@@ -150,6 +150,7 @@ impl Staunch {
             tokens: tokens.clone(),
             limits: options.http,
             version: "1.2.3".into(),
+            installation: InstallationId([7; 8]),
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: options.open_to_loopback,
             sandbox_gaps: options.sandbox_gaps.iter().map(|&it| it.to_owned()).collect(),

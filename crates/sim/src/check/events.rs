@@ -202,11 +202,17 @@ impl Model {
             let of_step = || own().filter(|(_, it)| it.action == Some(step.action));
             let mut at_place = of_step().filter(|(_, it)| it.target == target && is_kept(it));
             let one = match at_place.next_back() {
-                Some((_, it)) if it.has_left() && it.is_held_by(incident) => match it.judged_anew_after {
-                    Some(Span::ZERO) => Slipped::Yes,
-                    Some(pause) if now >= case.absorbs_until.max(it.since + pause) => Slipped::Yes,
-                    _ => Slipped::No,
-                },
+                Some((_, it)) if it.has_left() && it.is_held_by(incident) => {
+                    let was_in_force = matches!(it.kind, StateKind::Released | StateKind::RolledBack);
+                    let is_over = |pause| now >= case.absorbs_until.max(it.since + pause);
+                    match it.judged_anew_after {
+                        Some(Span::ZERO) if was_in_force => Slipped::Yes,
+                        Some(pause) if is_over(pause) => Slipped::Yes,
+                        // By the mode of today.
+                        None if it.kind == StateKind::WouldExecute && is_over(REJUDGE_PAUSE) => Slipped::Perhaps,
+                        _ => Slipped::No,
+                    }
+                }
                 Some(_) => Slipped::No,
                 // What others had planned was lifted, and is forgotten with them; where it was, too.
                 None if of_step().any(|(_, it)| it.target == target && !is_kept(it)) => Slipped::Yes,

@@ -2,21 +2,32 @@
 //!
 //! Never judges what follows from a finding: see `changes.rs`.
 
+use staunch_engine::sweep::Reading;
 use staunch_model::{Span, StateKind, SweepFindings, Timestamp};
 
-use super::{Found, Invariant, Model, fail};
+use super::{Found, Invariant, Model, Tx, fail};
 
 /// The engine remembers for so long when something ended that it has forgotten otherwise.
 const REMEMBERED: Span = Span::from_mins(1);
 
 impl Model {
-    /// What the engine finds at `now` in a reading that began at `begun`.
+    /// What the engine finds at `now` in `reading`.
     ///
     /// # Errors
     /// The invariant that is broken, and how.
-    pub fn swept(&self, findings: &SweepFindings, begun: Timestamp, now: Timestamp) -> Found {
+    pub fn swept(&self, findings: &SweepFindings, reading: &Reading, now: Timestamp) -> Found {
+        let begun = reading.begun;
+        if !reading.unread.is_empty() && findings.swept.contains(&reading.kind) {
+            let what = format!("{} counts as verified, and a part of it was not read", reading.kind);
+            return fail(Invariant::ForceIsVerified, what);
+        }
         for (id, _) in &findings.vanished {
             let it = self.transactions.get(id);
+            let is_unread = |it: &Tx| reading.unread.iter().any(|(target, _)| *target == it.target);
+            if it.is_some_and(is_unread) {
+                let what = format!("{id} counts as vanished, and could not be looked at");
+                return fail(Invariant::ForceIsVerified, what);
+            }
             if it.is_some_and(|it| it.kind == StateKind::InForce && it.since >= begun) {
                 let what = format!("{id} counts as vanished by a reading that began before it was in force");
                 return fail(Invariant::ForceIsVerified, what);

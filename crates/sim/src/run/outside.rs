@@ -307,17 +307,21 @@ impl Sim<'_> {
         if let Ok((objects, enforcing)) = &mut reading.found {
             objects.extend(owned.filter(|(label, _)| !is_read_first(*label)));
             *enforcing &= self.world.enforcing;
+            let unread = objects.extract_if(.., |(label, _)| is_unreadable(*label));
+            let why = Failure::new(FailureKind::Unavailable, "it cannot be looked at\u{1b}[2K");
+            reading.unread.extend(unread.map(|(_, target)| (target, why.clone())));
         }
     }
 
     /// A sweep of `replica` has read the world.
     pub(super) fn swept(&mut self, replica: usize, reading: Reading) {
-        let begun = reading.begun;
-        let findings = compare(self.replicas[replica].engine.state(), &[reading]);
-        if !findings.vanished.is_empty() || !findings.orphans.is_empty() {
+        let readings = [reading];
+        let findings = compare(self.replicas[replica].engine.state(), &readings);
+        let [reading] = &readings;
+        if !findings.vanished.is_empty() || !findings.orphans.is_empty() || !reading.unread.is_empty() {
             self.judge();
             let now = self.replicas[replica].clock.read(self.now);
-            if let Err((invariant, what)) = self.model.swept(&findings, begun, now) {
+            if let Err((invariant, what)) = self.model.swept(&findings, reading, now) {
                 self.fail(invariant, what);
             }
         }
@@ -378,6 +382,11 @@ fn standing(number: u8, said: Said, now: Timestamp) -> Standing {
             expires: now + lasts,
         })),
     }
+}
+
+/// Whether a sweep that takes its time cannot look at what carries `label`.
+const fn is_unreadable(label: TransactionId) -> bool {
+    label.0 % 5 == 3
 }
 
 /// Whether a sweep that takes its time reads what carries `label` when it begins.

@@ -4,25 +4,43 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
+/// The pause between two tries to connect.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// True when a server listens at `socket`, which this user may open: also one that stands still.
 pub(crate) fn is_served(socket: &Path) -> bool {
-    match connect(socket) {
+    match try_connect(socket) {
         Ok(_) => true,
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
-/// Connects to `socket`, without waiting: a server that has stood still for long has as many connections waiting as
-/// there may be, and another one would wait for as long.
+/// Connects to the socket at `path` within this time: a server that has stood still for long has as many connections
+/// waiting as there may be, and another one would wait for as long.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] in that case; otherwise why there is no connection.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+/// [`io::ErrorKind::WouldBlock`] when there was no room for it; otherwise why there is no connection.
+fn connect(path: &Path, within: Duration) -> io::Result<UnixStream> {
+    let until = Instant::now().checked_add(within);
+    loop {
+        match try_connect(path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && until.is_none_or(|until| Instant::now() < until) =>
+            {
+                std::thread::sleep(AGAIN);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn try_connect(path: &Path) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let ours = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     nix::sys::socket::connect(ours.as_raw_fd(), &UnixAddr::new(path)?)?;
@@ -40,7 +58,7 @@ impl Connector for LocalConnector {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<LocalTransport>, Error> {
         Ok(Some(LocalTransport {
-            stream: connect(&self.0).map_err(|error| told(error, Timeout::Connect))?,
+            stream: connect(&self.0, *details.timeout.after).map_err(|error| told(error, details.timeout.reason))?,
             buffers: LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size()),
         }))
     }
@@ -108,7 +126,7 @@ mod tests {
             .expect("it listens");
         let mut waiting = Vec::new();
         let full = loop {
-            match connect(&path) {
+            match connect(&path, Duration::ZERO) {
                 Ok(stream) => waiting.push(stream),
                 Err(error) => break error,
             }

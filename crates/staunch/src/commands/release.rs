@@ -118,7 +118,7 @@ fn wait(
     let until = Instant::now() + most.to_std();
     let is_in_scope = |it: &Containment| match scope {
         ReleaseScope::All => true,
-        ReleaseScope::Incident(incident) => it.incident == *incident,
+        ReleaseScope::Incident(incident) => it.incident == *incident || it.holders.contains(incident),
         _ => false,
     };
     for look in 0_u64.. {
@@ -192,8 +192,9 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
         }
         result = through(args, &client);
     }
-    match result {
-        Ok(released) => told(args, &client, &released),
+    let is_recorded = result.is_ok();
+    match result.and_then(|released| told(args, &client, &released)) {
+        Ok(exit) => Ok(exit),
         Err(fault) => match &here {
             Some(config) if fault.exit == Exit::Unreachable => {
                 warn(&format!("{}; it is gone around", fault.told()));
@@ -204,7 +205,7 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
                  `staunch release --all --direct`",
             )),
             // It answers, so it runs: to go around it is for a person to decide.
-            Some(_) if matches!(fault.exit, Exit::Busy | Exit::Failed) => Err(fault.hint(
+            Some(_) if !is_recorded && matches!(fault.exit, Exit::Busy | Exit::Failed) => Err(fault.hint(
                 "the server runs, so it was not gone around: give the command again, or let go without it: \
                  `staunch release --all --direct`",
             )),

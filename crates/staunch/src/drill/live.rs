@@ -381,11 +381,15 @@ impl Running {
         // An answer that is lost keeps nothing from being released.
         let held = self.left().unwrap_or_default();
         let begun = Instant::now();
-        let release = |scope: Value| {
+        let release = |scope: Value| -> bool {
             let request = json!({ "scope": scope, "reason": self.wanted.reason });
             // It may have ended by itself meanwhile; whether all is gone is looked at next.
-            if let Err(fault) = self.client.command(path::RELEASE, &request) {
-                tracing::debug!(why = fault.render(false, false), "not released by command");
+            match self.client.command(path::RELEASE, &request) {
+                Ok(_) => true,
+                Err(fault) => {
+                    tracing::debug!(why = fault.render(false, false), "not released by command");
+                    fault.exit == Exit::Refused
+                }
             }
         };
         for incident in &self.incidents {
@@ -403,8 +407,10 @@ impl Running {
             };
             unknown = None;
             // Also of an event whose answer was lost, so that its incident is not known.
-            for transaction in left.iter().filter(|it| asked.insert((*it).clone())) {
-                release(json!({ "transaction": transaction }));
+            for transaction in &left {
+                if !asked.contains(transaction) && release(json!({ "transaction": transaction })) {
+                    asked.insert(transaction.clone());
+                }
             }
             Ok(left.is_empty())
         })?;

@@ -53,7 +53,7 @@ pub(crate) fn lost(config: &Config) -> Vec<ActionKind> {
 pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
     let file = config.boot_file();
     let note = move || {
-        if is_swept(&handle).is_none() {
+        if wait_for_sweep(&handle).is_none() {
             return;
         }
         loop {
@@ -69,7 +69,7 @@ pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
                 }
             }
             // The first of them may have looked before it was removed.
-            if is_swept(&handle).and_then(|()| is_swept(&handle)).is_none() {
+            if wait_for_sweep(&handle).and_then(|()| wait_for_sweep(&handle)).is_none() {
                 return;
             }
         }
@@ -80,7 +80,7 @@ pub(crate) fn note_after_a_sweep(config: &Config, handle: Handle) {
 }
 
 /// Waits for the end of a sweep; `None` when the engine has stopped.
-fn is_swept(handle: &Handle) -> Option<()> {
+fn wait_for_sweep(handle: &Handle) -> Option<()> {
     let begun = handle.now();
     loop {
         let swept = handle.query(move |state| state.swept_at.values().any(|at| *at >= begun));

@@ -1,14 +1,15 @@
 //! From an event to a job of the operator's own that is in force, and back.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use staunch_model::{ActionKind, StateKind};
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
-use staunch_server::dto::{EventPlan, Incidents, Ruling};
+use staunch_server::dto::{Commands, EventPlan, Incidents, Ruling};
 
 use crate::harness::{Home, SMALL, Server, in_namespace, stderr, stdout, wait_until};
 
@@ -129,6 +130,28 @@ fn a_release_that_is_given_again_waits_for_what_is_being_lifted() {
                 "{scope:?}: {said}"
             );
         }
+        // Who waits for a server that dies goes around it.
+        let commands = || server.get::<Commands>("/v1/commands").commands.len();
+        let before = commands();
+        let mut waiting =
+            crate::harness::staunch(&["release", "--all", "--yes", "--reason", "a test", "--wait", "60s"]);
+        waiting
+            .env("STAUNCH_CONFIG", home.config())
+            .stdout(Stdio::piped())
+            .stderr(File::create(home.path("waiting")).expect("it is our directory"));
+        let waiting = waiting.spawn().expect("the binary starts");
+        // Everything is released in turns, of which the last finds nothing more.
+        wait_until("the command", || commands() == before + 2);
+        server.kill();
+        let output = waiting.wait_with_output().expect("it ends");
+        let said = fs::read_to_string(home.path("waiting")).expect("it is ours");
+        assert_eq!(output.status.code(), Some(10), "{said}");
+        assert!(said.contains("it is gone around"), "{said}");
+        let server = home.serve();
+        let release = |scope: &[&str], wait: &str| {
+            let why = ["--yes", "--reason", "a test", "--wait", wait];
+            server.run(&[&["release"], scope, &why].concat())
+        };
         fs::remove_file(&held).expect("it is ours");
         let output = release(&["--all"], "30s");
         assert!(output.status.success(), "{output:?}");

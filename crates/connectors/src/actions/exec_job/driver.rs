@@ -25,7 +25,7 @@
 //! nothing has happened. Any other status, a signal, the end of the time and too much output after an act are
 //! `InDoubt`. A program that was never executed did not happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,13 +73,15 @@ pub struct ExecJobOptions {
     pub jobs: BTreeMap<Box<str>, JobSpec>,
 }
 
-/// The driver. It keeps nothing that a new one would not find, but for where the next sweep begins.
+/// The driver. It keeps nothing that a new one would not find, but for what the next sweep is to do.
 pub struct ExecJob {
     options: ExecJobOptions,
     records: Records,
     runs: Arc<dyn Runs>,
     /// How many records the sweeps have looked at so far: the next one goes on behind them.
     swept: usize,
+    /// The jobs of which the last sweep that looked at them has found nothing in place.
+    absent: BTreeSet<Target>,
 }
 
 /// One run that is asked for.
@@ -124,6 +126,7 @@ impl ExecJob {
             options,
             runs,
             swept: 0,
+            absent: BTreeSet::new(),
         }
     }
 
@@ -333,9 +336,15 @@ impl ExecJob {
         Outcome::Landed
     }
 
-    /// Forgets the job at `target`, of which nothing is in place: an undo could not make sure of that. One whose act
-    /// may still land is kept.
-    fn forget_what_was_left(&self, target: &Target) {
+    /// Forgets the job at `target` when two sweeps in a row have found nothing of it in place: an undo could not make
+    /// sure of that. One whose act may still land is kept, and the record of a permanent job, by which it is known that
+    /// what is in place is ours.
+    fn forget_what_was_left(&mut self, target: &Target) {
+        let is_permanent = self.spec(job_of(target)).is_ok_and(|spec| spec.permanent);
+        if is_permanent || self.absent.insert(target.clone()) {
+            return;
+        }
+        self.absent.remove(target);
         let in_flight = self.describe().in_flight_max.to_std();
         if let Err(error) = self
             .records
@@ -504,9 +513,12 @@ impl Action for ExecJob {
                         },
                     enforcing: true,
                     ..
-                }) => owned.targets.push(OwnedTarget { transaction, target }),
+                }) => {
+                    self.absent.remove(&target);
+                    owned.targets.push(OwnedTarget { transaction, target });
+                }
                 Ok(seen) if !is_ours(&seen) => self.forget_what_was_left(&target),
-                Ok(_) => {}
+                Ok(_) => drop(self.absent.remove(&target)),
                 // One job that does not answer says nothing of the others.
                 Err(failure) => owned.unread.push((target, failure)),
             }
@@ -561,6 +573,7 @@ fn told(ended: &Ended) -> (FailureKind, String) {
             "it needed more memory than memory_mib_max lets it have, and was killed",
         ),
         Ended::Abandoned => with(FailureKind::Interrupted, "it was left alone and killed"),
+        Ended::Unknown => with(FailureKind::Interrupted, "it ran, and how it has ended cannot be told"),
         Ended::NotStarted(why) => (FailureKind::Denied, format!("it was not started: {}", Printable(why))),
     }
 }

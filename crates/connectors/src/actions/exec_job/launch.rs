@@ -78,6 +78,8 @@ pub enum Ended {
     OutOfMemory,
     /// Whoever asked went away, and it was killed.
     Abandoned,
+    /// It ran, and how it has ended could not be told.
+    Unknown,
     /// The program was never executed, and why.
     NotStarted(Box<str>),
 }
@@ -204,8 +206,7 @@ fn run(
         .unwrap_or_else(|_| Err(io::Error::other("who waits for it has ended")))
         .and_then(|status| tree::end_all().map(|()| status));
     let Ok(status) = ended else {
-        // It has run, and what it has done nobody knows.
-        return Ok(Report::bare(Ended::Abandoned));
+        return Ok(Report::bare(Ended::Unknown));
     };
     // All who could write to these have ended.
     let read = |thread: Option<thread::JoinHandle<(Vec<u8>, bool)>>| thread.and_then(|it| it.join().ok());
@@ -213,7 +214,7 @@ fn run(
     let (errors, too_many) = read(errors).unwrap_or_default();
     let mut why = String::new();
     if told.read_to_string(&mut why).is_err() {
-        return Ok(Report::bare(Ended::Abandoned));
+        return Ok(Report::bare(Ended::Unknown));
     }
     let ended = match happened {
         _ if !why.is_empty() => Ended::NotStarted(why.into()),

@@ -92,7 +92,14 @@ impl Records {
             if !is_record || fs::metadata(&path)?.len() > BYTES_MAX as u64 {
                 continue;
             }
-            let kept = fs::read_to_string(&path)?;
+            let kept = match fs::read_to_string(&path) {
+                Ok(kept) => kept,
+                // Nobody knows of what it was, and it says nothing of the others.
+                Err(error) => {
+                    tracing::warn!(record = %path.display(), %error, "the record of a job cannot be read");
+                    continue;
+                }
+            };
             if let Some(Ok(Target::Job(job))) = kept.lines().next().map(str::parse) {
                 all.push(job);
             }

@@ -126,7 +126,7 @@ pub(crate) static TRIGGER: Shape = Shape {
                 Form::Expression,
                 Form::List(&Form::Expression, 1, limits::KEY_FIELDS_MAX),
             ]),
-            "The field whose value makes an incident, such as event.source.ip: one open incident for each value. Of several \
+            "The field whose value makes an incident, such as event.source.ip: one incident at a time for each value. Of several \
              fields, one for each combination of their values.",
         ),
         may(

@@ -1,6 +1,7 @@
 //! Which rows answer a question, as SQL.
 //!
-//! Never puts text of a question into a statement: every value is bound. Every answer has a limit.
+//! Never puts text of a question into a statement: every value is bound. Every answer has a limit, or is about what
+//! the question names.
 
 use std::collections::BTreeMap;
 
