@@ -80,7 +80,7 @@ pub struct ExecJob {
     runs: Arc<dyn Runs>,
     /// How many records the sweeps have looked at so far: the next one goes on behind them.
     swept: usize,
-    /// The jobs of which the last sweep that looked at them has found nothing in place.
+    /// The jobs of which the last sweep has found nothing in place, for the first time.
     absent: BTreeSet<Target>,
 }
 
@@ -336,15 +336,13 @@ impl ExecJob {
         Outcome::Landed
     }
 
-    /// Forgets the job at `target` when two sweeps in a row have found nothing of it in place: an undo could not make
+    /// Forgets the job at `target`, of which two sweeps in a row have found nothing in place: an undo could not make
     /// sure of that. One whose act may still land is kept, and the record of a permanent job, by which it is known that
     /// what is in place is ours.
-    fn forget_what_was_left(&mut self, target: &Target) {
-        let is_permanent = self.spec(job_of(target)).is_ok_and(|spec| spec.permanent);
-        if is_permanent || self.absent.insert(target.clone()) {
+    fn forget_what_was_left(&self, target: &Target) {
+        if self.spec(job_of(target)).is_ok_and(|spec| spec.permanent) {
             return;
         }
-        self.absent.remove(target);
         let in_flight = self.describe().in_flight_max.to_std();
         if let Err(error) = self
             .records
@@ -502,6 +500,8 @@ impl Action for ExecJob {
             enforcing: true,
             ..Owned::default()
         };
+        // What is not kept from here on was found, is forgotten, or has to be found absent twice anew.
+        let absent = std::mem::take(&mut self.absent);
         self.swept = begin + seen.iter().filter(|it| **it != Err(late())).count();
         for (target, seen) in targets.into_iter().zip(seen) {
             match seen {
@@ -513,12 +513,10 @@ impl Action for ExecJob {
                         },
                     enforcing: true,
                     ..
-                }) => {
-                    self.absent.remove(&target);
-                    owned.targets.push(OwnedTarget { transaction, target });
-                }
-                Ok(seen) if !is_ours(&seen) => self.forget_what_was_left(&target),
-                Ok(_) => drop(self.absent.remove(&target)),
+                }) => owned.targets.push(OwnedTarget { transaction, target }),
+                Ok(seen) if is_ours(&seen) => {}
+                Ok(_) if absent.contains(&target) => self.forget_what_was_left(&target),
+                Ok(_) => drop(self.absent.insert(target)),
                 // One job that does not answer says nothing of the others.
                 Err(failure) => owned.unread.push((target, failure)),
             }
